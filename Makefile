@@ -1,0 +1,80 @@
+# `make` alone prints what there is to make.
+
+PYTHON ?= python3
+VENV ?= .venv
+TESTS ?= tests
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := runner tests $(wildcard examples benchmarks)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Print this list
+	@echo 'server-jobs: background jobs on the SQL database that you already have'
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'Settings, with their defaults:'
+	@echo '  PYTHON=$(PYTHON)   the Python (3.11 or newer) that the virtual environment is made with'
+	@echo '  VENV=$(VENV)       where the virtual environment is'
+	@echo '  TESTS=$(TESTS)      what `make test` runs, for instance TESTS=tests/unit'
+	@echo '  ARGS=            more arguments for `make test` and `make demo`, for instance ARGS="-n auto"'
+
+.PHONY: demo
+demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
+	@$(BIN)/server-jobs demo $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
+	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+.PHONY: check
+check: lint types arrows ## Run lint, types and arrows
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style and formatting (ruff)
+	@$(BIN)/python -m ruff check $(SOURCES)
+	@$(BIN)/python -m ruff format --check $(SOURCES)
+
+.PHONY: types
+types: $(INSTALLED) ## Check types (mypy, strict)
+	@$(BIN)/python -m mypy
+
+.PHONY: arrows
+arrows: $(INSTALLED) ## Check which module may import which (import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and mend what ruff can mend
+	@$(BIN)/python -m ruff check --fix $(SOURCES)
+	@$(BIN)/python -m ruff format $(SOURCES)
+
+.PHONY: build
+build: $(INSTALLED) ## Build the wheel and the source distribution into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist
+
+.PHONY: venv
+venv: $(INSTALLED) ## Make the virtual environment, or bring it up to date
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and build results
+	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'server-jobs needs Python 3.11 or newer, and there is no `$(PYTHON)` here.' \
+			'Install it, or name another: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("server-jobs needs Python 3.11 or newer, and `$(PYTHON)` is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '`$(PYTHON)` cannot make virtual environments.' \
+			'On Debian and Ubuntu, install the package python3-venv.' >&2; exit 1; }
+	@echo 'Installing server-jobs and its development tools into $(VENV) (the first time, this takes a minute)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

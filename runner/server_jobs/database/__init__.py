@@ -1,0 +1,154 @@
+"""Databases and their drivers. ``connect(url)`` chooses one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from server_jobs.database.base import Capabilities, Database, Row, Statement
+from server_jobs.errors import InvalidDatabaseUrlError
+from server_jobs.schema import Tables, tables
+
+DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
+DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_LARGEST_PAYLOAD = 64 * 1024 * 1024
+
+
+def connect(
+    url: str = DEFAULT_DATABASE_URL,
+    *,
+    schema: str | None = None,
+    table_prefix: str | None = None,
+    max_payload_bytes: int | None = None,
+) -> Database:
+    """The database at ``url``. Nothing is opened before its first use.
+
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory), with
+    ``?synchronous=normal`` and ``?busy_timeout=SECONDS``; ``postgresql://user:password@host/name``
+    with libpq's parameters and ``?pool_size=10`` and ``?pgbouncer=true``.
+
+    ``schema`` (PostgreSQL), ``table_prefix`` and ``max_payload_bytes`` (of one job's params, and
+    of its result; default 1 MiB) come from ``SERVER_JOBS_SCHEMA``, ``SERVER_JOBS_TABLE_PREFIX``
+    and ``SERVER_JOBS_MAX_PAYLOAD_BYTES`` where they aren't given.
+
+    Raises :class:`~server_jobs.errors.InvalidDatabaseUrlError`.
+    """
+    parsed = parse_url(url)
+    names = tables(
+        _identifier("schema", schema or os.environ.get("SERVER_JOBS_SCHEMA") or None),
+        _identifier("table_prefix", table_prefix or os.environ.get("SERVER_JOBS_TABLE_PREFIX"))
+        or "",
+    )
+    limit = max_payload_bytes or _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, names, limit)
+    return _postgres(parsed, names, limit)
+
+
+def parse_url(url: str) -> URL:
+    """A database URL of a kind that is supported, or InvalidDatabaseUrlError."""
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except ArgumentError:
+        # Not shown: what can't be parsed may well hold a password.
+        raise InvalidDatabaseUrlError(
+            "the database URL can't be parsed; it looks like sqlite:///jobs.db or"
+            " postgresql://user:password@host:5432/name (special characters %-encoded)"
+        ) from None
+    if backend == "postgres":
+        parsed = parsed.set(drivername="postgresql")
+    elif backend not in {"sqlite", "postgresql"}:
+        raise InvalidDatabaseUrlError(
+            f"{backend}:// isn't supported; use sqlite:/// or postgresql://"
+        )
+    return parsed
+
+
+def _sqlite(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+    from server_jobs.database.sqlite import SqliteDatabase
+
+    if url.host or url.username:
+        raise InvalidDatabaseUrlError(
+            f"sqlite://{url.host} names a host; a file is sqlite:///relative or sqlite:////absolute"
+        )
+    if names.schema is not None:
+        raise InvalidDatabaseUrlError("SQLite has no schemas; use table_prefix")
+    options = _options(url, {"synchronous", "busy_timeout"})
+    capabilities = Capabilities(serves_remote_workers=False)
+    return SqliteDatabase(
+        None if url.database in {None, "", ":memory:"} else Path(url.database or "").absolute(),
+        tables=names,
+        capabilities=_limited(capabilities, max_payload_bytes),
+        synchronous=options.get("synchronous", "full"),
+        busy_timeout=_number("busy_timeout", options.get("busy_timeout", "10")),
+    )
+
+
+def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+    from server_jobs.database.postgres import PostgresDatabase
+
+    ours = {
+        name: str(value) for name, value in url.query.items() if name in {"pool_size", "pgbouncer"}
+    }
+    pgbouncer = ours.get("pgbouncer", "false").lower() in {"1", "true", "yes", "on"}
+    return PostgresDatabase(
+        url.difference_update_query(list(ours)),
+        tables=names,
+        capabilities=_limited(Capabilities(notifies=not pgbouncer), max_payload_bytes),
+        pool_size=max(1, int(_number("pool_size", ours.get("pool_size", "10")))),
+        pgbouncer=pgbouncer,
+    )
+
+
+def _options(url: URL, known: set[str]) -> Mapping[str, str]:
+    unknown = sorted(set(url.query) - known)
+    if unknown:
+        raise InvalidDatabaseUrlError(
+            f"{url.get_backend_name()} URLs have no option {unknown[0]!r};"
+            f" there are {', '.join(sorted(known))}"
+        )
+    return {name: str(value) for name, value in url.query.items()}
+
+
+def _limited(capabilities: Capabilities, max_payload_bytes: int | None) -> Capabilities:
+    if max_payload_bytes is None:
+        return capabilities
+    if not 1 <= max_payload_bytes <= _LARGEST_PAYLOAD:
+        raise InvalidDatabaseUrlError(
+            f"max_payload_bytes={max_payload_bytes} isn't between 1 and {_LARGEST_PAYLOAD}"
+        )
+    return replace(capabilities, max_payload_bytes=max_payload_bytes)
+
+
+def _payload_limit(value: str | None) -> int | None:
+    return int(_number("SERVER_JOBS_MAX_PAYLOAD_BYTES", value)) if value else None
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise InvalidDatabaseUrlError(f"{name}={value!r} isn't a number") from None
+    if not 0 <= number < float("inf"):
+        raise InvalidDatabaseUrlError(f"{name}={value} is out of range")
+    return number
+
+
+def _identifier(name: str, value: str | None) -> str | None:
+    if value and not _IDENTIFIER.fullmatch(value):
+        raise InvalidDatabaseUrlError(
+            f"{name}={value!r} can't be used: up to 40 letters, digits and underscores"
+        )
+    return value
+
+
+__all__ = ["Capabilities", "Database", "Row", "Statement", "connect", "parse_url"]

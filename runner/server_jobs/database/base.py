@@ -1,0 +1,82 @@
+"""What every database driver offers, and what it is given to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+
+from server_jobs.schema import Tables
+
+Row: TypeAlias = tuple[Any, ...]
+"""One row, decoded to Python types, in the order of the statement's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL statement: a shape that is compiled once, and the values of this run.
+
+    ``unless_empty`` is a cheap read that tells whether the statement would find anything to do.
+    Databases with one writer ask it first, so that idle workers take no write lock; the others
+    ignore it, since the statement itself is as cheap.
+    """
+
+    shape: Executable
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unless_empty: Executable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a database can do, and how much it takes at once."""
+
+    notifies: bool = False
+    """A change wakes ``wait_for_change`` at once; otherwise it polls."""
+    serves_remote_workers: bool = True
+    """Workers on other machines can reach it (a SQLite file can't serve a cluster)."""
+    max_parameters: int = 32_766
+    """Bound parameters in one statement."""
+    max_statement_bytes: int = 64 * 1024 * 1024
+    """Bytes of one statement, its parameters included."""
+    max_payload_bytes: int = 1024 * 1024
+    """Bytes of one job's params, and of its result, as JSON."""
+
+
+class Database(Protocol):
+    """A database that holds the tables, reached through a thin driver.
+
+    Drivers may be used from any event loop and any thread. They raise
+    :class:`~server_jobs.errors.DatabaseUnavailableError` where the connection is at fault (the
+    statement may then have run, or not) and :class:`~server_jobs.errors.DatabaseError` where the
+    statement is.
+    """
+
+    @property
+    def tables(self) -> Tables:
+        """The tables' names, as statements must spell them."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQLAlchemy dialect of its SQL."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        """Run one statement and commit it."""
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements in order, all or none. The answer has one list of rows for each."""
+
+    async def wait_for_change(self, timeout: float) -> None:
+        """Return once something may have changed, or after ``timeout`` seconds.
+
+        A change that fell between two calls ends the second one at once. One waiter at a time.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and threads. The next use opens them again."""

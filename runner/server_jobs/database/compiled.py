@@ -1,0 +1,96 @@
+"""From SQLAlchemy Core to what a driver runs: text, parameters in order, decoded rows.
+
+Compiling costs a hundred times what running does, so every shape is compiled once per dialect.
+Only SQLAlchemy's public API is used: no engine, no result objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from sqlalchemy import BindParameter
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+from server_jobs.database.base import Row, Statement
+
+_Convert: TypeAlias = Callable[[Any], Any]
+
+
+class CompiledStatement:
+    """One shape in one dialect."""
+
+    __slots__ = ("_decoders", "_parameters", "sql")
+
+    def __init__(self, shape: Executable, dialect: Dialect) -> None:
+        compiled = shape.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)
+        self.sql = str(compiled)
+        self._parameters = [
+            _parameter(compiled.binds[name], dialect) for name in compiled.positiontup or ()
+        ]
+        columns: Iterable[Any] = getattr(shape, "exported_columns", ())
+        decoders = [_converter(column.type, dialect, "result") for column in columns]
+        self._decoders = [(i, decode) for i, decode in enumerate(decoders) if decode is not None]
+
+    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+        """The parameters in the order of the text."""
+        return [parameter(values) for parameter in self._parameters]
+
+    def decode(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Rows as the driver gave them → rows of Python values."""
+        if not self._decoders:
+            return [tuple(row) for row in rows]
+        decoded = []
+        for row in rows:
+            values = list(row)
+            for index, decode in self._decoders:
+                if values[index] is not None:
+                    values[index] = decode(values[index])
+            decoded.append(tuple(values))
+        return decoded
+
+
+class StatementCompiler:
+    """Compiles shapes for one dialect and keeps what it compiled.
+
+    Shapes are compared by identity: those of :mod:`server_jobs.statements` live as long as the
+    process, those that a filter builds fall out of the cache.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._compile = lru_cache(maxsize=256)(lambda shape: CompiledStatement(shape, dialect))
+
+    def __call__(self, shape: Executable) -> CompiledStatement:
+        return self._compile(shape)
+
+    def bind(self, statement: Statement) -> tuple[CompiledStatement, list[Any]]:
+        """A statement → its compiled shape and its parameters."""
+        compiled = self._compile(statement.shape)
+        return compiled, compiled.parameters(statement.values)
+
+
+def _parameter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Mapping[str, Any]], Any]:
+    """How one parameter is found among the values and made what the driver takes."""
+    name = bind.key.partition(".")[0]  # "rows.2" is a column of "rows": constructs.rows()
+    convert = _converter(bind.type, dialect, "bind")
+    if not bind.required:
+        # A value of its own: a literal of the shape, or a clock that a callable reads.
+        if convert is None:
+            return lambda values: values[name] if name in values else bind.effective_value
+        return lambda values: convert(values[name] if name in values else bind.effective_value)
+    if convert is None:
+        return itemgetter(name)
+    return lambda values: convert(values[name])
+
+
+def _converter(type_: TypeEngine[Any], dialect: Dialect, direction: str) -> _Convert | None:
+    implementation = type_.dialect_impl(dialect)
+    if direction == "bind":
+        return implementation.bind_processor(dialect)
+    return implementation.result_processor(dialect, None)

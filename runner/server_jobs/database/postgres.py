@@ -1,0 +1,232 @@
+"""PostgreSQL, by psycopg 3."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine import URL
+
+from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.threads import ThreadedDatabase
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidDatabaseUrlError,
+    MigrationRequiredError,
+    MissingDependencyError,
+)
+from server_jobs.schema import Tables
+
+try:
+    import psycopg
+    from psycopg import errors as pg_errors
+    from psycopg import sql
+    from psycopg.raw_cursor import RawCursor
+    from psycopg.types.string import TextLoader
+except ImportError as error:  # pragma: no cover - shown by tests/packaging in a bare environment
+    raise MissingDependencyError(
+        "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
+    ) from error
+
+_Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+_CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
+_CONFLICT_TRIES = 5
+
+# A peer that vanished without a word is noticed within half a minute, by the kernel.
+_NETWORK_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+class PostgresDatabase(ThreadedDatabase[_Connection]):
+    """A pool of at most ``pool_size`` connections, opened as they are needed.
+
+    With ``pgbouncer=True`` nothing outlives a transaction: no prepared statements, and changes
+    are polled for instead of listened to.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        tables: Tables,
+        capabilities: Capabilities | None = None,
+        pool_size: int = 10,
+        pgbouncer: bool = False,
+    ) -> None:
+        self._where = url.render_as_string(hide_password=True)
+        self._conninfo = _conninfo(url)
+        self._prepare = not pgbouncer
+        self._listener: _Listener | None = None
+        super().__init__(
+            dialect=PGDialect(paramstyle="numeric_dollar"),
+            tables=tables,
+            capabilities=capabilities or Capabilities(notifies=not pgbouncer),
+            threads=pool_size,
+        )
+
+    def __repr__(self) -> str:
+        return f"PostgresDatabase({self._where})"
+
+    async def wait_for_change(self, timeout: float) -> None:
+        if not self._capabilities.notifies:
+            await asyncio.sleep(timeout)
+            return
+        if self._listener is None:
+            self._listener = _Listener(self._open, self._tables.channel)
+        await self._listener.wait(timeout)
+
+    async def close(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
+        await super().close()
+
+    def _open(self) -> _Connection:
+        try:
+            return psycopg.connect(
+                self._conninfo,
+                autocommit=True,
+                prepare_threshold=5 if self._prepare else None,
+                cursor_factory=RawCursor,
+            )
+        except psycopg.Error as error:
+            raise DatabaseUnavailableError(f"can't connect to {self._where}: {error}") from error
+
+    def _connect(self) -> _Connection:
+        connection = self._open()
+        # Documents are decoded job by job, so that one bad one spoils only its own job.
+        connection.adapters.register_loader("jsonb", TextLoader)
+        return connection
+
+    def _disconnect(self, connection: _Connection) -> None:
+        connection.close()
+
+    def _broken(self, connection: _Connection, error: Exception) -> bool:
+        return connection.broken or connection.closed
+
+    def _run(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+        run = self._one if len(statements) == 1 else self._transaction
+        for tries in range(1, _CONFLICT_TRIES + 1):
+            try:
+                return run(connection, statements)
+            except _CONFLICTS as error:
+                # The server rolled the transaction back whole, so that running it again is safe.
+                if tries == _CONFLICT_TRIES:
+                    raise DatabaseUnavailableError(f"{self._where}: {error}") from error
+                time.sleep(0.005 * tries)
+            except psycopg.Error as error:
+                raise self._translated(error) from error
+        raise AssertionError("unreachable")
+
+    def _one(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+        compiled, parameters = self._compiler.bind(statements[0])
+        cursor = connection.execute(compiled.sql, parameters)
+        return [compiled.decode(cursor.fetchall() if cursor.description else [])]
+
+    def _transaction(
+        self, connection: _Connection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
+        """BEGIN, the statements and COMMIT in one round trip."""
+        bound = [self._compiler.bind(statement) for statement in statements]
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                cursors = [
+                    connection.execute(compiled.sql, parameters) for compiled, parameters in bound
+                ]
+                connection.execute("COMMIT")
+        except psycopg.Error:
+            if not connection.closed:
+                connection.rollback()
+            raise
+        return [
+            compiled.decode(cursor.fetchall() if cursor.description else [])
+            for (compiled, _), cursor in zip(bound, cursors, strict=True)
+        ]
+
+    def _translated(self, error: psycopg.Error) -> Exception:
+        text = f"{self._where}: {error}"
+        match error:
+            case psycopg.IntegrityError():
+                return ConstraintViolatedError(text)
+            case pg_errors.UndefinedTable() | pg_errors.UndefinedColumn():
+                return MigrationRequiredError(
+                    f"{text}\nThe tables are missing or too old: run `server-jobs migrate`"
+                )
+            case psycopg.OperationalError() | psycopg.InterfaceError():
+                return DatabaseUnavailableError(text)
+            case _:
+                return DatabaseError(text)
+
+    def _forget_parents_connections(self) -> None:
+        self._listener = None
+        super()._forget_parents_connections()
+
+
+class _Listener:
+    """LISTENs on a connection and thread of its own; polls while it can't."""
+
+    def __init__(self, open_connection: Any, channel: str) -> None:
+        self._open = open_connection
+        self._channel = channel
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-postgres-listener")
+        self._stop = threading.Event()
+        self._connection: _Connection | None = None
+
+    async def wait(self, timeout: float) -> None:
+        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
+
+    async def close(self) -> None:
+        self._stop.set()
+        connection = self._connection
+        if connection is not None:
+            # Ends the blocked wait; closing the file from here would race with it.
+            connection.cancel_safe(timeout=1)
+        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        if connection is not None:
+            connection.close()
+
+    def _wait(self, timeout: float) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+                self._connection.execute(
+                    sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
+                )
+                return  # what came before we listened is for the caller to look up
+            for _ in self._connection.notifies(timeout=timeout, stop_after=1):
+                pass
+        except (psycopg.Error, DatabaseError):
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+            self._stop.wait(timeout)
+
+
+def _conninfo(url: URL) -> str:
+    plain = url.set(drivername="postgresql")
+    missing = {name: value for name, value in _NETWORK_DEFAULTS.items() if name not in plain.query}
+    plain = plain.update_query_dict({"application_name": "server-jobs"} | missing | dict(plain.query))
+    conninfo = plain.render_as_string(hide_password=False)
+    try:
+        psycopg.conninfo.conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        raise InvalidDatabaseUrlError(
+            f"{url.render_as_string(hide_password=True)}: {str(error).strip()}"
+        ) from None
+    return conninfo

@@ -1,0 +1,226 @@
+"""SQLite files and memory, by the standard library's driver."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+
+from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.threads import ThreadedDatabase
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidDatabaseUrlError,
+    MigrationRequiredError,
+)
+from server_jobs.schema import Tables
+
+POLL_SECONDS = 0.02
+"""How often a file is looked at for other connections' commits. One look costs microseconds."""
+
+_OLDEST = (3, 38)  # UPDATE … FROM, RETURNING and JSON in every build
+
+_TRY_AGAIN = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
+    """One connection on one owned thread: SQLite has one writer, so a second would only wait.
+
+    ``path`` of None is a database in memory that this object alone sees. ``synchronous`` is
+    SQLite's: ``full`` survives a power cut, ``normal`` may lose the last commits in one (and
+    is several times faster where the disk is slow). ``busy_timeout`` is how many seconds a write
+    waits for another process's.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        tables: Tables,
+        capabilities: Capabilities | None = None,
+        synchronous: str = "full",
+        busy_timeout: float = 10.0,
+    ) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise DatabaseError(
+                f"SQLite {sqlite3.sqlite_version} is too old: server-jobs needs "
+                f"{'.'.join(map(str, _OLDEST))} or newer (a newer Python brings one)"
+            )
+        if synchronous.lower() not in {"off", "normal", "full", "extra"}:
+            raise InvalidDatabaseUrlError(
+                f"synchronous={synchronous!r} isn't off, normal, full or extra"
+            )
+        self._path = path
+        self._synchronous = synchronous.lower()
+        self._busy_timeout = busy_timeout
+        self._watcher: _FileWatcher | None = None
+        super().__init__(
+            dialect=SQLiteDialect(paramstyle="qmark"),
+            tables=tables,
+            capabilities=capabilities or Capabilities(serves_remote_workers=False),
+            threads=1,
+        )
+
+    def __repr__(self) -> str:
+        return f"SqliteDatabase({self._path or ':memory:'})"
+
+    async def wait_for_change(self, timeout: float) -> None:
+        if self._path is None:
+            # Nobody else can write here; own commits show within this.
+            await asyncio.sleep(min(timeout, POLL_SECONDS))
+            return
+        if self._watcher is None:
+            self._watcher = _FileWatcher(self._path)
+        await self._watcher.wait(timeout)
+
+    async def close(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            await watcher.close()
+        await super().close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = _open(self._path, self._busy_timeout)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if self._path is not None:
+            try:
+                connection.execute("PRAGMA journal_mode = wal").fetchall()
+            except sqlite3.Error as error:
+                connection.close()
+                raise _translated(error, self._path) from error
+        return connection
+
+    def _disconnect(self, connection: sqlite3.Connection) -> None:
+        connection.close()
+
+    def _broken(self, connection: sqlite3.Connection, error: Exception) -> bool:
+        # A file that was replaced or a disk that came back wants a new handle; memory would be lost.
+        return self._path is not None and isinstance(error, DatabaseUnavailableError)
+
+    def _run(
+        self, connection: sqlite3.Connection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
+        try:
+            if len(statements) > 1:
+                return self._transaction(connection, statements)
+            (statement,) = statements
+            if statement.unless_empty is not None:
+                guard = Statement(statement.unless_empty, statement.values)
+                if not self._one(connection, guard):
+                    return [[]]
+            return [self._one(connection, statement)]
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.rollback()
+            raise _translated(error, self._path) from error
+
+    def _transaction(
+        self, connection: sqlite3.Connection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = [self._one(connection, statement) for statement in statements]
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.execute("COMMIT")
+        return rows
+
+    def _one(self, connection: sqlite3.Connection, statement: Statement) -> list[Row]:
+        compiled, parameters = self._compiler.bind(statement)
+        return compiled.decode(connection.execute(compiled.sql, parameters).fetchall())
+
+    def _forget_parents_connections(self) -> None:
+        self._watcher = None
+        super()._forget_parents_connections()
+
+
+class _FileWatcher:
+    """Sees other connections' commits by ``PRAGMA data_version``, on a thread and connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-sqlite-watcher")
+        self._stop = threading.Event()
+        self._connection: sqlite3.Connection | None = None
+        self._seen: int | None = None
+
+    async def wait(self, timeout: float) -> None:
+        await asyncio.wrap_future(self._pool.submit(self._poll, timeout))
+
+    async def close(self) -> None:
+        self._stop.set()
+        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _poll(self, timeout: float) -> None:
+        waited = 0.0
+        while not self._stop.is_set():
+            version = self._data_version()
+            if version is None or version != self._seen:
+                self._seen = version
+                if version is not None:
+                    return
+            if waited >= timeout:
+                return
+            self._stop.wait(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def _data_version(self) -> int | None:
+        """The file's version, or None where it can't be read just now (waits go on meanwhile)."""
+        try:
+            if self._connection is None:
+                self._connection = _open(self._path, busy_timeout=0)
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except (sqlite3.Error, DatabaseError):
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+            return None
+
+
+def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            ":memory:" if path is None else path,
+            timeout=busy_timeout,
+            isolation_level=None,  # transactions are begun by hand
+            check_same_thread=False,  # owned by one thread, but closed by another
+            cached_statements=256,
+        )
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
+    where = f"SQLite ({path or ':memory:'})"
+    # Extended codes carry the primary one in their low byte.
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
+        return ConstraintViolatedError(f"{where}: {error}")
+    if code is not None and code & 0xFF in _TRY_AGAIN:
+        hint = ""
+        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path is not None:
+            hint = f"; is {path.parent} a folder that this user may write to?"
+        return DatabaseUnavailableError(f"{where}: {error}{hint}")
+    text = str(error)
+    if "no such table" in text or "no such column" in text or "has no column" in text:
+        return MigrationRequiredError(
+            f"{where}: {error}. The tables are missing or too old: run `server-jobs migrate`"
+        )
+    return DatabaseError(f"{where}: {error}")

@@ -1,0 +1,196 @@
+"""Every error that server-jobs raises on purpose.
+
+::
+
+    ServerJobsError
+    ├── ConfigurationError            a setting is wrong; nothing was attempted
+    │   ├── DatabaseNotConfiguredError    no database was bound, set or named by the environment
+    │   ├── InvalidDatabaseUrlError       the URL can't be used; the message names the part
+    │   ├── InvalidAppError               --app / SERVER_JOBS_APP doesn't lead to a registry
+    │   ├── InvalidJobDefinitionError     define_job() can't make a job of this
+    │   └── MissingDependencyError        an extra isn't installed; the message names it
+    ├── SchemaError                   the tables aren't what this code needs
+    │   ├── MigrationRequiredError        missing or too old: run `server-jobs migrate`
+    │   ├── SchemaTooNewError             migrated by a release that this one is too old for
+    │   └── ForeignTableError             a table of our name belongs to somebody else
+    ├── DatabaseError                 the database refused a statement, or can't be asked
+    │   ├── DatabaseUnavailableError      the connection is gone or can't be had; may be tried again
+    │   └── ConstraintViolatedError       a row broke a constraint of the schema
+    ├── InvalidJobDataError           data that doesn't fit a job's schema or limits
+    │   ├── InvalidParamsError
+    │   ├── InvalidResultError
+    │   └── InvalidOptionError            an option of later(), now(), … is out of range
+    ├── UnknownJobError               the registry has no job of that name
+    ├── DuplicateJobError             the registry has another job of that name
+    ├── JobNotFoundError              no record has that id
+    ├── JobNotClaimableError          the record isn't due, or another holder has it
+    ├── JobNotRetryableError          the record isn't failed or cancelled, or its key is taken
+    ├── JobFailedError                a job ended without a result (``.now``, ``.data``)
+    │   └── JobCancelledError             it was cancelled
+    ├── NotStartedError               ``.batch(stop_on_error=True)`` stopped before this input
+    ├── LeaseLostError                another worker may have the job now; stop
+    └── WaitTimeoutError              ``.wait()`` gave up; the job goes on
+
+A handler speaks back with three more, which aren't errors of this library:
+
+::
+
+    JobSignal
+    ├── PermanentError                fail now, whatever attempts are left
+    ├── RetryLater                    run me again after a delay; no attempt is used
+    └── CancelJob                     end as cancelled
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class ServerJobsError(Exception):
+    """Base of every error that this library raises."""
+
+
+class ConfigurationError(ServerJobsError):
+    """A setting is wrong; nothing was attempted."""
+
+
+class DatabaseNotConfiguredError(ConfigurationError):
+    """No database was bound, set or named by the environment."""
+
+
+class InvalidDatabaseUrlError(ConfigurationError):
+    """The database URL can't be used."""
+
+
+class InvalidAppError(ConfigurationError):
+    """``--app`` doesn't lead to a job registry."""
+
+
+class InvalidJobDefinitionError(ConfigurationError):
+    """``define_job`` can't make a job of what it was given."""
+
+
+class MissingDependencyError(ConfigurationError):
+    """An optional dependency isn't installed."""
+
+
+class SchemaError(ServerJobsError):
+    """The tables in the database aren't what this code needs."""
+
+
+class MigrationRequiredError(SchemaError):
+    """The tables are missing or too old."""
+
+
+class SchemaTooNewError(SchemaError):
+    """The tables were migrated by a release that no longer supports this one."""
+
+
+class ForeignTableError(SchemaError):
+    """A table of our name exists that server-jobs didn't make."""
+
+
+class DatabaseError(ServerJobsError):
+    """The database refused a statement."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database can't be reached, or the connection broke: the statement may or may not have run."""
+
+
+class ConstraintViolatedError(DatabaseError):
+    """A row broke a constraint of the schema; nothing was written."""
+
+
+class InvalidJobDataError(ServerJobsError):
+    """Data doesn't fit a job's schema or limits."""
+
+
+class InvalidParamsError(InvalidJobDataError):
+    """The params don't fit the job's params schema."""
+
+
+class InvalidResultError(InvalidJobDataError):
+    """The handler's return value doesn't fit the job's result schema."""
+
+
+class InvalidOptionError(InvalidJobDataError):
+    """An option is out of range or can't be stored."""
+
+
+class UnknownJobError(ServerJobsError):
+    """The registry has no job of that name."""
+
+
+class DuplicateJobError(ServerJobsError):
+    """The registry has another job of that name."""
+
+
+class JobNotFoundError(ServerJobsError):
+    """No record has that id."""
+
+
+class JobNotClaimableError(ServerJobsError):
+    """The record isn't due, isn't pending, or is held under another fence."""
+
+
+class JobNotRetryableError(ServerJobsError):
+    """The record isn't failed or cancelled, or a live job holds its unique key."""
+
+
+class JobFailedError(ServerJobsError):
+    """A job ended without a result.
+
+    ``__cause__`` is the handler's exception where it was raised in this process.
+    """
+
+    def __init__(self, message: str, *, job_name: str, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_name = job_name
+        self.job_id = job_id
+
+
+class JobCancelledError(JobFailedError):
+    """The job was cancelled before it had a result."""
+
+
+class NotStartedError(ServerJobsError):
+    """The batch stopped on another input's error before this one began; it left no row."""
+
+
+class LeaseLostError(ServerJobsError):
+    """The lease is no longer ours: what this execution writes would be refused."""
+
+
+class WaitTimeoutError(ServerJobsError):
+    """The job hadn't ended when the wait did. It isn't affected."""
+
+
+class JobSignal(Exception):  # noqa: N818 - signals say what to do, not what went wrong
+    """What a handler raises to choose how its execution ends."""
+
+
+class PermanentError(JobSignal):
+    """Fail the job now, whatever attempts are left."""
+
+
+class RetryLater(JobSignal):
+    """Run the job again after ``delay`` (a timedelta, or seconds). No attempt is used.
+
+    >>> raise RetryLater(timedelta(minutes=5))
+    """
+
+    def __init__(self, delay: timedelta | float, reason: str = "") -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        if not 0 <= seconds <= 10 * 365 * 86_400:
+            raise ValueError(f"RetryLater takes 0 seconds to ten years, got {seconds}")
+        super().__init__(reason or f"asked to be run again in {seconds:g} s")
+        self.delay_seconds = seconds
+
+
+class CancelJob(JobSignal):
+    """End the job as cancelled, with a reason that is kept in the record."""
+
+    def __init__(self, reason: str = "cancelled by its handler") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,281 @@
+"""The tables: every column, constraint and index, and why it is there.
+
+``jobs`` and ``cron_jobs`` are the tables under their usual names; :func:`tables` makes the same
+under a prefix or in a PostgreSQL schema. Every column but ``id``, ``job_name`` and, for
+schedules, ``name`` and ``cron_expression`` has a server default, so that a row that was inserted
+by hand, or by another language, works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    literal_column,
+    text,
+    true,
+)
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs.constructs import JsonText, UtcDateTime, db_now, is_json, is_timestamp
+
+SCHEMA_VERSION = 1
+"""What the migrations of this release bring the tables to."""
+
+OLDEST_SCHEMA = 1
+"""The oldest tables that this code can work on."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing happens to the job any more, unless somebody retries it."""
+        return self in FINISHED
+
+
+FINISHED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+def status_is(column: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[bool]:
+    """The condition with its literals in the text: as parameters, partial indexes go unused."""
+    if len(statuses) == 1:
+        return column == literal_column(f"'{statuses[0]}'")
+    return column.in_([literal_column(f"'{status}'") for status in statuses])
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one installation."""
+
+    metadata: MetaData
+    jobs: Table
+    cron_jobs: Table
+    info: Table
+    schema: str | None
+    prefix: str
+
+    @property
+    def channel(self) -> str:
+        """The PostgreSQL notification channel on which new jobs are announced."""
+        return "_".join(part for part in (self.schema, f"{self.prefix}server_jobs") if part)
+
+    @property
+    def alembic_version(self) -> str:
+        """The table in which Alembic notes its revision; never the user's ``alembic_version``."""
+        return f"{self.prefix}server_jobs_version"
+
+
+# Ids are 36 characters in every database. Byte order is what UUIDv7 sorts by, and the cheapest.
+_ID = String(36).with_variant(String(36, collation="C"), "postgresql")
+
+
+def _id(name: str, **options: bool) -> Column[str]:
+    return Column(name, _ID, **options)
+
+
+def _jobs(metadata: MetaData, prefix: str) -> Table:
+    table = Table(
+        f"{prefix}jobs",
+        metadata,
+        _id("id", primary_key=True),
+        Column("job_name", Text, nullable=False),
+        Column("queue", Text, nullable=False, server_default=text("'default'")),
+        Column("priority", Integer, nullable=False, server_default=text("0")),
+        Column("params", JsonText, nullable=False, server_default=text("'{}'")),
+        Column("result", JsonText),
+        Column("status", Text, nullable=False, server_default=text("'pending'")),
+        # Internal: true once a pending job is due. Claims look at nothing else.
+        Column("ready", Boolean, nullable=False, server_default=false()),
+        Column("progress", Float, nullable=False, server_default=text("0")),
+        Column("progress_message", Text),
+        Column("error", Text),
+        Column("errors", JsonText, nullable=False, server_default=text("'[]'")),
+        Column("attempt_count", Integer, nullable=False, server_default=text("0")),
+        Column("max_attempts", Integer, nullable=False, server_default=text("3")),
+        Column("retry_policy", JsonText),
+        Column("scheduled_for", UtcDateTime, nullable=False, server_default=db_now()),
+        Column("timeout_seconds", Float),
+        Column("fence", BigInteger, nullable=False, server_default=text("0")),
+        Column("worker_id", Text),
+        Column("worker_started_at", UtcDateTime),
+        Column("worker_expires_at", UtcDateTime),
+        Column("handler_started_at", UtcDateTime),
+        Column("cancel_requested_at", UtcDateTime),
+        Column("launch_failures", Integer, nullable=False, server_default=text("0")),
+        Column("release_count", Integer, nullable=False, server_default=text("0")),
+        Column("disruptions", Integer, nullable=False, server_default=text("0")),
+        Column("unique_key", Text),
+        Column("correlation_id", Text),
+        _id("cron_job_id"),
+        Column("cron_fire_at", UtcDateTime),
+        Column("runtime", JsonText),
+        Column("created_at", UtcDateTime, nullable=False, server_default=db_now()),
+        Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
+        Column("completed_at", UtcDateTime),
+    )
+    column = table.c
+
+    # Invariants live in the schema: no statement, ours or a person's, can write a row that lies.
+    finished = ", ".join(f"'{status}'" for status in sorted(FINISHED))
+    known = ", ".join(f"'{status}'" for status in JobStatus)
+    for name, condition in {
+        "status_known": f"status IN ({known})",
+        "progress_range": "progress >= 0 AND progress <= 100",
+        "finished_iff_completed_at": f"(status IN ({finished})) = (completed_at IS NOT NULL)",
+        "running_iff_leased": "(status = 'running') = (worker_expires_at IS NOT NULL)",
+        "running_has_fence": "status <> 'running' OR fence > 0",
+        "counts": "attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0"
+        " AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0",
+    }.items():
+        table.append_constraint(CheckConstraint(condition, name=f"{prefix}jobs_{name}"))
+    _check_formats(table, prefix)
+
+    pending = status_is(column.status, JobStatus.PENDING)
+    running = status_is(column.status, JobStatus.RUNNING)
+    live = status_is(column.status, JobStatus.PENDING, JobStatus.RUNNING)
+    for index, columns, where, unique in (
+        # A claim reads its rows off this index in order, whatever else lies in the table.
+        (
+            "claim",
+            (column.queue, column.priority.desc(), column.scheduled_for, column.id),
+            pending & (column.ready == true()),
+            False,
+        ),
+        # What is to become due: read by staging once a second, never by a claim.
+        ("staging", (column.scheduled_for,), pending & (column.ready == false()), False),
+        # Whose lease has expired.
+        ("lease", (column.worker_expires_at,), running, False),
+        # Which of its running jobs a worker shall cancel: nearly always empty.
+        (
+            "cancel",
+            (column.worker_id,),
+            running & column.cancel_requested_at.is_not(None),
+            False,
+        ),
+        # One live job per key; a finished one no longer holds it.
+        ("unique_key", (column.job_name, column.unique_key), live, True),
+        # The proof that a schedule's tick has fired.
+        ("cron_fire", (column.cron_job_id, column.cron_fire_at), column.cron_job_id.is_not(None), True),
+        ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
+    ):
+        if index == "unique_key":
+            where = column.unique_key.is_not(None) & where
+        Index(
+            f"{prefix}jobs_{index}",
+            *columns,
+            unique=unique,
+            sqlite_where=where,
+            postgresql_where=where,
+        )
+    return table
+
+
+def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
+    table = Table(
+        f"{prefix}cron_jobs",
+        metadata,
+        _id("id", primary_key=True),
+        Column("name", Text, nullable=False, unique=True),
+        Column("job_name", Text, nullable=False),
+        Column("cron_expression", Text, nullable=False),
+        Column("time_zone", Text, nullable=False, server_default=text("'UTC'")),
+        Column("params", JsonText, nullable=False, server_default=text("'{}'")),
+        Column("queue", Text, nullable=False, server_default=text("'default'")),
+        Column("priority", Integer, nullable=False, server_default=text("0")),
+        Column("enabled", Boolean, nullable=False, server_default=true()),
+        Column("overlap", Text, nullable=False, server_default=text("'allow'")),
+        Column("catchup", Text, nullable=False, server_default=text("'latest'")),
+        Column("jitter_seconds", Float, nullable=False, server_default=text("0")),
+        Column("starts_at", UtcDateTime),
+        Column("ends_at", UtcDateTime),
+        Column("max_attempts", Integer, nullable=False, server_default=text("3")),
+        Column("timeout_seconds", Float),
+        Column("retry_policy", JsonText),
+        Column("runtime", JsonText),
+        Column("last_run_at", UtcDateTime),
+        # NULL asks for the first fire time to be computed; it doesn't mean that one is due.
+        Column("next_run_at", UtcDateTime),
+        _id("last_job_id"),
+        _id("fire_token"),
+        Column("managed_by", Text, nullable=False, server_default=text("'cli'")),
+        Column("created_at", UtcDateTime, nullable=False, server_default=db_now()),
+        Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
+    )
+    for name, condition in {
+        "overlap_known": "overlap IN ('allow', 'skip', 'queue', 'replace')",
+        "catchup_known": "catchup IN ('none', 'latest', 'all')",
+        "jitter_range": "jitter_seconds >= 0",
+        "attempts": "max_attempts >= 1",
+    }.items():
+        table.append_constraint(CheckConstraint(condition, name=f"{prefix}cron_jobs_{name}"))
+    _check_formats(table, prefix)
+    enabled = table.c.enabled == true()
+    Index(
+        f"{prefix}cron_jobs_due",
+        table.c.next_run_at,
+        sqlite_where=enabled,
+        postgresql_where=enabled,
+    )
+    return table
+
+
+def _check_formats(table: Table, prefix: str) -> None:
+    """Keep out what couldn't be read again, where the database has no type that does."""
+    for column in table.c:
+        if isinstance(column.type, JsonText):
+            check = CheckConstraint(is_json(column), name=f"{table.name}_{column.name}_json")
+        elif isinstance(column.type, UtcDateTime):
+            check = CheckConstraint(is_timestamp(column), name=f"{table.name}_{column.name}_time")
+        else:
+            continue
+        table.append_constraint(check.ddl_if(callable_=_has_no_such_type))
+
+
+def _has_no_such_type(*_: object, dialect: object = None, **__: object) -> bool:
+    return getattr(dialect, "name", None) != "postgresql"
+
+
+@cache
+def tables(schema: str | None = None, prefix: str = "") -> Tables:
+    """The tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither)."""
+    metadata = MetaData(schema=schema)
+    return Tables(
+        metadata=metadata,
+        jobs=_jobs(metadata, prefix),
+        cron_jobs=_cron_jobs(metadata, prefix),
+        # One row: what the tables are, and the oldest code that may use them.
+        info=Table(
+            f"{prefix}server_jobs_schema",
+            metadata,
+            Column("version", Integer, nullable=False),
+            Column("oldest_code", Integer, nullable=False),
+        ),
+        schema=schema,
+        prefix=prefix,
+    )
+
+
+jobs = tables().jobs
+cron_jobs = tables().cron_jobs

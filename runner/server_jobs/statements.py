@@ -1,0 +1,764 @@
+"""Every statement that runs against the tables, as SQLAlchemy Core.
+
+A method builds one statement: its shape, made once, and the values of this run. Rows travel as
+lists of tuples through :func:`server_jobs.constructs.rows`, so that one settled job and a hundred
+are the same statement. What a transition sets stands in :mod:`server_jobs.transitions`; who may
+make it stands here, in the ``WHERE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import Subquery
+
+from server_jobs import transitions
+from server_jobs.constructs import (
+    JsonText,
+    UtcDateTime,
+    add_seconds,
+    db_now,
+    notifying,
+    one_of,
+    rows,
+    seconds_between,
+    within,
+)
+from server_jobs.database import Statement
+from server_jobs.records import JobRecord, NewJob
+from server_jobs.schema import FINISHED, JobStatus, Tables, status_is
+
+Rows = Sequence[Sequence[Any]]
+"""Values for a ``rows`` parameter; their order is that of the method's docstring."""
+
+CLAIMED_COLUMNS = (
+    "id",
+    "job_name",
+    "queue",
+    "priority",
+    "params",
+    "fence",
+    "attempt_count",
+    "max_attempts",
+    "retry_policy",
+    "timeout_seconds",
+    "correlation_id",
+    "worker_id",
+    "scheduled_for",
+)
+
+NEW_COLUMNS = {
+    "id": Text(),
+    "job_name": Text(),
+    "params": JsonText(),
+    "queue": Text(),
+    "priority": Integer(),
+    "scheduled_for": UtcDateTime(),
+    "delay_seconds": Float(),
+    "max_attempts": Integer(),
+    "retry_policy": JsonText(),
+    "timeout_seconds": Float(),
+    "unique_key": Text(),
+    "correlation_id": Text(),
+    "runtime": JsonText(),
+}
+
+_LEASE_SECONDS = bindparam("lease_seconds", type_=Float())
+_WORKER_ID = bindparam("worker_id", type_=Text())
+_LIMIT = bindparam("limit", type_=Integer())
+_ID = bindparam("id", type_=Text())
+
+
+class Statements:
+    """The statements for one set of tables in one dialect.
+
+    ``now`` is the moment by which they judge leases and due times: the database's clock.
+    """
+
+    def __init__(
+        self, tables: Tables, dialect: Dialect, now: ColumnElement[datetime] | None = None
+    ) -> None:
+        self._jobs = tables.jobs
+        self._info = tables.info
+        self._channel = tables.channel
+        self._postgres = dialect.name == "postgresql"
+        self._now: ColumnElement[Any] = db_now() if now is None else now
+
+    # ── enqueue ──────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, new: Sequence[NewJob]) -> Statement:
+        """Insert pending rows, passing over those whose id or live unique key exists → ids."""
+        values = [tuple(getattr(job, column) for column in NEW_COLUMNS) for job in new]
+        return Statement(self._enqueue, {"new": values})
+
+    @cached_property
+    def _enqueue(self) -> Executable:
+        new = rows("new", **NEW_COLUMNS)
+        due = case(
+            (new.c.scheduled_for.is_not(None), new.c.scheduled_for),
+            else_=add_seconds(self._now, new.c.delay_seconds),
+        )
+        given = [column for column in NEW_COLUMNS if column not in {"scheduled_for", "delay_seconds"}]
+        source = select(
+            *(new.c[column] for column in given),
+            due,
+            case(
+                (new.c.scheduled_for.is_not(None), new.c.scheduled_for <= self._now),
+                else_=new.c.delay_seconds <= 0,
+            ),
+            # SQLite's grammar needs a WHERE between a SELECT and ON CONFLICT.
+        ).where(literal_column("1") == literal_column("1"))
+        insert = (
+            self._insert()
+            .from_select([*given, "scheduled_for", "ready"], source)
+            .on_conflict_do_nothing()
+        )
+        return self._announced(insert)
+
+    def live_by_key(self, keys: Rows) -> Statement:
+        """Live jobs by (job_name, unique_key) → id, job_name, unique_key."""
+        return Statement(self._live_by_key, {"keys": keys})
+
+    @cached_property
+    def _live_by_key(self) -> Executable:
+        keys = rows("keys", job_name=Text(), unique_key=Text())
+        job = self._jobs.c
+        return select(job.id, job.job_name, job.unique_key).where(
+            job.job_name == keys.c.job_name,
+            job.unique_key == keys.c.unique_key,
+            status_is(job.status, JobStatus.PENDING, JobStatus.RUNNING),
+        )
+
+    def insert_running(self, new: NewJob, *, worker_id: str, lease_seconds: float) -> Statement:
+        """Insert a row that its maker executes at once → the claimed job."""
+        values = {
+            "id": new.id,
+            "job_name": new.job_name,
+            "params": new.params,
+            "queue": new.queue,
+            "timeout_seconds": new.timeout_seconds,
+            "correlation_id": new.correlation_id,
+            "worker_id": worker_id,
+            "lease_seconds": lease_seconds,
+        }
+        return Statement(self._insert_running, values)
+
+    @cached_property
+    def _insert_running(self) -> Executable:
+        given = ("id", "job_name", "params", "queue", "timeout_seconds", "correlation_id")
+        columns = {name: bindparam(name, type_=self._jobs.c[name].type) for name in given}
+        changes = transitions.born_running(
+            self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS
+        )
+        return self._insert().values(**columns, **changes).returning(*self._claimed)
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self,
+        *,
+        queue: str,
+        job_names: Sequence[str],
+        limit: int,
+        worker_id: str,
+        lease_seconds: float,
+        starting: bool,
+    ) -> Statement:
+        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order."""
+        shape = self._claim_and_start if starting else self._claim_only
+        values = {
+            "queue": queue,
+            "job_names": list(job_names),
+            "limit": limit,
+            "worker_id": worker_id,
+            "lease_seconds": lease_seconds,
+        }
+        return Statement(shape, values, unless_empty=self._claimable)
+
+    @cached_property
+    def _claim_and_start(self) -> Executable:
+        return self._claim(starting=True)
+
+    @cached_property
+    def _claim_only(self) -> Executable:
+        return self._claim(starting=False)
+
+    def _claim(self, *, starting: bool) -> Executable:
+        candidate = self._jobs.alias("candidate")
+        candidates = (
+            select(candidate.c.id)
+            .where(self._is_claimable(candidate.c))
+            .order_by(candidate.c.priority.desc(), candidate.c.scheduled_for, candidate.c.id)
+            .limit(_LIMIT)
+            .with_for_update(skip_locked=True)
+        )
+        return self._update(
+            within(self._jobs.c.id, candidates),
+            changes=transitions.claim(
+                self._jobs.c,
+                self._now,
+                worker_id=_WORKER_ID,
+                lease_seconds=_LEASE_SECONDS,
+                starting=starting,
+            ),
+        ).returning(*self._claimed)
+
+    @cached_property
+    def _claimable(self) -> Executable:
+        return select(literal_column("1")).where(self._is_claimable(self._jobs.c)).limit(1)
+
+    def _is_claimable(self, job: transitions.Job) -> ColumnElement[bool]:
+        return and_(
+            job.queue == bindparam("queue", type_=Text()),
+            status_is(job.status, JobStatus.PENDING),
+            job.ready == true(),
+            one_of(job.job_name, "job_names"),
+        )
+
+    def claim_one(self, job_id: str, *, worker_id: str, lease_seconds: float) -> Statement:
+        """Claim and start this job if it is due → the claimed job, or nothing."""
+        values = {"id": job_id, "worker_id": worker_id, "lease_seconds": lease_seconds}
+        return Statement(self._claim_one, values)
+
+    @cached_property
+    def _claim_one(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            job.id == _ID,
+            status_is(job.status, JobStatus.PENDING),
+            job.scheduled_for <= self._now,
+            changes=transitions.claim(
+                job, self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS, starting=True
+            ),
+        ).returning(*self._claimed)
+
+    def start(self, job_id: str, fence: int, *, worker_id: str, lease_seconds: float) -> Statement:
+        """Begin the handler of a claimed job, once per fence → the claimed job, or nothing."""
+        values = {
+            "id": job_id,
+            "fence": fence,
+            "worker_id": worker_id,
+            "lease_seconds": lease_seconds,
+        }
+        return Statement(self._start, values)
+
+    @cached_property
+    def _start(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            job.id == _ID,
+            status_is(job.status, JobStatus.RUNNING),
+            job.fence == bindparam("fence", type_=BigInteger()),
+            job.handler_started_at.is_(None),
+            changes=transitions.start(
+                self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS
+            ),
+        ).returning(*self._claimed)
+
+    # ── while running ────────────────────────────────────────────────────────────────────────
+
+    def heartbeat(self, held: Rows, *, lease_seconds: float) -> Statement:
+        """Renew leases of (id, fence) → id and whether a cancellation was requested."""
+        return Statement(self._heartbeat, {"held": held, "lease_seconds": lease_seconds})
+
+    @cached_property
+    def _heartbeat(self) -> Executable:
+        held = rows("held", id=Text(), fence=BigInteger())
+        job = self._jobs.c
+        return self._fenced_update(
+            held,
+            {"worker_expires_at": add_seconds(self._now, _LEASE_SECONDS), "updated_at": self._now},
+        ).returning(job.id, job.cancel_requested_at.is_not(None).label("cancel_requested"))
+
+    def progress(self, reports: Rows) -> Statement:
+        """Write (id, fence, percent, message) of running jobs → ids still held."""
+        return Statement(self._progress, {"reports": reports})
+
+    @cached_property
+    def _progress(self) -> Executable:
+        reports = rows("reports", id=Text(), fence=BigInteger(), percent=Float(), message=Text())
+        changes = {
+            "progress": reports.c.percent,
+            "progress_message": reports.c.message,
+            "updated_at": self._now,
+        }
+        return self._fenced_update(reports, changes).returning(self._jobs.c.id)
+
+    def cancel_requests(self, worker_id: str) -> Statement:
+        """The worker's running jobs that shall be cancelled → id, fence."""
+        return Statement(self._cancel_requests, {"worker_id": worker_id})
+
+    @cached_property
+    def _cancel_requests(self) -> Executable:
+        job = self._jobs.c
+        return select(job.id, job.fence).where(
+            job.worker_id == _WORKER_ID,
+            status_is(job.status, JobStatus.RUNNING),
+            job.cancel_requested_at.is_not(None),
+        )
+
+    def held_by(self, worker_id: str) -> Statement:
+        """All that runs under a worker's id → id, fence."""
+        return Statement(self._held_by, {"worker_id": worker_id})
+
+    @cached_property
+    def _held_by(self) -> Executable:
+        job = self._jobs.c
+        return select(job.id, job.fence).where(
+            status_is(job.status, JobStatus.RUNNING), job.worker_id == _WORKER_ID
+        )
+
+    # ── settle: the holder's last write, by fence → id, status, scheduled_for ────────────────
+
+    def complete(self, settled: Rows) -> Statement:
+        """(id, fence, result, last progress message)."""
+        return Statement(self._complete, {"settled": settled})
+
+    @cached_property
+    def _complete(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.complete(
+                job, self._now, result=row.result, message=row.message
+            ),
+            result=JsonText(),
+            message=Text(),
+        )
+
+    def fail(self, settled: Rows) -> Statement:
+        """(id, fence, error, record, permanent, delay in seconds)."""
+        return Statement(self._fail, {"settled": settled})
+
+    @cached_property
+    def _fail(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.fail(
+                job,
+                self._now,
+                error=row.error,
+                record=row.record,
+                permanent=row.permanent == literal_column("1"),
+                delay=row.delay,
+            ),
+            error=Text(),
+            record=JsonText(),
+            permanent=Integer(),
+            delay=Float(),
+        )
+
+    def release(self, settled: Rows) -> Statement:
+        """(id, fence, reason, max_releases)."""
+        return Statement(self._release, {"settled": settled})
+
+    @cached_property
+    def _release(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.release(
+                job, self._now, reason=row.reason, max_releases=row.max_releases
+            ),
+            reason=Text(),
+            max_releases=Integer(),
+        )
+
+    def postpone(self, settled: Rows) -> Statement:
+        """(id, fence, reason, delay in seconds)."""
+        return Statement(self._postpone, {"settled": settled})
+
+    @cached_property
+    def _postpone(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.postpone(
+                job, self._now, delay=row.delay, reason=row.reason
+            ),
+            reason=Text(),
+            delay=Float(),
+        )
+
+    def abandon(self, settled: Rows) -> Statement:
+        """(id, fence, reason)."""
+        return Statement(self._abandon, {"settled": settled})
+
+    @cached_property
+    def _abandon(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.abandon(job, self._now, reason=row.reason),
+            reason=Text(),
+        )
+
+    def lose_launch(self, settled: Rows) -> Statement:
+        """(id, fence, reason, record, delay in seconds, max_failures); only before the start."""
+        return Statement(self._lose_launch, {"settled": settled})
+
+    @cached_property
+    def _lose_launch(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.lose_launch(
+                job,
+                self._now,
+                reason=row.reason,
+                record=row.record,
+                delay=row.delay,
+                max_failures=row.max_failures,
+            ),
+            self._jobs.c.handler_started_at.is_(None),
+            reason=Text(),
+            record=JsonText(),
+            delay=Float(),
+            max_failures=Integer(),
+        )
+
+    def disrupt(self, settled: Rows) -> Statement:
+        """(id, fence, reason, record, delay in seconds, max_disruptions); only after the start."""
+        return Statement(self._disrupt, {"settled": settled})
+
+    @cached_property
+    def _disrupt(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.disrupt(
+                job,
+                self._now,
+                reason=row.reason,
+                record=row.record,
+                delay=row.delay,
+                max_disruptions=row.max_disruptions,
+            ),
+            self._jobs.c.handler_started_at.is_not(None),
+            reason=Text(),
+            record=JsonText(),
+            delay=Float(),
+            max_disruptions=Integer(),
+        )
+
+    def settled(self, held: Rows) -> Statement:
+        """How rows of (id, fence) stand that are no longer running under it → id, status.
+
+        After a commit whose answer was lost, this tells whether it happened.
+        """
+        return Statement(self._settled, {"held": held})
+
+    @cached_property
+    def _settled(self) -> Executable:
+        held = rows("held", id=Text(), fence=BigInteger())
+        job = self._jobs.c
+        running = status_is(job.status, JobStatus.RUNNING)
+        return select(job.id, job.status).where(
+            job.id == held.c.id, job.fence == held.c.fence, ~running
+        )
+
+    # ── maintenance ──────────────────────────────────────────────────────────────────────────
+
+    def stage(self, limit: int) -> Statement:
+        """Make what has become due visible to claims → ids."""
+        return Statement(self._stage, {"limit": limit}, unless_empty=self._stageable)
+
+    @cached_property
+    def _stage(self) -> Executable:
+        candidate = self._jobs.alias("candidate")
+        candidates = (
+            select(candidate.c.id)
+            .where(self._is_stageable(candidate.c))
+            .order_by(candidate.c.scheduled_for)
+            .limit(_LIMIT)
+            .with_for_update(skip_locked=True)
+        )
+        return self._update(
+            within(self._jobs.c.id, candidates), changes=transitions.stage(self._now)
+        ).returning(self._jobs.c.id)
+
+    @cached_property
+    def _stageable(self) -> Executable:
+        return select(literal_column("1")).where(self._is_stageable(self._jobs.c)).limit(1)
+
+    def _is_stageable(self, job: transitions.Job) -> ColumnElement[bool]:
+        return and_(
+            status_is(job.status, JobStatus.PENDING),
+            job.ready == false(),
+            job.scheduled_for <= self._now,
+        )
+
+    def expired(self, limit: int) -> Statement:
+        """Running jobs whose lease has expired, the longest first → what a rescue needs."""
+        return Statement(self._expired, {"limit": limit})
+
+    @cached_property
+    def _expired(self) -> Executable:
+        job = self._jobs.c
+        return (
+            select(
+                job.id,
+                job.fence,
+                job.attempt_count,
+                job.retry_policy,
+                job.worker_id,
+                job.handler_started_at,
+            )
+            .where(self._is_expired)
+            .order_by(job.worker_expires_at)
+            .limit(_LIMIT)
+        )
+
+    @cached_property
+    def _is_expired(self) -> ColumnElement[bool]:
+        job = self._jobs.c
+        return and_(
+            status_is(job.status, JobStatus.RUNNING), job.worker_expires_at <= self._now
+        )
+
+    def rescue(self, settled: Rows) -> Statement:
+        """(id, fence, reason, record, delay in seconds), unless renewed meanwhile."""
+        return Statement(self._rescue, {"settled": settled})
+
+    @cached_property
+    def _rescue(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.rescue(
+                job, self._now, reason=row.reason, record=row.record, delay=row.delay
+            ),
+            self._is_expired,
+            reason=Text(),
+            record=JsonText(),
+            delay=Float(),
+        )
+
+    def prune(self, *, after: str, before: datetime, limit: int) -> Statement:
+        """Delete at most ``limit`` jobs that finished ``before``, by id from ``after`` → ids.
+
+        Walking the primary key keeps it from needing an index of its own.
+        """
+        return Statement(self._prune, {"after": after, "before": before, "limit": limit})
+
+    @cached_property
+    def _prune(self) -> Executable:
+        candidate = self._jobs.alias("candidate")
+        candidates = (
+            select(candidate.c.id)
+            .where(
+                candidate.c.id > bindparam("after", type_=Text()),
+                candidate.c.completed_at < bindparam("before", type_=UtcDateTime()),
+            )
+            .order_by(candidate.c.id)
+            .limit(_LIMIT)
+        )
+        return (
+            delete(self._jobs)
+            .where(
+                within(self._jobs.c.id, candidates),
+                status_is(self._jobs.c.status, *sorted(FINISHED)),
+            )
+            .returning(self._jobs.c.id)
+        )
+
+    # ── by a person ──────────────────────────────────────────────────────────────────────────
+
+    def cancel(self, job_id: str) -> Statement:
+        """Cancel a pending job, or ask its holder to → status, or nothing if it has ended."""
+        return Statement(self._cancel, {"id": job_id})
+
+    @cached_property
+    def _cancel(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            job.id == _ID,
+            status_is(job.status, JobStatus.PENDING, JobStatus.RUNNING),
+            changes=transitions.cancel(job, self._now),
+        ).returning(job.status)
+
+    def retry(self, job_id: str) -> Statement:
+        """Run a failed or cancelled job again → its id, or nothing if it is neither."""
+        return Statement(self._retry, {"id": job_id})
+
+    @cached_property
+    def _retry(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            job.id == _ID,
+            status_is(job.status, JobStatus.FAILED, JobStatus.CANCELLED),
+            changes=transitions.retry(job, self._now),
+        ).returning(job.id)
+
+    # ── read ─────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, job_id: str) -> Statement:
+        """One record → all its columns."""
+        return Statement(self._get, {"id": job_id})
+
+    @cached_property
+    def _get(self) -> Executable:
+        return select(*self._record).where(self._jobs.c.id == _ID)
+
+    def by_prefix(self, prefix: str, limit: int) -> Statement:
+        """Records whose id begins with ``prefix`` → all their columns."""
+        values = {"from": prefix, "to": prefix + "\uffff", "limit": limit}
+        return Statement(self._by_prefix, values)
+
+    @cached_property
+    def _by_prefix(self) -> Executable:
+        job = self._jobs.c
+        return (
+            select(*self._record)
+            .where(
+                job.id >= bindparam("from", type_=Text()), job.id < bindparam("to", type_=Text())
+            )
+            .order_by(job.id)
+            .limit(_LIMIT)
+        )
+
+    def list_jobs(
+        self,
+        *,
+        status: JobStatus | None,
+        job_name: str | None,
+        queue: str | None,
+        correlation_id: str | None,
+        before_id: str | None,
+        limit: int,
+    ) -> Statement:
+        """Records that fit, newest first → all their columns."""
+        job = self._jobs.c
+        wanted = select(*self._record).order_by(job.id.desc()).limit(limit)
+        if status is not None:
+            wanted = wanted.where(status_is(job.status, status))
+        for column, value in (
+            (job.job_name, job_name),
+            (job.queue, queue),
+            (job.correlation_id, correlation_id),
+        ):
+            if value is not None:
+                wanted = wanted.where(column == value)
+        if before_id is not None:
+            wanted = wanted.where(job.id < before_id)
+        return Statement(wanted)
+
+    def counts(self) -> Statement:
+        """How many jobs there are → job_name, queue, status, count, mean seconds of an attempt."""
+        return Statement(self._counts)
+
+    @cached_property
+    def _counts(self) -> Executable:
+        job = self._jobs.c
+        seconds = func.avg(seconds_between(job.completed_at, job.handler_started_at))
+        return (
+            select(job.job_name, job.queue, job.status, func.count().label("count"), seconds)
+            .group_by(job.job_name, job.queue, job.status)
+            .order_by(job.job_name, job.queue, job.status)
+        )
+
+    def outstanding(
+        self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
+    ) -> Statement:
+        """A row if a job of these is pending and due by then, else nothing."""
+        values = {
+            "queues": list(queues),
+            "job_names": list(job_names),
+            "within_seconds": within_seconds,
+        }
+        return Statement(self._outstanding, values)
+
+    @cached_property
+    def _outstanding(self) -> Executable:
+        job = self._jobs.c
+        ours = and_(
+            one_of(job.queue, "queues"),
+            one_of(job.job_name, "job_names"),
+            status_is(job.status, JobStatus.PENDING),
+        )
+        horizon = add_seconds(self._now, bindparam("within_seconds", type_=Float()))
+        # Two questions, for each has an index of its own.
+        return select(literal_column("1")).where(
+            or_(
+                exists().where(ours, job.ready == true()),
+                exists().where(ours, job.ready == false(), job.scheduled_for <= horizon),
+            )
+        )
+
+    def schema_info(self) -> Statement:
+        """What the tables are → version, oldest code that may use them."""
+        return Statement(self._schema_info)
+
+    @cached_property
+    def _schema_info(self) -> Executable:
+        return select(self._info.c.version, self._info.c.oldest_code)
+
+    def clock(self) -> Statement:
+        """The moment by which everything here is judged."""
+        return Statement(self._clock)
+
+    @cached_property
+    def _clock(self) -> Executable:
+        return select(self._now.label("now"))
+
+    # ── shared ───────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _claimed(self) -> list[ColumnElement[Any]]:
+        return [self._jobs.c[name] for name in CLAIMED_COLUMNS]
+
+    @cached_property
+    def _record(self) -> list[ColumnElement[Any]]:
+        return [self._jobs.c[name] for name in JobRecord.__dataclass_fields__]
+
+    def _insert(self) -> Any:
+        # Only the dialects' own INSERTs know ON CONFLICT.
+        return (postgresql if self._postgres else sqlite).insert(self._jobs)
+
+    def _announced(self, insert: Any) -> Executable:
+        """The INSERT, returning ids; on PostgreSQL it wakes the workers that listen."""
+        job = self._jobs.c
+        if not self._postgres:
+            return insert.returning(job.id)  # type: ignore[no-any-return]
+        return notifying(insert.returning(job.id, job.queue, job.ready), self._channel)
+
+    def _update(self, *conditions: Any, changes: transitions.Changes) -> Any:
+        return update(self._jobs).where(*conditions).values(**changes)
+
+    def _fenced_update(
+        self, held: Subquery, changes: transitions.Changes, *conditions: ColumnElement[bool]
+    ) -> Any:
+        """Write as the holder: only rows that still run under the fence of their claim."""
+        job = self._jobs.c
+        return self._update(
+            job.id == held.c.id,
+            status_is(job.status, JobStatus.RUNNING),
+            job.fence == held.c.fence,
+            *conditions,
+            changes=changes,
+        )
+
+    def _settle(
+        self,
+        transition: Callable[[Any, transitions.Job], transitions.Changes],
+        *conditions: ColumnElement[bool],
+        **columns: Any,
+    ) -> Executable:
+        settled = rows("settled", id=Text(), fence=BigInteger(), **columns)
+        job = self._jobs.c
+        changes = transition(settled.c, job)
+        return self._fenced_update(settled, changes, *conditions).returning(  # type: ignore[no-any-return]
+            job.id, job.status, job.scheduled_for
+        )
+
+

