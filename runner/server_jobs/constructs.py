@@ -38,7 +38,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"a naive datetime says no moment in time: {value!r}; give it a tzinfo")
+            raise ValueError(
+                f"a naive datetime says no moment in time: {value!r}; give it a tzinfo"
+            )
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.strftime(TIMESTAMP_FORMAT)
 
@@ -223,7 +225,9 @@ class ListAsJson(TypeDecorator[list[Any]]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        processors = [column.dialect_impl(dialect).bind_processor(dialect) for column in self.columns]
+        processors = [
+            column.dialect_impl(dialect).bind_processor(dialect) for column in self.columns
+        ]
         converted = [(i, process) for i, process in enumerate(processors) if process is not None]
 
         def bind(rows: Sequence[Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from server_jobs.schema import JobStatus
@@ -42,6 +42,8 @@ class AttemptError:
             moment = datetime.fromisoformat(at) if isinstance(at, str) else None
         except ValueError:
             moment = None
+        if moment is not None and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
         attempt = document.get("attempt")
         return cls(
             attempt=attempt if isinstance(attempt, int) else 0,

@@ -177,7 +177,12 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         # One live job per key; a finished one no longer holds it.
         ("unique_key", (column.job_name, column.unique_key), live, True),
         # The proof that a schedule's tick has fired.
-        ("cron_fire", (column.cron_job_id, column.cron_fire_at), column.cron_job_id.is_not(None), True),
+        (
+            "cron_fire",
+            (column.cron_job_id, column.cron_fire_at),
+            column.cron_job_id.is_not(None),
+            True,
+        ),
         ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
     ):
         if index == "unique_key":

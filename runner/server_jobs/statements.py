@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -32,7 +32,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Subquery
@@ -101,12 +100,12 @@ class Statements:
     """
 
     def __init__(
-        self, tables: Tables, dialect: Dialect, now: ColumnElement[datetime] | None = None
+        self, tables: Tables, dialect_name: str, now: ColumnElement[datetime] | None = None
     ) -> None:
         self._jobs = tables.jobs
         self._info = tables.info
         self._channel = tables.channel
-        self._postgres = dialect.name == "postgresql"
+        self._postgres = dialect_name == "postgresql"
         self._now: ColumnElement[Any] = db_now() if now is None else now
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
@@ -123,7 +122,9 @@ class Statements:
             (new.c.scheduled_for.is_not(None), new.c.scheduled_for),
             else_=add_seconds(self._now, new.c.delay_seconds),
         )
-        given = [column for column in NEW_COLUMNS if column not in {"scheduled_for", "delay_seconds"}]
+        given = [
+            column for column in NEW_COLUMNS if column not in {"scheduled_for", "delay_seconds"}
+        ]
         source = select(
             *(new.c[column] for column in given),
             due,
@@ -283,7 +284,7 @@ class Statements:
     # ── while running ────────────────────────────────────────────────────────────────────────
 
     def heartbeat(self, held: Rows, *, lease_seconds: float) -> Statement:
-        """Renew leases of (id, fence) → id and whether a cancellation was requested."""
+        """Renew leases of (id, fence) → id, cancel_requested_at."""
         return Statement(self._heartbeat, {"held": held, "lease_seconds": lease_seconds})
 
     @cached_property
@@ -293,7 +294,7 @@ class Statements:
         return self._fenced_update(
             held,
             {"worker_expires_at": add_seconds(self._now, _LEASE_SECONDS), "updated_at": self._now},
-        ).returning(job.id, job.cancel_requested_at.is_not(None).label("cancel_requested"))
+        ).returning(job.id, job.cancel_requested_at)
 
     def progress(self, reports: Rows) -> Statement:
         """Write (id, fence, percent, message) of running jobs → ids still held."""
@@ -524,9 +525,7 @@ class Statements:
     @cached_property
     def _is_expired(self) -> ColumnElement[bool]:
         job = self._jobs.c
-        return and_(
-            status_is(job.status, JobStatus.RUNNING), job.worker_expires_at <= self._now
-        )
+        return and_(status_is(job.status, JobStatus.RUNNING), job.worker_expires_at <= self._now)
 
     def rescue(self, settled: Rows) -> Statement:
         """(id, fence, reason, record, delay in seconds), unless renewed meanwhile."""
@@ -695,6 +694,29 @@ class Statements:
             )
         )
 
+    def available(
+        self, *, queues: Sequence[str], job_names: Sequence[str], limit: int
+    ) -> Statement:
+        """How many jobs of these could be claimed now, counted up to ``limit``."""
+        values = {"queues": list(queues), "job_names": list(job_names), "limit": limit}
+        return Statement(self._available, values)
+
+    @cached_property
+    def _available(self) -> Executable:
+        job = self._jobs.c
+        found = (
+            select(job.id)
+            .where(
+                one_of(job.queue, "queues"),
+                one_of(job.job_name, "job_names"),
+                status_is(job.status, JobStatus.PENDING),
+                job.ready == true(),
+            )
+            .limit(_LIMIT)
+            .subquery("found")
+        )
+        return select(func.count()).select_from(found)
+
     def schema_info(self) -> Statement:
         """What the tables are → version, oldest code that may use them."""
         return Statement(self._schema_info)
@@ -762,3 +784,7 @@ class Statements:
         )
 
 
+@cache
+def statements(tables: Tables, dialect_name: str) -> Statements:
+    """The statements by the database's own clock, made once so that shapes are compiled once."""
+    return Statements(tables, dialect_name)

@@ -42,15 +42,18 @@ def connect(
     Raises :class:`~server_jobs.errors.InvalidDatabaseUrlError`.
     """
     parsed = parse_url(url)
-    names = tables(
-        _identifier("schema", schema or os.environ.get("SERVER_JOBS_SCHEMA") or None),
-        _identifier("table_prefix", table_prefix or os.environ.get("SERVER_JOBS_TABLE_PREFIX"))
-        or "",
-    )
+    names = table_names(schema, table_prefix)
     limit = max_payload_bytes or _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, names, limit)
     return _postgres(parsed, names, limit)
+
+
+def table_names(schema: str | None = None, table_prefix: str | None = None) -> Tables:
+    """The tables in this schema and under this prefix, or as the environment says."""
+    schema = schema or os.environ.get("SERVER_JOBS_SCHEMA") or None
+    prefix = table_prefix or os.environ.get("SERVER_JOBS_TABLE_PREFIX") or ""
+    return tables(_identifier("schema", schema), _identifier("table_prefix", prefix) or "")
 
 
 def parse_url(url: str) -> URL:
@@ -151,4 +154,4 @@ def _identifier(name: str, value: str | None) -> str | None:
     return value
 
 
-__all__ = ["Capabilities", "Database", "Row", "Statement", "connect", "parse_url"]
+__all__ = ["Capabilities", "Database", "Row", "Statement", "connect", "parse_url", "table_names"]

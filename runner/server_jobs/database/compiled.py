@@ -15,6 +15,7 @@ from sqlalchemy import BindParameter
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
 from server_jobs.database.base import Row, Statement
@@ -28,12 +29,16 @@ class CompiledStatement:
     __slots__ = ("_decoders", "_parameters", "sql")
 
     def __init__(self, shape: Executable, dialect: Dialect) -> None:
-        compiled = shape.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-        assert isinstance(compiled, SQLCompiler)
+        self._parameters: list[Callable[[Mapping[str, Any]], Any]] = []
+        if isinstance(shape, ExecutableDDLElement):
+            compiled = shape.compile(dialect=dialect)
+        else:
+            compiled = shape.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
         self.sql = str(compiled)
-        self._parameters = [
-            _parameter(compiled.binds[name], dialect) for name in compiled.positiontup or ()
-        ]
+        if isinstance(compiled, SQLCompiler):
+            self._parameters = [
+                _parameter(compiled.binds[name], dialect) for name in compiled.positiontup or ()
+            ]
         columns: Iterable[Any] = getattr(shape, "exported_columns", ())
         decoders = [_converter(column.type, dialect, "result") for column in columns]
         self._decoders = [(i, decode) for i, decode in enumerate(decoders) if decode is not None]

@@ -221,7 +221,9 @@ class _Listener:
 def _conninfo(url: URL) -> str:
     plain = url.set(drivername="postgresql")
     missing = {name: value for name, value in _NETWORK_DEFAULTS.items() if name not in plain.query}
-    plain = plain.update_query_dict({"application_name": "server-jobs"} | missing | dict(plain.query))
+    plain = plain.update_query_dict(
+        {"application_name": "server-jobs"} | missing | dict(plain.query)
+    )
     conninfo = plain.render_as_string(hide_password=False)
     try:
         psycopg.conninfo.conninfo_to_dict(conninfo)

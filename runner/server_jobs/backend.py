@@ -1,0 +1,234 @@
+"""What the backends share: claim, execute, settle, release, rescue."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from uuid6 import uuid7
+
+from server_jobs.database import Database
+from server_jobs.errors import (
+    ConfigurationError,
+    DatabaseError,
+    LeaseLostError,
+    SchemaError,
+)
+from server_jobs.execution import Execution
+from server_jobs.job import DEFAULT_LEASE
+from server_jobs.leases import LeaseKeeper
+from server_jobs.records import ClaimedJob
+from server_jobs.registry import JobRegistry
+from server_jobs.store import Claim, Completed, Lease, Outcome, Released, Store
+from server_jobs.transitions import MAX_RELEASES
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBackendConfig:
+    """How a backend works. Times are in seconds."""
+
+    queues: Sequence[str] = ("default",)
+    concurrency: int = 20
+    lease: float = DEFAULT_LEASE
+    max_releases: int = MAX_RELEASES
+
+    def __post_init__(self) -> None:
+        if not self.queues or isinstance(self.queues, str) or not all(self.queues):
+            raise ConfigurationError(f"queues={self.queues!r} must name one queue at least")
+        if not 1 <= self.concurrency <= 10_000:
+            raise ConfigurationError(f"concurrency={self.concurrency} isn't from 1 to 10000")
+        if not 1 <= self.lease <= 7 * 86_400:
+            raise ConfigurationError(
+                f"lease={self.lease} isn't between 1 second and 7 days; it is renewed while the"
+                " worker lives, so that minutes are enough"
+            )
+        if self.max_releases < 0:
+            raise ConfigurationError(f"max_releases={self.max_releases} must be at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What a poll claimed; ``available_count`` is how many due jobs it found, these included."""
+
+    claimed_jobs: list[ClaimedJob] = field(default_factory=list)
+    available_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExecutionResult:
+    """How one execution went. ``duration`` is in milliseconds."""
+
+    job_id: str
+    success: bool
+    duration: float
+    error: str | None = None
+
+
+class WorkerBackend(Protocol):
+    """Where work runs."""
+
+    @property
+    def name(self) -> str:
+        """What kind of backend this is."""
+
+    @property
+    def config(self) -> WorkerBackendConfig:
+        """How it works."""
+
+    async def initialize(self) -> None:
+        """Make ready. Raises SchemaError where the tables can't be used."""
+
+    async def shutdown(self) -> None:
+        """Give back what is held and let go of everything."""
+
+    async def poll_and_claim(self, limit: int | None = None) -> PollResult:
+        """Claim due jobs, ``concurrency`` of them at most."""
+
+    async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
+        """Execute a claimed job and settle its record. Never raises for the job."""
+
+    async def release_lock(self, job_id: str) -> None:
+        """Give a claimed job back. Raises LeaseLostError where it isn't held here."""
+
+    async def handle_expired_locks(self) -> int:
+        """Take back jobs whose lease has expired, whoever held them → how many."""
+
+    async def health_check(self) -> bool:
+        """Whether the database answers and its tables can be used."""
+
+
+class BaseWorkerBackend:
+    """A backend that executes in its own process; claiming begins the handler."""
+
+    name = "base"
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        job_registry: JobRegistry,
+        config: WorkerBackendConfig | None = None,
+    ) -> None:
+        self.config = config or WorkerBackendConfig()
+        self.worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+        self.store = Store(database)
+        self.registry = job_registry
+        self.leases = LeaseKeeper(
+            self.store, worker_id=self.worker_id, lease_seconds=self.config.lease
+        )
+        self._next_queue = 0
+
+    async def initialize(self) -> None:
+        """Check the tables and begin to keep leases."""
+        await self.store.check_schema()
+        self.leases.__enter__()
+
+    async def shutdown(self) -> None:
+        """Give back the jobs that were claimed and not executed."""
+        held = self.leases.all
+        if held:
+            await self.store.settle(
+                {job.lease: self._released("its worker shut down") for job in held}
+            )
+        for job in held:
+            self.leases.drop(job.lease.job_id)
+        self.leases.__exit__(None, None, None)
+
+    async def poll_and_claim(self, limit: int | None = None) -> PollResult:
+        """Stage what is due, then claim from one queue after the other until there are enough."""
+        await self.store.stage()
+        wanted = self.config.concurrency if limit is None else limit
+        claimed: list[ClaimedJob] = []
+        for queue in self._rotation():
+            if len(claimed) >= wanted:
+                break
+            claimed += await self.store.claim(self.claim_of(queue, wanted - len(claimed)))
+        for job in claimed:
+            self.leases.hold(job)
+        left = await self.store.available(
+            queues=self.config.queues, job_names=self.registry.get_names()
+        )
+        return PollResult(claimed, len(claimed) + left)
+
+    async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
+        """Execute a claimed job and settle its record."""
+        began = time.perf_counter()
+        held = self.leases.get(job.id) or self.leases.hold(job)
+        try:
+            outcome, execution = await self.run(job)
+            settled = {}
+            if outcome is not None:
+                settled = await self.store.settle({held.lease: outcome})
+        finally:
+            self.leases.drop(job.id)
+        duration = (time.perf_counter() - began) * 1000
+        if job.id not in settled:
+            return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
+        if isinstance(outcome, Completed):
+            return WorkerExecutionResult(job.id, True, duration)
+        reason = getattr(outcome, "reason", None) or str(execution.error or "timed out")
+        return WorkerExecutionResult(job.id, False, duration, reason)
+
+    async def release_lock(self, job_id: str) -> None:
+        """Give a claimed job back, under the fence that this backend holds."""
+        held = self.leases.get(job_id)
+        if held is None:
+            raise LeaseLostError(f"job {job_id} isn't held by {self.worker_id}")
+        self.leases.drop(job_id)
+        outcome = self._released("given back by its worker")
+        if not await self.store.settle({held.lease: outcome}):
+            raise LeaseLostError(f"the lease of job {job_id} was lost before it was given back")
+
+    async def handle_expired_locks(self) -> int:
+        """Rescue jobs whose lease has expired."""
+        return len(await self.store.rescue())
+
+    async def health_check(self) -> bool:
+        """Whether the database answers and its tables can be used."""
+        try:
+            await self.store.check_schema()
+        except (DatabaseError, SchemaError):
+            return False
+        return True
+
+    def claim_of(self, queue: str, limit: int) -> Claim:
+        """A request for jobs that this backend can execute."""
+        return Claim(
+            queue=queue,
+            job_names=self.registry.get_names(),
+            limit=limit,
+            worker_id=self.worker_id,
+            lease_seconds=self.config.lease,
+        )
+
+    async def run(
+        self, job: ClaimedJob, threads: Executor | None = None
+    ) -> tuple[Outcome | None, Execution]:
+        """Execute a held job → what is to be written."""
+        held = self.leases.get(job.id)
+        if held is None or held.lease != Lease(job.id, job.fence):
+            raise LeaseLostError(f"job {job.id} isn't held by {self.worker_id}")
+        execution = Execution(
+            self.registry.get(job.job_name).definition,
+            job,
+            held,
+            database=self.store.database,
+            threads=threads,
+            max_releases=self.config.max_releases,
+        )
+        return await execution.run(), execution
+
+    def _released(self, reason: str) -> Released:
+        return Released(reason, self.config.max_releases)
+
+    def _rotation(self) -> list[str]:
+        """The queues, each time beginning with another one, so that none starves."""
+        queues = list(self.config.queues)
+        start = self._next_queue % len(queues)
+        self._next_queue += 1
+        return queues[start:] + queues[:start]

@@ -1,0 +1,180 @@
+"""What a job is: its name, schemas, handler and defaults. No database, no state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from server_jobs.codec import Codec
+from server_jobs.context import JobContext
+from server_jobs.errors import (
+    InvalidJobDefinitionError,
+    InvalidOptionError,
+    InvalidParamsError,
+    InvalidResultError,
+)
+from server_jobs.retry import RetryPolicy
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+LONGEST_NAME = 200
+"""Characters of a job's name, a queue, a unique key and a correlation id."""
+
+_PRIORITIES = range(-32_768, 32_768)
+
+
+@dataclass(frozen=True)
+class JobDefinition(Generic[P, R]):
+    """A job's code and defaults. Times are in seconds."""
+
+    name: str
+    params: Codec[P]
+    result: Codec[R]
+    handler: Callable[..., Any]
+    is_async: bool
+    takes_context: bool
+    queue: str
+    priority: int
+    max_attempts: int
+    timeout_seconds: float | None
+    retry_policy: RetryPolicy
+
+    def call(self, params: P, context: JobContext) -> Any:
+        """Call the handler: its result, or a coroutine of it if it is async."""
+        if self.takes_context:
+            return self.handler(params, context)
+        return self.handler(params)
+
+
+def make_definition(
+    handler: Callable[..., Any],
+    *,
+    name: str | None,
+    params_schema: Any,
+    result_schema: Any,
+    local_names: Mapping[str, Any] | None,
+    queue: str,
+    priority: int,
+    max_attempts: int,
+    timeout_seconds: float | None,
+    retry_policy: RetryPolicy | None,
+) -> JobDefinition[Any, Any]:
+    """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
+    name = getattr(handler, "__name__", None) if name is None else name
+    try:
+        check_text("name", name, name)
+        check_text("queue", queue, str(name))
+        check_priority(priority, str(name))
+        check_max_attempts(max_attempts, str(name))
+        check_timeout(timeout_seconds, str(name))
+    except InvalidOptionError as error:
+        raise InvalidJobDefinitionError(str(error)) from None
+    assert name is not None
+    parameters, takes_context = _parameters(name, handler)
+    if params_schema is None or result_schema is None:
+        hints = _hints(name, handler, local_names)
+        params_schema = params_schema or _annotation(name, hints, parameters[0].name, "params")
+        result_schema = result_schema or _annotation(name, hints, "return", "result")
+    return JobDefinition(
+        name=name,
+        params=Codec(params_schema, job_name=name, what="params", error=InvalidParamsError),
+        result=Codec(result_schema, job_name=name, what="result", error=InvalidResultError),
+        handler=handler,
+        is_async=_is_async(handler),
+        takes_context=takes_context,
+        queue=queue,
+        priority=priority,
+        max_attempts=max_attempts,
+        timeout_seconds=timeout_seconds,
+        retry_policy=retry_policy or RetryPolicy(),
+    )
+
+
+def check_text(option: str, value: object, job_name: object) -> None:
+    """Names and keys: text that every database can hold and index."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or "\0" in value:
+        raise InvalidOptionError(
+            f"{job_name}: {option}={value!r} isn't text of 1 to {LONGEST_NAME} characters"
+            " without NUL"
+        )
+
+
+def check_priority(value: int, job_name: str) -> None:
+    """Priorities: higher goes first."""
+    if isinstance(value, bool) or not isinstance(value, int) or value not in _PRIORITIES:
+        raise InvalidOptionError(
+            f"{job_name}: priority={value!r} isn't a whole number from {_PRIORITIES.start} to"
+            f" {_PRIORITIES.stop - 1} (higher goes first)"
+        )
+
+
+def check_max_attempts(value: int, job_name: str) -> None:
+    """Attempts: the first one counts too."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000:
+        raise InvalidOptionError(
+            f"{job_name}: max_attempts={value!r} isn't a whole number from 1 to 1000"
+            " (the first attempt counts)"
+        )
+
+
+def check_timeout(value: float | None, job_name: str) -> None:
+    """Timeouts: seconds that one attempt may take."""
+    if value is not None and not 0 < value <= 366 * 86_400:
+        raise InvalidOptionError(
+            f"{job_name}: a timeout of {value!r} s isn't more than 0 and at most 366 days"
+        )
+
+
+def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool]:
+    if not callable(handler):
+        raise InvalidJobDefinitionError(f"{name}: the handler {handler!r} isn't callable")
+    positional = [
+        parameter
+        for parameter in inspect.signature(handler).parameters.values()
+        if parameter.kind
+        in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    ]
+    required = [p for p in inspect.signature(handler).parameters.values() if _is_required(p)]
+    if not positional or len(required) > 2:
+        raise InvalidJobDefinitionError(
+            f"{name}: a handler takes (params) or (params, context), not"
+            f" {inspect.signature(handler)}"
+        )
+    return positional, len(positional) >= 2
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
+
+
+def _hints(
+    name: str, handler: Callable[..., Any], local_names: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    target = handler if inspect.isroutine(handler) else type(handler).__call__
+    try:
+        return get_type_hints(target, localns=dict(local_names or {}), include_extras=True)
+    except NameError as error:
+        raise InvalidJobDefinitionError(
+            f"{name}: an annotation of the handler can't be resolved ({error}); define its types"
+            " before the handler, or give params_schema= and result_schema="
+        ) from error
+
+
+def _annotation(name: str, hints: Mapping[str, Any], parameter: str, what: str) -> Any:
+    if parameter not in hints:
+        where = "return value" if parameter == "return" else f"argument {parameter!r}"
+        raise InvalidJobDefinitionError(
+            f"{name}: the handler's {where} has no annotation; annotate it with a pydantic model,"
+            f" or give {what}_schema="
+        )
+    return hints[parameter]
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 - asks whether calling it gives a coroutine
+    )

@@ -1,0 +1,235 @@
+"""One claimed job → its outcome: decode, call, interrupt where needed, encode.
+
+Every backend executes through here. A handler's exception becomes an outcome and is never
+raised; what isn't an ``Exception`` (an interpreter that exits, a platform that pulls the plug)
+passes through, and the lease expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from server_jobs.context import JobContext
+from server_jobs.database import Database
+from server_jobs.definition import JobDefinition
+from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
+from server_jobs.leases import Held, StopReason
+from server_jobs.records import AttemptError, ClaimedJob
+from server_jobs.retry import RetryPolicy
+from server_jobs.store import Abandoned, Completed, Failed, Outcome, Postponed, Released
+from server_jobs.transitions import MAX_RELEASES
+
+_LONGEST_ERROR = 10_000
+_LONGEST_TRACEBACK = 30_000
+
+
+class Execution:
+    """The execution of one claimed job under a held lease."""
+
+    __slots__ = (
+        "_database",
+        "_definition",
+        "_held",
+        "_job",
+        "_max_releases",
+        "_threads",
+        "error",
+        "value",
+    )
+
+    def __init__(
+        self,
+        definition: JobDefinition[Any, Any],
+        job: ClaimedJob,
+        held: Held,
+        *,
+        database: Database,
+        threads: Executor | None = None,
+        max_releases: int = MAX_RELEASES,
+    ) -> None:
+        self._definition = definition
+        self._job = job
+        self._held = held
+        self._database = database
+        self._threads = threads
+        self._max_releases = max_releases
+        self.value: Any = None
+        """What the handler returned, if the outcome is Completed."""
+        self.error: Exception | None = None
+        """What it raised, if anything."""
+
+    async def run(self) -> Outcome | None:
+        """Run the handler → what to write; None where the lease is lost and nothing is to be."""
+        definition, job, held = self._definition, self._job, self._held
+        timer = None
+        if job.timeout_seconds is not None:
+            timer = asyncio.get_running_loop().call_later(
+                job.timeout_seconds, held.stop, StopReason.TIMED_OUT
+            )
+        try:
+            params = definition.params.load(job.params)
+            context = JobContext(
+                job_name=job.job_name,
+                job_id=job.id,
+                attempt=job.attempt_count,
+                correlation_id=job.correlation_id,
+                database=self._database,
+                held=held,
+            )
+            value = await call_handler(definition, params, context, held, self._threads)
+            self.value = definition.result.validate(value)
+            result = definition.result.dump(
+                self.value, max_bytes=self._database.capabilities.max_payload_bytes
+            )
+            return Completed(result, held.last_message)
+        except asyncio.CancelledError:
+            if held.stop_reason in {None, StopReason.CALLER}:
+                raise
+            return self._stopped()
+        except Exception as error:
+            self.error = error
+            return self._raised(error)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _stopped(self) -> Outcome | None:
+        """The handler ended because it was asked to."""
+        match self._held.stop_reason:
+            case StopReason.SHUTDOWN:
+                return Released(
+                    f"given back more than {self._max_releases} times in a row because its worker"
+                    " shut down; the job may be too long for this backend",
+                    self._max_releases,
+                )
+            case StopReason.TIMED_OUT:
+                message = (
+                    f"the handler took longer than its timeout of {self._job.timeout_seconds:g} s"
+                )
+                return self._failed(self._attempt_error("TimedOut", message))
+            case StopReason.CANCELLED:
+                return Abandoned(StopReason.CANCELLED.value)
+            case _:  # the lease is lost: what we'd write would be refused
+                return None
+
+    def _raised(self, error: Exception) -> Outcome:
+        match error:
+            case RetryLater():
+                return Postponed(clean(str(error)), error.delay_seconds)
+            case CancelJob():
+                return Abandoned(clean(error.reason))
+            case _:
+                # A result that doesn't fit won't fit next time, and the work has been done.
+                permanent = isinstance(error, (PermanentError, InvalidResultError))
+                return self._failed(self._describe(error), permanent=permanent)
+
+    def _failed(self, error: AttemptError, *, permanent: bool = False) -> Failed:
+        policy = self._definition.retry_policy
+        if self._job.retry_policy is not None:
+            policy = RetryPolicy.from_json(self._job.retry_policy)
+        try:
+            delay = policy.delay_seconds(self._job.attempt_count)
+        except Exception as problem:  # noqa: BLE001 - a user's function; the job must not hang on it
+            delay = RetryPolicy().delay_seconds(self._job.attempt_count)
+            error = self._attempt_error(
+                error.type, f"{error.message} (and its retry policy raised {problem!r})"
+            )
+        return Failed(error, permanent=permanent, delay_seconds=delay)
+
+    def _describe(self, error: Exception) -> AttemptError:
+        text = "".join(traceback.format_exception(error))
+        message = str(error) or type(error).__name__
+        return self._attempt_error(type(error).__name__, message, text[-_LONGEST_TRACEBACK:])
+
+    def _attempt_error(self, kind: str, message: str, text: str = "") -> AttemptError:
+        return AttemptError(
+            attempt=self._job.attempt_count,
+            at=None,
+            type=kind,
+            message=clean(message)[:_LONGEST_ERROR],
+            traceback=clean(text),
+            worker=self._job.worker_id,
+        )
+
+
+async def call_handler(
+    definition: JobDefinition[Any, Any],
+    params: Any,
+    context: JobContext,
+    held: Held | None,
+    threads: Executor | None,
+) -> Any:
+    """Call an async handler here, a plain one on a thread, and see it through to its end.
+
+    A plain handler can't be interrupted: it is waited for, since only then the job is over.
+    """
+    if definition.is_async:
+        return await _interruptible(definition.call(params, context), held)
+    return await _on_thread(definition.call, params, context, held, threads)
+
+
+async def _interruptible(handler: Any, held: Held | None) -> Any:
+    if held is None:
+        return await handler
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    interrupted = False
+
+    def cancel() -> None:
+        nonlocal interrupted
+        if not ended:
+            interrupted = True
+            task.cancel()
+
+    ended = False
+    held.interrupt_with(lambda: loop.call_soon_threadsafe(cancel))
+    try:
+        return await handler
+    finally:
+        ended = True
+        held.interrupt_with(None)
+        if interrupted:
+            task.uncancel()
+
+
+async def _on_thread(
+    call: Callable[..., Any],
+    params: Any,
+    context: JobContext,
+    held: Held | None,
+    threads: Executor | None,
+) -> Any:
+    def run() -> tuple[Any, Exception | None]:
+        # A returned exception: a future can't carry every kind (StopIteration would hang it).
+        try:
+            return call(params, context), None
+        except Exception as error:  # noqa: BLE001 - raised again where the handler is awaited
+            return None, error
+
+    work = asyncio.get_running_loop().run_in_executor(threads, contextvars.copy_context().run, run)
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError as error:
+            if work.done():
+                break
+            cancelled = error
+            if held is not None:
+                held.stop(StopReason.CALLER)
+    value, error = work.result()
+    if cancelled is not None:
+        raise cancelled
+    if error is not None:
+        raise error
+    return value
+
+
+def clean(text: str) -> str:
+    """Text that every database can store: no NUL, no lone surrogates."""
+    return text.replace("\0", "�").encode("utf-8", "replace").decode()

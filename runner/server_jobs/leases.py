@@ -1,0 +1,200 @@
+"""Holding jobs: heartbeats, progress and cancellation, for all that one process runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import Callable
+from enum import Enum
+from types import TracebackType
+
+from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.records import ClaimedJob
+from server_jobs.store import Lease, Store
+
+_log = logging.getLogger("server_jobs.leases")
+
+TICK_SECONDS = 0.5
+"""How often progress is written and requested cancellations are looked for."""
+
+_LONGEST_MESSAGE = 2_000
+
+
+class StopReason(Enum):
+    """Why a handler should stop before it is done."""
+
+    CANCELLED = "cancelled on request"
+    TIMED_OUT = "timed out"
+    LEASE_LOST = "lease lost"
+    SHUTDOWN = "its worker shuts down"
+    CALLER = "its caller was cancelled"
+
+
+class Held:
+    """One running job, as its holder sees it. Safe to use from any thread."""
+
+    __slots__ = ("_interrupt", "_lock", "_unwritten", "last_message", "lease", "stop_reason")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.stop_reason: StopReason | None = None
+        self.last_message: str | None = None
+        self._interrupt: Callable[[], None] | None = None
+        self._unwritten: tuple[float, str | None] | None = None
+        self._lock = threading.Lock()
+
+    def stop(self, reason: StopReason) -> None:
+        """Ask the handler to stop. The first reason counts."""
+        with self._lock:
+            if self.stop_reason is not None:
+                return
+            self.stop_reason = reason
+            interrupt = self._interrupt
+        if interrupt is not None:
+            interrupt()
+
+    def interrupt_with(self, interrupt: Callable[[], None] | None) -> None:
+        """What ``stop`` does to the handler besides raising the flag."""
+        with self._lock:
+            self._interrupt = interrupt
+            late = self.stop_reason is not None
+        if interrupt is not None and late:
+            interrupt()
+
+    def report(self, percent: float, message: str | None) -> None:
+        """Note progress; the keeper writes it."""
+        percent = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
+        if message is not None:
+            message = message.replace("\0", "�")[:_LONGEST_MESSAGE]
+            self.last_message = message
+        self._unwritten = (percent, self.last_message)
+
+    def take_progress(self) -> tuple[float, str | None] | None:
+        """What was reported since the last call."""
+        unwritten, self._unwritten = self._unwritten, None
+        return unwritten
+
+    def put_back(self, progress: tuple[float, str | None]) -> None:
+        """It couldn't be written; a newer report takes precedence."""
+        if self._unwritten is None:
+            self._unwritten = progress
+
+
+class LeaseKeeper:
+    """Keeps the leases of everything that one worker id holds.
+
+    Used as a context manager it works on a thread and event loop of its own, so that a handler
+    that blocks the worker's loop keeps its lease; where there are no threads, run :meth:`keep` as
+    a task.
+    """
+
+    def __init__(self, store: Store, *, worker_id: str, lease_seconds: float) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._lease_seconds = lease_seconds
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, job: ClaimedJob) -> Held:
+        """Begin to keep a claimed job's lease."""
+        held = Held(Lease(job.id, job.fence))
+        with self._lock:
+            self._held[job.id] = held
+        return held
+
+    def drop(self, job_id: str) -> None:
+        """Stop keeping a lease: the job is settled, or lost."""
+        with self._lock:
+            self._held.pop(job_id, None)
+
+    def get(self, job_id: str) -> Held | None:
+        """What is held under that id."""
+        return self._held.get(job_id)
+
+    @property
+    def all(self) -> list[Held]:
+        """Everything that is held."""
+        with self._lock:
+            return list(self._held.values())
+
+    def __enter__(self) -> LeaseKeeper:
+        self._stopped.clear()
+        self._thread = threading.Thread(
+            target=self._on_thread, name="server-jobs-leases", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+
+    def _on_thread(self) -> None:
+        # Most handlers are over before there is anything to keep: no event loop for those.
+        if not self._stopped.wait(TICK_SECONDS):
+            asyncio.run(self.keep())
+
+    async def keep(self) -> None:
+        """Renew, report and listen until stopped."""
+        loop = asyncio.get_running_loop()
+        interval = self._lease_seconds / 3
+        renewed_at = -math.inf
+        while not self._stopped.is_set():
+            try:
+                await self._write_progress()
+                if loop.time() - renewed_at >= interval:
+                    await self._renew()
+                    renewed_at = loop.time()
+                else:
+                    await self._find_cancellations()
+            except (DatabaseError, SchemaError) as error:
+                # The leases outlive a short outage; what expires meanwhile comes back as lost.
+                _log.warning("leases can't be renewed just now: %s", error)
+            await asyncio.sleep(min(TICK_SECONDS, interval))
+
+    async def _write_progress(self) -> None:
+        reports = {}
+        for held in self.all:
+            progress = held.take_progress()
+            if progress is not None:
+                reports[held.lease] = progress
+        if reports:
+            try:
+                await self._store.report_progress(reports)
+            except DatabaseError:
+                for held in self.all:
+                    if held.lease in reports:
+                        held.put_back(reports[held.lease])
+                raise
+
+    async def _renew(self) -> None:
+        keeping = self.all
+        if not keeping:
+            return
+        still_held = await self._store.heartbeat(
+            [held.lease for held in keeping], lease_seconds=self._lease_seconds
+        )
+        for held in keeping:
+            cancel_requested = still_held.get(held.lease.job_id)
+            if cancel_requested is None:
+                # Not if it was settled, and so dropped, while the heartbeat was under way.
+                if self.get(held.lease.job_id) is held:
+                    held.stop(StopReason.LEASE_LOST)
+            elif cancel_requested:
+                held.stop(StopReason.CANCELLED)
+
+    async def _find_cancellations(self) -> None:
+        if not self._held:
+            return
+        for lease in await self._store.cancel_requests(self._worker_id):
+            held = self.get(lease.job_id)
+            if held is not None and held.lease == lease:
+                held.stop(StopReason.CANCELLED)

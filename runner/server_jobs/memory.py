@@ -1,0 +1,87 @@
+"""The in-memory backend: the real statements, on SQLite in memory, for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from server_jobs.backend import BaseWorkerBackend, PollResult, WorkerBackendConfig
+from server_jobs.database import Database, Statement, connect
+from server_jobs.enqueuing import new_job
+from server_jobs.records import NewJob
+from server_jobs.registry import JobRegistry
+from server_jobs.schema import SCHEMA_VERSION
+
+
+class InMemoryBackend(BaseWorkerBackend):
+    """Jobs that live as long as this object.
+
+    ``add_job`` needs no await, so that a test reads as it runs; what was added is inserted by the
+    next ``poll_and_claim``. ``database`` is accepted, as other backends need one, and ignored.
+    """
+
+    name = "memory"
+
+    def __init__(
+        self,
+        *,
+        job_registry: JobRegistry,
+        database: object = None,
+        config: WorkerBackendConfig | None = None,
+    ) -> None:
+        del database
+        super().__init__(
+            database=connect("sqlite://", table_prefix=""),
+            job_registry=job_registry,
+            config=config,
+        )
+        self._added: list[NewJob] = []
+        self._lock = threading.Lock()
+
+    @property
+    def database(self) -> Database:
+        """The database in memory, for instance to ``registry.bind`` it."""
+        return self.store.database
+
+    async def initialize(self) -> None:
+        """Create the tables and begin."""
+        tables = self.database.tables
+        for table in tables.metadata.sorted_tables:
+            await self.database.execute(Statement(CreateTable(table, if_not_exists=True)))
+            for index in table.indexes:
+                await self.database.execute(Statement(CreateIndex(index, if_not_exists=True)))
+        version = {"version": SCHEMA_VERSION, "oldest_code": SCHEMA_VERSION}
+        await self.database.execute(Statement(tables.info.insert().values(**version)))
+        await super().initialize()
+
+    async def shutdown(self) -> None:
+        """Forget everything."""
+        await super().shutdown()
+        await self.database.close()
+
+    async def poll_and_claim(self, limit: int | None = None) -> PollResult:
+        """Insert what was added, then claim."""
+        with self._lock:
+            added, self._added = self._added, []
+        if added:
+            await self.store.enqueue(added)
+        return await super().poll_and_claim(limit)
+
+    def add_job(
+        self, *, job_name: str, params: Mapping[str, Any] | Any, max_attempts: int | None = None
+    ) -> str:
+        """Enqueue a job of the registry → its id. Raises UnknownJobError, InvalidParamsError."""
+        definition = self.registry.get(job_name).definition
+        new = new_job(
+            definition,
+            definition.params.validate(params),
+            max_bytes=self.database.capabilities.max_payload_bytes,
+            queue=self.config.queues[0],
+            max_attempts=max_attempts,
+        )
+        with self._lock:
+            self._added.append(new)
+        return new.id

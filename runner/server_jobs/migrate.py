@@ -1,0 +1,175 @@
+"""Bringing the tables to this release's schema, or writing the SQL that would.
+
+Alembic does the work. It comes with ``server-jobs[cli]``: programs that only enqueue or execute
+jobs don't need it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from server_jobs.database import parse_url, table_names
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    ForeignTableError,
+    MissingDependencyError,
+    SchemaTooNewError,
+)
+from server_jobs.schema import Tables, tables
+
+_ADVISORY_LOCK = 7_358_213_469_012_837
+_BUSY_SECONDS = 30
+
+
+def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = None) -> list[str]:
+    """Bring the tables at ``url`` to this release → the steps that were taken, oldest first.
+
+    Safe to run from several processes at once: one does it, the others wait and find it done.
+    Raises ForeignTableError where a table of our name isn't ours, SchemaTooNewError where a newer
+    release has been here, and DatabaseUnavailableError.
+    """
+    names = table_names(schema, table_prefix)
+    engine = _engine(url)
+    try:
+        with _locked(engine, names) as connection:
+            before = _current(connection, names)
+            if before is None:
+                _refuse_foreign(connection, names)
+            steps = _steps()
+            if before is not None and before not in steps:
+                raise SchemaTooNewError(
+                    f"the tables are at step {before}, which this release doesn't know: upgrade"
+                    " server-jobs"
+                )
+            _alembic("upgrade", names, connection=connection)
+            return steps[steps.index(before) + 1 :] if before in steps else steps
+    except DBAPIError as error:
+        kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
+        raise kind(f"{engine.url.render_as_string()}: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def migration_sql(
+    dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
+) -> str:
+    """All steps as a SQL script for ``sqlite`` (libSQL and D1 too) or ``postgresql``."""
+    written = io.StringIO()
+    _alembic(
+        "upgrade",
+        table_names(schema, table_prefix),
+        dialect_name=dialect_name,
+        output_buffer=written,
+        sql=True,
+    )
+    # D1 allows no BEGIN; it, and every tool that applies files, makes its own transaction.
+    lines = [line for line in written.getvalue().splitlines() if line not in {"BEGIN;", "COMMIT;"}]
+    return "\n".join(lines).strip() + "\n"
+
+
+def schema_sql(dialect_name: str, names: Tables | None = None) -> str:
+    """The tables as they are meant to be now, without their history."""
+    names = names or tables()
+    dialect = _DIALECTS[dialect_name]()
+    parts: list[Any] = []
+    for table in names.metadata.sorted_tables:
+        parts += [CreateTable(table), *(CreateIndex(i) for i in _indexes(table))]
+    return "".join(f"{str(part.compile(dialect=dialect)).strip()};\n" for part in parts)
+
+
+_DIALECTS = {"sqlite": SQLiteDialect, "postgresql": PGDialect}
+
+
+def _indexes(table: Any) -> list[Any]:
+    return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def _alembic(command: str, names: Tables, *, sql: bool = False, **attributes: Any) -> None:
+    try:
+        from alembic import command as commands
+        from alembic.config import Config
+    except ImportError as error:
+        raise MissingDependencyError(
+            "migrations need Alembic: pip install 'server-jobs[cli]'"
+        ) from error
+    config = Config(output_buffer=attributes.pop("output_buffer", None))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(attributes, tables=names)
+    getattr(commands, command)(config, "head", sql=sql)
+
+
+def _steps() -> list[str]:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    return [script.revision for script in reversed(list(scripts.walk_revisions()))]
+
+
+def _current(connection: Connection, names: Tables) -> str | None:
+    if not inspect(connection).has_table(names.alembic_version, schema=names.schema):
+        return None
+    table = f'"{names.schema}".' if names.schema else ""
+    return connection.execute(
+        text(f'SELECT version_num FROM {table}"{names.alembic_version}"')  # noqa: S608 - checked names
+    ).scalar()
+
+
+def _refuse_foreign(connection: Connection, names: Tables) -> None:
+    for table in (names.jobs, names.cron_jobs):
+        if inspect(connection).has_table(table.name, schema=names.schema):
+            raise ForeignTableError(
+                f"the database has a table {table.fullname} that server-jobs didn't make, and it"
+                " won't touch it; set a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL,"
+                " a schema (SERVER_JOBS_SCHEMA)"
+            )
+
+
+def _engine(url: str) -> Engine:
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        ours = [name for name in parsed.query if name in {"pool_size", "pgbouncer"}]
+        parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
+        return create_engine(parsed, poolclass=NullPool)
+    engine = create_engine(
+        parsed.set(query={}), poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS}
+    )
+    # The driver's own transactions would begin only at the first row that is written.
+    event.listen(engine, "connect", lambda connection, _: _by_hand(connection))
+    event.listen(engine, "begin", lambda connection: _exclusive(connection))
+    return engine
+
+
+def _by_hand(connection: Any) -> None:
+    connection.isolation_level = None
+
+
+def _exclusive(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _locked(engine: Engine, names: Tables) -> Iterator[Connection]:
+    """A transaction in which nobody else migrates."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            if names.schema and not inspect(connection).has_schema(names.schema):
+                connection.execute(text(f'CREATE SCHEMA "{names.schema}"'))
+        yield connection
+
+
+def _is_connection_error(error: DBAPIError) -> bool:
+    return error.connection_invalidated or type(error).__name__ == "OperationalError"

@@ -1,0 +1,1 @@
+"""Schema changes, in steps that only add. See ``server_jobs.migrate``."""

@@ -1,0 +1,37 @@
+"""Running one frozen SQL file as a migration.
+
+A step is SQL text per family of dialects rather than calls that follow today's models: what a
+release has done to people's tables must not change when the models do.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from string import Template
+
+from alembic import op
+from sqlalchemy import text
+
+from server_jobs.schema import Tables
+
+
+def statements_of(step: str, dialect_name: str, tables: Tables) -> list[str]:
+    """The statements of a step, with the tables' schema and prefix filled in."""
+    family = "postgresql" if dialect_name == "postgresql" else "sqlite"
+    source = files("server_jobs.migrations") / "sql" / f"{step}.{family}.sql"
+    names = {
+        "schema": f'"{tables.schema}".' if tables.schema else "",
+        "prefix": tables.prefix,
+    }
+    script = Template(source.read_text(encoding="utf-8")).substitute(names)
+    return [statement.strip() for statement in script.split(";\n") if statement.strip()]
+
+
+def run(step: str) -> None:
+    """Execute a step on Alembic's connection, or write it where Alembic is offline."""
+    context = op.get_context()
+    config = context.config
+    assert config is not None
+    for statement in statements_of(step, context.dialect.name, config.attributes["tables"]):
+        # Colons are part of formats and patterns here, never parameters.
+        op.execute(text(statement.replace(":", "\\:")))

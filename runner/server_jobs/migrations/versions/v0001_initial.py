@@ -1,0 +1,11 @@
+"""The tables ``jobs`` and ``cron_jobs``."""
+
+from server_jobs.migrations.steps import run
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create them."""
+    run("0001")

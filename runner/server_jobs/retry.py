@@ -1,0 +1,101 @@
+"""How long to wait before the next attempt."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from server_jobs.errors import InvalidJobDefinitionError
+
+LONGEST_DELAY = 366 * 86_400.0
+
+
+def _seconds(value: timedelta | float) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Seconds to wait after a failed attempt.
+
+    ``RetryPolicy.exponential()`` is the default: a random delay between zero and
+    ``base * factor ** (attempt - 1)``, at most ``maximum`` ("full jitter", which spreads a crowd
+    of retries best). ``RetryPolicy.fixed(30)`` always waits as long.
+    ``RetryPolicy.custom(function)`` asks a function of the attempt's number, from 1; the function
+    lives in code only, so that whoever retries the job without it (a rescue by another app, the
+    Kubernetes operator) uses the default.
+    """
+
+    base_seconds: float = 5.0
+    factor: float = 2.0
+    max_seconds: float = 3_600.0
+    jitter: bool = True
+    function: Callable[[int], timedelta | float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.base_seconds <= LONGEST_DELAY and 0 <= self.max_seconds <= LONGEST_DELAY):
+            raise InvalidJobDefinitionError("a retry delay is between 0 seconds and 366 days")
+        if not 1 <= self.factor <= 1_000:
+            raise InvalidJobDefinitionError(f"factor={self.factor} isn't between 1 and 1000")
+
+    @classmethod
+    def exponential(
+        cls,
+        base: timedelta | float = 5.0,
+        *,
+        factor: float = 2.0,
+        maximum: timedelta | float = 3_600.0,
+        jitter: bool = True,
+    ) -> RetryPolicy:
+        """Delays that grow by ``factor``; times are timedeltas or seconds."""
+        return cls(_seconds(base), factor, _seconds(maximum), jitter)
+
+    @classmethod
+    def fixed(cls, delay: timedelta | float) -> RetryPolicy:
+        """The same delay every time."""
+        return cls(_seconds(delay), 1.0, _seconds(delay), jitter=False)
+
+    @classmethod
+    def custom(cls, function: Callable[[int], timedelta | float]) -> RetryPolicy:
+        """The delay that ``function(attempt)`` returns."""
+        return cls(function=function)
+
+    def delay_seconds(self, attempt: int) -> float:
+        """How long to wait after this attempt, counted from 1."""
+        if self.function is not None:
+            return min(max(_seconds(self.function(attempt)), 0.0), LONGEST_DELAY)
+        # The exponent is bounded first: a float overflows long before attempts run out.
+        growth = self.factor ** min(max(attempt, 1) - 1, 100)
+        longest = min(self.base_seconds * growth, self.max_seconds)
+        return random.uniform(0, longest) if self.jitter else longest
+
+    def to_json(self) -> str | None:
+        """What is stored in the row; None for a custom function."""
+        if self.function is not None:
+            return None
+        document = {
+            "base_seconds": self.base_seconds,
+            "factor": self.factor,
+            "max_seconds": self.max_seconds,
+            "jitter": self.jitter,
+        }
+        return json.dumps(document)
+
+    @classmethod
+    def from_json(cls, text: str | None) -> RetryPolicy:
+        """The policy of a row; the default where there is none, or none that makes sense."""
+        if text is None:
+            return cls()
+        try:
+            document: Any = json.loads(text)
+            known = {name: document[name] for name in _STORED if name in document}
+            return cls(**known)
+        except (ValueError, TypeError, InvalidJobDefinitionError):
+            return cls()
+
+
+_STORED = ("base_seconds", "factor", "max_seconds", "jitter")

@@ -1,0 +1,525 @@
+"""Where job records live: the one caller of the statements.
+
+Plain data in, plain data out. Whatever a holder writes is fenced, and the answer says which of
+its writes were accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs import transitions
+from server_jobs.database import Database, Row, Statement
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    ForeignTableError,
+    JobNotFoundError,
+    JobNotRetryableError,
+    MigrationRequiredError,
+    SchemaTooNewError,
+)
+from server_jobs.records import AttemptError, ClaimedJob, JobRecord, NewJob
+from server_jobs.retry import RetryPolicy
+from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION, JobStatus
+from server_jobs.statements import Statements, statements
+
+STAGE_LIMIT = 1_000
+RESCUE_LIMIT = 500
+_ROWS_PER_STATEMENT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned. ``result`` is JSON text."""
+
+    result: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt went wrong; ``delay_seconds`` is the back-off, where attempts are left."""
+
+    error: AttemptError
+    permanent: bool = False
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back on purpose; the attempt doesn't count."""
+
+    reason: str
+    max_releases: int = transitions.MAX_RELEASES
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The handler asked to be run again later; the attempt doesn't count."""
+
+    reason: str
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Cancelled: the handler has ended without a result."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchLost:
+    """Lost before the handler began."""
+
+    error: AttemptError
+    delay_seconds: float
+    max_failures: int = transitions.MAX_LAUNCH_FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Disrupted:
+    """Taken down by the platform after the handler began."""
+
+    error: AttemptError
+    delay_seconds: float
+    max_disruptions: int = transitions.MAX_DISRUPTIONS
+
+
+Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
+"""How one execution ended: what its holder is to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What proves the right to write: the job's id and the fence of its claim."""
+
+    job_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settled job has become."""
+
+    status: JobStatus
+    scheduled_for: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request for work: how much of which queue, for whom."""
+
+    queue: str
+    job_names: Sequence[str]
+    limit: int
+    worker_id: str
+    lease_seconds: float
+    starting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """How many jobs of a name and queue have a status, and how long their attempts took."""
+
+    job_name: str
+    queue: str
+    status: JobStatus
+    count: int
+    mean_seconds: float | None
+
+
+class Store:
+    """The records of one database.
+
+    ``now`` replaces the database's clock by another SQL expression.
+    """
+
+    def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
+        self.database = database
+        dialect_name = database.dialect.name
+        if now is None:
+            self._sql = statements(database.tables, dialect_name)
+        else:
+            self._sql = Statements(database.tables, dialect_name, now)
+
+    # ── enqueue ──────────────────────────────────────────────────────────────────────────────
+
+    def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
+        """The INSERT itself, for a transaction of the caller's."""
+        return self._sql.enqueue(new)
+
+    def find_statement(self, new: NewJob) -> Statement:
+        """The look-up of the live job that has the new one's unique key."""
+        return self._sql.live_by_key([(new.job_name, new.unique_key)])
+
+    async def enqueue(self, new: Sequence[NewJob]) -> list[str]:
+        """Insert pending jobs, all or none → their ids, in order.
+
+        Where a live job has the same unique key, its id stands in the answer instead. Safe to
+        run again: an id that exists is passed over.
+        """
+        chunks = [
+            self._sql.enqueue(new[start : start + _ROWS_PER_STATEMENT])
+            for start in range(0, len(new), _ROWS_PER_STATEMENT)
+        ]
+        keyed = [job for job in new if job.unique_key is not None]
+        if not keyed:
+            await self._again(chunks)
+            return [job.id for job in new]
+        for _ in range(10):
+            live = await self._live(chunks, keyed)
+            ids = [live.get((job.job_name, job.unique_key), job.id) for job in new]
+            if all((job.job_name, job.unique_key) in live for job in keyed):
+                return ids
+            # The holder of a key ended between our INSERT and our look: the key is free now.
+        raise DatabaseError("a unique key kept changing hands; enqueue again")
+
+    async def _live(
+        self, inserts: list[Statement], keyed: Sequence[NewJob]
+    ) -> Mapping[tuple[str, str | None], str]:
+        keys = [(job.job_name, job.unique_key) for job in keyed]
+        *_, found = await self._again([*inserts, self._sql.live_by_key(keys)])
+        return {(name, key): job_id for job_id, name, key in found}
+
+    async def insert_running(
+        self, new: NewJob, *, worker_id: str, lease_seconds: float
+    ) -> ClaimedJob:
+        """Insert a job that its maker executes at once."""
+        statement = self._sql.insert_running(new, worker_id=worker_id, lease_seconds=lease_seconds)
+        (row,) = await self.database.execute(statement)
+        return ClaimedJob(*row)
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self, claim: Claim) -> list[ClaimedJob]:
+        """Claim due jobs, the most urgent first."""
+        return _claimed(await self.database.execute(self._claim(claim)))
+
+    async def claim_one(
+        self, job_id: str, *, worker_id: str, lease_seconds: float
+    ) -> ClaimedJob | None:
+        """Claim and start this very job, if it is pending and due."""
+        rows = await self.database.execute(
+            self._sql.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
+        )
+        return ClaimedJob(*rows[0]) if rows else None
+
+    async def start(
+        self, lease: Lease, *, worker_id: str, lease_seconds: float
+    ) -> ClaimedJob | None:
+        """Begin the handler of a job that was claimed for us: the first one to ask gets it."""
+        rows = await self.database.execute(
+            self._sql.start(
+                lease.job_id, lease.fence, worker_id=worker_id, lease_seconds=lease_seconds
+            )
+        )
+        return ClaimedJob(*rows[0]) if rows else None
+
+    def _claim(self, claim: Claim) -> Statement:
+        return self._sql.claim(
+            queue=claim.queue,
+            job_names=claim.job_names,
+            limit=claim.limit,
+            worker_id=claim.worker_id,
+            lease_seconds=claim.lease_seconds,
+            starting=claim.starting,
+        )
+
+    # ── hold ─────────────────────────────────────────────────────────────────────────────────
+
+    async def heartbeat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[str, bool]:
+        """Renew leases → for each that is still held, whether its job shall be cancelled."""
+        held = [(lease.job_id, lease.fence) for lease in leases]
+        statement = self._sql.heartbeat(held, lease_seconds=lease_seconds)
+        return {
+            job_id: cancel_requested_at is not None
+            for job_id, cancel_requested_at in await self.database.execute(statement)
+        }
+
+    async def report_progress(self, reports: Mapping[Lease, tuple[float, str | None]]) -> set[str]:
+        """Write percentages and messages → ids of the jobs that are still held."""
+        values = [
+            (lease.job_id, lease.fence, percent, message)
+            for lease, (percent, message) in reports.items()
+        ]
+        return {job_id for (job_id,) in await self.database.execute(self._sql.progress(values))}
+
+    async def cancel_requests(self, worker_id: str) -> set[Lease]:
+        """Which of a worker's running jobs shall be cancelled."""
+        rows = await self.database.execute(self._sql.cancel_requests(worker_id))
+        return {Lease(job_id, fence) for job_id, fence in rows}
+
+    async def held_by(self, worker_id: str) -> set[Lease]:
+        """All that the database says a worker holds."""
+        rows = await self.database.execute(self._sql.held_by(worker_id))
+        return {Lease(job_id, fence) for job_id, fence in rows}
+
+    # ── settle ───────────────────────────────────────────────────────────────────────────────
+
+    async def settle(self, outcomes: Mapping[Lease, Outcome]) -> dict[str, Settled]:
+        """Write how executions ended, all in one commit → those that were still ours to settle."""
+        settled, _ = await self.settle_and_claim(outcomes, None)
+        return settled
+
+    async def settle_and_claim(
+        self, outcomes: Mapping[Lease, Outcome], claim: Claim | None
+    ) -> tuple[dict[str, Settled], list[ClaimedJob]]:
+        """Settle what has ended and claim the next, in one commit."""
+        writes = self._settlements(outcomes)
+        if claim is not None:
+            writes.append(self._claim(claim))
+        answers = await self._run(writes) if writes else []
+        claimed = _claimed(answers.pop()) if claim is not None else []
+        settled = {
+            job_id: Settled(JobStatus(status), scheduled_for)
+            for rows in answers
+            for job_id, status, scheduled_for in rows
+        }
+        return settled, claimed
+
+    async def settled(self, leases: Iterable[Lease]) -> set[str]:
+        """Which of these leases ended by a write of ours: asked when an answer was lost."""
+        held = [(lease.job_id, lease.fence) for lease in leases]
+        return {job_id for job_id, _ in await self.database.execute(self._sql.settled(held))}
+
+    def _settlements(self, outcomes: Mapping[Lease, Outcome]) -> list[Statement]:
+        """One statement per kind of outcome, however many there are of it."""
+        kinds: dict[type[Outcome], list[tuple[object, ...]]] = {}
+        for lease, outcome in outcomes.items():
+            row = (lease.job_id, lease.fence, *_settlement(outcome))
+            kinds.setdefault(type(outcome), []).append(row)
+        write = {
+            Completed: self._sql.complete,
+            Failed: self._sql.fail,
+            Released: self._sql.release,
+            Postponed: self._sql.postpone,
+            Abandoned: self._sql.abandon,
+            LaunchLost: self._sql.lose_launch,
+            Disrupted: self._sql.disrupt,
+        }
+        return [write[kind](rows) for kind, rows in kinds.items()]
+
+    # ── maintain ─────────────────────────────────────────────────────────────────────────────
+
+    async def stage(self) -> int:
+        """Make jobs that have become due visible to claims → how many."""
+        return len(await self.database.execute(self._sql.stage(STAGE_LIMIT)))
+
+    async def rescue(self) -> dict[str, Settled]:
+        """Take back jobs whose lease has expired → what became of each."""
+        expired = await self.database.execute(self._sql.expired(RESCUE_LIMIT))
+        if not expired:
+            return {}
+        rows = await self.database.execute(self._sql.rescue([_rescue(*row) for row in expired]))
+        return {
+            job_id: Settled(JobStatus(status), scheduled_for)
+            for job_id, status, scheduled_for in rows
+        }
+
+    async def prune(self, *, before: datetime, after: str = "", limit: int = 1_000) -> list[str]:
+        """Delete jobs that finished ``before``, at most ``limit``, ids above ``after`` → their ids."""
+        statement = self._sql.prune(after=after, before=before, limit=limit)
+        return sorted(job_id for (job_id,) in await self.database.execute(statement))
+
+    # ── by a person ──────────────────────────────────────────────────────────────────────────
+
+    async def cancel(self, job_id: str) -> JobStatus:
+        """Cancel a job at once, or ask its holder to → the status it has now.
+
+        A finished job stays as it is. Raises JobNotFoundError.
+        """
+        rows = await self._again([self._sql.cancel(job_id)])
+        if rows[0]:
+            return JobStatus(rows[0][0][0])
+        return (await self.get(job_id)).status
+
+    async def retry(self, job_id: str) -> None:
+        """Run a failed or cancelled job again, with all its attempts.
+
+        Raises JobNotFoundError, and JobNotRetryableError where it is neither, or where a live
+        job has its unique key.
+        """
+        try:
+            if (await self._again([self._sql.retry(job_id)]))[0]:
+                return
+        except ConstraintViolatedError as error:
+            record = await self.get(job_id)
+            raise JobNotRetryableError(
+                f"job {job_id} can't be retried: a live {record.job_name} job has its unique key"
+                f" {record.unique_key!r}; cancel that one first"
+            ) from error
+        record = await self.get(job_id)
+        raise JobNotRetryableError(
+            f"job {job_id} is {record.status}: only failed and cancelled jobs can be retried"
+        )
+
+    # ── read ─────────────────────────────────────────────────────────────────────────────────
+
+    async def get(self, job_id: str) -> JobRecord:
+        """One record. Raises JobNotFoundError."""
+        rows = await self.database.execute(self._sql.get(job_id))
+        if not rows:
+            raise JobNotFoundError(f"there is no job {job_id}")
+        return _record(rows[0])
+
+    async def by_prefix(self, prefix: str, limit: int = 2) -> list[JobRecord]:
+        """Records whose id begins so."""
+        return [
+            _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
+        ]
+
+    async def list_jobs(
+        self,
+        *,
+        status: JobStatus | None = None,
+        job_name: str | None = None,
+        queue: str | None = None,
+        correlation_id: str | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[JobRecord]:
+        """Records, newest first; ``before_id`` is the last one of the page before."""
+        statement = self._sql.list_jobs(
+            status=status,
+            job_name=job_name,
+            queue=queue,
+            correlation_id=correlation_id,
+            before_id=before_id,
+            limit=limit,
+        )
+        return [_record(row) for row in await self.database.execute(statement)]
+
+    async def counts(self) -> list[JobCount]:
+        """How many jobs there are by name, queue and status."""
+        return [
+            JobCount(name, queue, JobStatus(status), count, seconds)
+            for name, queue, status, count, seconds in await self.database.execute(
+                self._sql.counts()
+            )
+        ]
+
+    async def outstanding(
+        self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
+    ) -> bool:
+        """Whether a pending job of these is due by then."""
+        statement = self._sql.outstanding(
+            queues=queues, job_names=job_names, within_seconds=within_seconds
+        )
+        return bool(await self.database.execute(statement))
+
+    async def available(self, *, queues: Sequence[str], job_names: Sequence[str]) -> int:
+        """How many jobs of these could be claimed now, counted up to a thousand."""
+        statement = self._sql.available(queues=queues, job_names=job_names, limit=1_000)
+        return int((await self.database.execute(statement))[0][0])
+
+    async def clock(self) -> datetime:
+        """The moment by the database's clock."""
+        moment = (await self.database.execute(self._sql.clock()))[0][0]
+        assert isinstance(moment, datetime)
+        return moment
+
+    async def check_schema(self) -> None:
+        """Raise SchemaError unless the tables are what this code can work on."""
+        name = self.database.tables.info.name
+        try:
+            rows = await self.database.execute(self._sql.schema_info())
+        except MigrationRequiredError as error:
+            await self._raise_if_foreign(error)
+            raise
+        version, oldest_code = rows[0] if rows else (0, 0)
+        if version < OLDEST_SCHEMA:
+            raise MigrationRequiredError(
+                f"the tables are at version {version} ({name}), this release needs"
+                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
+            )
+        if oldest_code > SCHEMA_VERSION:
+            raise SchemaTooNewError(
+                f"the tables are at version {version} ({name}) and serve releases from schema"
+                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
+            )
+
+    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
+        """Our version table is missing; if ``jobs`` isn't, it is somebody else's."""
+        try:
+            await self.database.execute(self._sql.counts())
+        except MigrationRequiredError as error:
+            if "column" not in str(error):
+                return
+            table = self.database.tables.jobs.fullname
+            raise ForeignTableError(
+                f"the database has a table {table} that server-jobs didn't make; set a table"
+                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
+                " (SERVER_JOBS_SCHEMA)"
+            ) from missing
+
+    # ── shared ───────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
+        if len(wanted) == 1:
+            return [await self.database.execute(wanted[0])]
+        return await self.database.batch(wanted)
+
+    async def _again(self, wanted: Sequence[Statement]) -> list[list[Row]]:
+        """Run what may safely run twice; a connection that had gone stale gets a second chance."""
+        try:
+            return await self._run(wanted)
+        except DatabaseUnavailableError:
+            return await self._run(wanted)
+
+
+def _claimed(rows: list[Row]) -> list[ClaimedJob]:
+    jobs = [ClaimedJob(*row) for row in rows]
+    jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
+    return jobs
+
+
+def _record(row: Row) -> JobRecord:
+    record = dict(zip(JobRecord.__dataclass_fields__, row, strict=True))
+    record["status"] = JobStatus(record["status"])
+    return JobRecord(**record)
+
+
+def _settlement(outcome: Outcome) -> tuple[object, ...]:
+    """The columns of an outcome, as its statement takes them."""
+    match outcome:
+        case Completed(result, message):
+            return result, message
+        case Failed(error, permanent, delay):
+            return error.message, error.as_json(), int(permanent), delay
+        case Released(reason, max_releases):
+            return reason, max_releases
+        case Postponed(reason, delay):
+            return reason, delay
+        case Abandoned(reason):
+            return (reason,)
+        case LaunchLost(error, delay, maximum) | Disrupted(error, delay, maximum):
+            return error.message, error.as_json(), delay, maximum
+
+
+def _rescue(
+    job_id: str,
+    fence: int,
+    attempt: int,
+    policy: str | None,
+    worker_id: str | None,
+    handler_started_at: datetime | None,
+) -> tuple[object, ...]:
+    began = "while its handler ran" if handler_started_at else "before its handler began"
+    error = AttemptError(
+        attempt=attempt,
+        at=None,
+        type="LeaseExpired",
+        message=f"the lease of {worker_id} expired {began}; it is taken for dead",
+        traceback="",
+        worker=worker_id or "",
+    )
+    delay = RetryPolicy.from_json(policy).delay_seconds(attempt)
+    return job_id, fence, error.message, error.as_json(), delay

@@ -1,0 +1,327 @@
+"""The local worker: a long-running process that executes jobs in itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from server_jobs.backend import BaseWorkerBackend, WorkerBackendConfig
+from server_jobs.database import Database
+from server_jobs.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from server_jobs.group_commit import GroupCommit
+from server_jobs.leases import StopReason
+from server_jobs.records import ClaimedJob
+from server_jobs.registry import JobRegistry
+from server_jobs.store import Claim, Completed, Failed, Lease
+
+_log = logging.getLogger("server_jobs.worker")
+
+MAINTENANCE_SECONDS = 1.0
+"""How often due jobs are staged and expired leases rescued."""
+
+DRAIN_HORIZON_SECONDS = 60.0
+"""A draining worker waits for jobs that become due within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig(WorkerBackendConfig):
+    """How the local worker works. Times are in seconds."""
+
+    poll_interval: float = 1.0
+    grace: float = 30.0
+    drain: bool = False
+
+    def __post_init__(self) -> None:
+        WorkerBackendConfig.__post_init__(self)
+        if not 0.01 <= self.poll_interval <= 3_600:
+            raise ConfigurationError(
+                f"poll_interval={self.poll_interval} isn't between 0.01 and 3600 seconds"
+            )
+        if not 0 <= self.grace <= 86_400:
+            raise ConfigurationError(f"grace={self.grace} isn't between 0 seconds and a day")
+
+
+@dataclass
+class WorkerTotals:
+    """What a worker has done so far."""
+
+    claimed: int = 0
+    completed: int = 0
+    failed: int = 0
+    other: int = 0
+    lost: int = 0
+    rescued: int = 0
+
+
+class LocalWorker(BaseWorkerBackend):
+    """Claims in batches as slots free up, and settles in groups, in the same commit.
+
+    ::
+
+        worker = LocalWorker(database=connect(url), job_registry=registry)
+        await worker.run_until_stopped()
+
+    ``stop()`` ends it: nothing more is claimed, handlers get ``grace`` seconds, then they are
+    interrupted and their jobs given back. Calling it again skips the grace.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        job_registry: JobRegistry,
+        config: WorkerConfig | None = None,
+    ) -> None:
+        self.settings = config or WorkerConfig()
+        super().__init__(database=database, job_registry=job_registry, config=self.settings)
+        self.totals = WorkerTotals()
+        self._threads = ThreadPoolExecutor(
+            self.settings.concurrency, thread_name_prefix="server-jobs-handler"
+        )
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._hurry: asyncio.Event | None = None
+        self._news: asyncio.Event | None = None
+        self._hungry: set[str] = set()
+        self._doubtful = False
+        self._ended = GroupCommit(self.store)
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────
+
+    async def run_until_stopped(self) -> WorkerTotals:
+        """Work until ``stop()`` is called or, draining, until the queues are empty.
+
+        Raises SchemaError where the tables can't be used.
+        """
+        self._news = asyncio.Event()
+        self._hurry = asyncio.Event()
+        await self.initialize()
+        _log.info(
+            "worker %s serves %s with %d at once",
+            self.worker_id,
+            ", ".join(self.config.queues),
+            self.config.concurrency,
+        )
+        helpers = [
+            asyncio.create_task(self._listen(), name="listen"),
+            asyncio.create_task(self._maintain(), name="maintain"),
+        ]
+        try:
+            await self._work()
+            await self._wind_down()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self.shutdown()
+        return self.totals
+
+    def stop(self) -> None:
+        """Stop claiming and wind down; the second call skips the grace period.
+
+        Call it in the loop's thread (a signal handler of the loop's is there).
+        """
+        if self._stopping and self._hurry is not None:
+            self._hurry.set()
+        self._stopping = True
+        self._wake()
+
+    async def shutdown(self) -> None:
+        """Give back what was claimed and not begun, and let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(DatabaseError):  # what can't be given back expires
+            await super().shutdown()
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────
+
+    async def _work(self) -> None:
+        """Settle what has ended and claim the next, in one commit, as long as there is work."""
+        assert self._news is not None
+        self._hungry = set(self.config.queues)
+        pause = 0.0
+        while not self._stopping:
+            claim = self._next_claim()
+            try:
+                if claim is not None or self._ended:
+                    await self._cycle(claim)
+                elif await self._drained():
+                    return
+                else:
+                    await self._news.wait()
+                    self._news.clear()
+                pause = 0.0
+            except DatabaseUnavailableError as error:
+                pause = min(max(pause * 2, 0.1), 5.0)
+                _log.warning("the database is away, trying again in %.1f s: %s", pause, error)
+                self._doubtful = True
+                await asyncio.sleep(pause)
+
+    async def _cycle(self, claim: Claim | None) -> None:
+        if self._doubtful:
+            await self._recover()
+        settled, claimed = await self._ended.commit(claim)
+        for lease, outcome in settled.items():
+            self.leases.drop(lease.job_id)
+            self._count(outcome)
+        if claim is not None and len(claimed) < claim.limit:
+            self._hungry.discard(claim.queue)
+        for job in claimed:
+            self._begin(job)
+
+    def _next_claim(self) -> Claim | None:
+        """A claim for the free slots, from the next queue that may have something."""
+        free = self.config.concurrency - len(self._running)
+        if free <= 0 or self._stopping:
+            return None
+        for queue in self._rotation():
+            if queue in self._hungry:
+                return self.claim_of(queue, free)
+        return None
+
+    def _begin(self, job: ClaimedJob) -> None:
+        self.totals.claimed += 1
+        self.leases.hold(job)
+        task = asyncio.create_task(self._execute_one(job))
+        self._running.add(task)
+        task.add_done_callback(self._one_ended)
+
+    async def _execute_one(self, job: ClaimedJob) -> None:
+        outcome, _ = await self.run(job, self._threads)
+        if outcome is None:
+            self.leases.drop(job.id)
+            self.totals.lost += 1
+            _log.warning(
+                "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
+            )
+        else:
+            if isinstance(outcome, Failed):
+                _log.warning(
+                    "job %s (%s) failed on attempt %d of %d: %s",
+                    job.id,
+                    job.job_name,
+                    job.attempt_count,
+                    job.max_attempts,
+                    outcome.error.message,
+                )
+            self._ended.add(Lease(job.id, job.fence), outcome)
+
+    def _one_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # Not a handler's exception: those are outcomes. The lease expires.
+            _log.error("an execution broke off", exc_info=task.exception())
+        self._wake()
+
+    def _count(self, outcome: object) -> None:
+        match outcome:
+            case None:
+                self.totals.lost += 1
+            case Completed():
+                self.totals.completed += 1
+            case Failed():
+                self.totals.failed += 1
+            case _:
+                self.totals.other += 1
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    async def _drained(self) -> bool:
+        if not self.settings.drain or self._running or self._ended:
+            return False
+        return not await self.store.outstanding(
+            queues=self.config.queues,
+            job_names=self.registry.get_names(),
+            within_seconds=DRAIN_HORIZON_SECONDS,
+        )
+
+    async def _recover(self) -> None:
+        """After an outage: a claim whose answer was lost left us jobs that we don't know of."""
+        known = {held.lease for held in self.leases.all}
+        unknown = await self.store.held_by(self.worker_id) - known
+        if unknown:
+            _log.info("giving back %d jobs whose claim went unanswered", len(unknown))
+            await self.store.settle(
+                dict.fromkeys(unknown, self._released("its claim went unanswered"))
+            )
+        self._doubtful = False
+
+    # ── beside the loop ──────────────────────────────────────────────────────────────────────
+
+    async def _listen(self) -> None:
+        """Every queue may have work whenever the database changed, and now and then anyway."""
+        while True:
+            await self.store.database.wait_for_change(self.settings.poll_interval)
+            self._all_hungry()
+
+    async def _maintain(self) -> None:
+        rescued_at = -math.inf
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                if await self.store.stage():
+                    self._all_hungry()
+                if loop.time() - rescued_at >= MAINTENANCE_SECONDS:
+                    rescued_at = loop.time()
+                    await self._rescue()
+            except DatabaseError as error:
+                _log.warning("maintenance has to wait: %s", error)
+            await asyncio.sleep(MAINTENANCE_SECONDS)
+
+    async def _rescue(self) -> None:
+        rescued = await self.store.rescue()
+        self.totals.rescued += len(rescued)
+        for job_id, settled in rescued.items():
+            _log.warning("job %s: its lease expired; it is %s now", job_id, settled.status)
+        if rescued:
+            self._all_hungry()
+
+    def _all_hungry(self) -> None:
+        self._hungry = set(self.config.queues)
+        self._wake()
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+
+    async def _wind_down(self) -> None:
+        """Let handlers end, then interrupt them, and settle all that has ended."""
+        await self._settle_until(self._nothing_runs, self.settings.grace)
+        for held in self.leases.all:
+            held.stop(StopReason.SHUTDOWN)
+        # An interrupted handler ends in a moment; a plain one may not listen at all.
+        await self._settle_until(self._nothing_runs, min(self.settings.grace, 5.0))
+        for task in self._running:
+            _log.warning(
+                "a handler doesn't stop; its job's lease will expire (%s)", task.get_name()
+            )
+
+    def _nothing_runs(self) -> bool:
+        return not self._running and not self._ended
+
+    async def _settle_until(self, done: Callable[[], bool], seconds: float) -> None:
+        assert self._news is not None
+        assert self._hurry is not None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not done():
+            if self._ended:
+                try:
+                    await self._cycle(None)
+                    continue
+                except DatabaseUnavailableError as error:
+                    _log.warning("can't settle what has ended just now: %s", error)
+                    await asyncio.sleep(0.2)
+            left = deadline - loop.time()
+            if left <= 0 or self._hurry.is_set():
+                return
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 0.5)):
+                    await self._news.wait()
