@@ -163,7 +163,9 @@ class BaseWorkerBackend:
             outcome, execution = await self.run(job)
             settled = {}
             if outcome is not None:
-                settled = await self.store.settle({held.lease: outcome})
+                progress = held.take_progress()
+                reports = {held.lease: progress} if progress is not None else None
+                settled = await self.store.settle({held.lease: outcome}, reports)
         finally:
             self.leases.drop(job.id)
         duration = (time.perf_counter() - began) * 1000

@@ -122,7 +122,7 @@ def _open_secret(document: dict[str, Any]) -> Any:
 
 
 def _reveal_into(masked: Any, value: Any) -> Any:
-    """pydantic writes secrets as asterisks; put what they hold in their place."""
+    """Pydantic writes secrets as asterisks; put what they hold in their place."""
     if isinstance(value, (SecretStr, SecretBytes, Secret)):
         secret = value.get_secret_value()
         return {SECRET_KEY: secret.decode() if isinstance(secret, bytes) else secret}

@@ -6,74 +6,17 @@ relatives here (libSQL, D1), so it is the default and PostgreSQL the exception.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Float, Select, Subquery, Text, bindparam, case, func, literal, select
-from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Float, Select, case, func, literal, select
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedType
+from sqlalchemy.types import NullType, TypeEngine
 
-TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
-"""What a timestamp looks like where the database has no type for it: UTC, and it sorts."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime: ``timestamptz`` on PostgreSQL, sortable text elsewhere."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(
-                f"a naive datetime says no moment in time: {value!r}; give it a tzinfo"
-            )
-        value = value.astimezone(UTC)
-        return value if dialect.name == "postgresql" else value.strftime(TIMESTAMP_FORMAT)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
-        return cast("datetime", value).astimezone(UTC)
-
-
-class _Jsonb(UserDefinedType[str]):
-    """PostgreSQL's jsonb, fed with serialised text: SQLAlchemy's own type would dump it again."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "JSONB"
-
-
-class JsonText(TypeDecorator[str]):
-    """A JSON document, carried as serialised text and stored as ``jsonb`` where there is such.
-
-    SQL NULL means that there is no document; the document ``null`` is the text ``null``.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(_Jsonb())
-        return dialect.type_descriptor(Text())
+from server_jobs.column_types import JsonText, UtcDateTime
 
 
 class db_now(FunctionElement[datetime]):
@@ -158,7 +101,7 @@ def _json_append_postgres(element: json_append, compiler: Any, **kw: Any) -> str
     )
 
 
-class within(ColumnElement[bool]):
+class within(ColumnElement[Any]):
     """``within(column, candidates)``: the column is among the rows of a locking subquery.
 
     PostgreSQL may run a subquery behind ``IN`` more than once and so lock more rows than its
@@ -166,7 +109,7 @@ class within(ColumnElement[bool]):
     """
 
     inherit_cache = False
-    type = NullType()  # Boolean would be rendered as "… = 1" on SQLite
+    type: TypeEngine[Any] = NullType()  # Boolean is rendered as "… = 1" on SQLite
 
     def __init__(self, column: ColumnElement[str], candidates: Select[tuple[str]]) -> None:
         self.column = column
@@ -183,147 +126,6 @@ def _within_sqlite(element: within, compiler: Any, **kw: Any) -> str:
 def _within_postgres(element: within, compiler: Any, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     return f"{column} = ANY(ARRAY({compiler.process(element.candidates, **kw)}))"
-
-
-class one_of(ColumnElement[bool]):
-    """``one_of(column, "names")``: the column is in a list that travels as one parameter."""
-
-    inherit_cache = False
-    type = NullType()
-
-    def __init__(self, column: ColumnElement[str], name: str) -> None:
-        self.column = column
-        self.name = name
-
-
-@compiles(one_of)
-def _one_of_sqlite(element: one_of, compiler: Any, **kw: Any) -> str:
-    column = compiler.process(element.column, **kw)
-    values = compiler.process(bindparam(element.name, type_=ListAsJson()), **kw)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
-
-
-@compiles(one_of, "postgresql")
-def _one_of_postgres(element: one_of, compiler: Any, **kw: Any) -> str:
-    column = compiler.process(element.column, **kw)
-    values = compiler.process(bindparam(element.name, type_=PlainArray()), **kw)
-    return f"{column} = ANY(CAST({values} AS text[]))"
-
-
-class ListAsJson(TypeDecorator[list[Any]]):
-    """A list (of scalars, or of rows) as one JSON parameter, for ``json_each``.
-
-    Values go through ``processors`` first (one per column of a row), as they would alone.
-    """
-
-    impl = Text
-    cache_ok = False
-
-    def __init__(self, columns: Sequence[TypeEngine[Any]] = ()) -> None:
-        super().__init__()
-        self.columns = tuple(columns)
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        processors = [
-            column.dialect_impl(dialect).bind_processor(dialect) for column in self.columns
-        ]
-        converted = [(i, process) for i, process in enumerate(processors) if process is not None]
-
-        def bind(rows: Sequence[Any]) -> str:
-            if not converted:
-                return encode(rows)
-            mutable = [list(row) for row in rows]
-            for i, process in converted:
-                for row in mutable:
-                    row[i] = process(row[i])
-            return encode(mutable)
-
-        return bind
-
-
-class PlainArray(UserDefinedType[list[Any]]):
-    """A PostgreSQL array of whatever its elements are; the statement says the cast."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "TEXT[]"
-
-
-class ArrayOfColumn(PlainArray):
-    """One column of a list of rows, as a PostgreSQL array: what ``unnest`` takes."""
-
-    cache_ok = False
-
-    def __init__(self, index: int, column: TypeEngine[Any]) -> None:
-        self.index = index
-        self.column = column
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        index = self.index
-        process = self.column.dialect_impl(dialect).bind_processor(dialect)
-        if process is None:
-            return lambda rows: [row[index] for row in rows]
-        return lambda rows: [process(row[index]) for row in rows]
-
-
-class _RowSource(FunctionElement[Any]):
-    """What the rows are read from: ``json_each`` of the parameter; nothing on PostgreSQL."""
-
-    inherit_cache = False
-
-    def __init__(self, name: str, columns: Sequence[TypeEngine[Any]]) -> None:
-        super().__init__()
-        self.param = bindparam(name, type_=ListAsJson(columns))
-
-
-@compiles(_RowSource)
-def _row_source_sqlite(element: _RowSource, compiler: Any, **kw: Any) -> str:
-    return f"json_each({compiler.process(element.param, **kw)})"
-
-
-@compiles(_RowSource, "postgresql")
-def _row_source_postgres(element: _RowSource, compiler: Any, **kw: Any) -> str:
-    return "(SELECT)"
-
-
-class _RowValue(ColumnElement[Any]):
-    """One column of the rows: an element of the JSON row, or a whole unnested array."""
-
-    inherit_cache = False
-
-    def __init__(self, name: str, index: int, type_: TypeEngine[Any]) -> None:
-        self.type = type_
-        self.index = index
-        # The driver finds the rows under the name before the dot.
-        self.param = bindparam(f"{name}.{index}", type_=ArrayOfColumn(index, type_))
-
-
-@compiles(_RowValue)
-def _row_value_sqlite(element: _RowValue, compiler: Any, **kw: Any) -> str:
-    return f"json_extract(value, '$[{element.index}]')"
-
-
-@compiles(_RowValue, "postgresql")
-def _row_value_postgres(element: _RowValue, compiler: Any, **kw: Any) -> str:
-    kw.pop("within_columns_clause", None)
-    type_ = element.type.compile(dialect=compiler.dialect)
-    return f"unnest(CAST({compiler.process(element.param, **kw)} AS {type_}[]))"
-
-
-def rows(name: str, **columns: TypeEngine[Any]) -> Subquery:
-    """A table made of the parameter ``name``, a list of tuples with these columns in order.
-
-    However many rows there are, they travel as one JSON parameter (SQLite and relatives) or as
-    one array a column (PostgreSQL): the statement's text stays the same.
-    """
-    source = _RowSource(name, list(columns.values())).table_valued("value", name="source")
-    values = [
-        _RowValue(name, index, type_).label(column)
-        for index, (column, type_) in enumerate(columns.items())
-    ]
-    return select(*values).select_from(source).subquery(name)
 
 
 class seconds_between(FunctionElement[float]):
@@ -345,10 +147,10 @@ def _seconds_between_postgres(element: seconds_between, compiler: Any, **kw: Any
     return f"CAST(EXTRACT(EPOCH FROM ({later} - {earlier})) AS double precision)"
 
 
-class is_json(FunctionElement[bool]):
+class is_json(FunctionElement[Any]):
     """A CHECK that a text column holds JSON; ``jsonb`` sees to it itself."""
 
-    type = NullType()
+    type: TypeEngine[Any] = NullType()
     inherit_cache = True
 
 
@@ -358,10 +160,10 @@ def _is_json_sqlite(element: is_json, compiler: Any, **kw: Any) -> str:
     return f"({column} IS NULL OR json_valid({column}))"
 
 
-class is_timestamp(FunctionElement[bool]):
+class is_timestamp(FunctionElement[Any]):
     """A CHECK that a text column holds a timestamp of our format (its fraction may be missing)."""
 
-    type = NullType()
+    type: TypeEngine[Any] = NullType()
     inherit_cache = True
 
 
@@ -377,7 +179,7 @@ def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str
     )
 
 
-def notifying(insert: Any, channel: str) -> Select[Any]:
+def notifying(insert: ReturningInsert[Any], channel: str) -> Select[Any]:
     """An INSERT of jobs that wakes listeners with the queues of what is due (PostgreSQL).
 
     One statement, so that the news travels with the commit, the caller's own included.
@@ -385,20 +187,3 @@ def notifying(insert: Any, channel: str) -> Select[Any]:
     inserted = insert.cte("inserted")
     news = case((inserted.c.ready, func.pg_notify(literal(channel), inserted.c.queue)))
     return select(inserted.c.id, news).select_from(inserted)
-
-
-__all__ = [
-    "TIMESTAMP_FORMAT",
-    "JsonText",
-    "UtcDateTime",
-    "add_seconds",
-    "db_now",
-    "is_json",
-    "is_timestamp",
-    "json_append",
-    "notifying",
-    "one_of",
-    "rows",
-    "seconds_between",
-    "within",
-]

@@ -63,16 +63,15 @@ def make_definition(
     retry_policy: RetryPolicy | None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
-    name = getattr(handler, "__name__", None) if name is None else name
+    name = str(getattr(handler, "__name__", "")) if name is None else name
     try:
-        check_text("name", name, name)
-        check_text("queue", queue, str(name))
-        check_priority(priority, str(name))
-        check_max_attempts(max_attempts, str(name))
-        check_timeout(timeout_seconds, str(name))
+        check_text("name", name, name or handler)
+        check_text("queue", queue, name)
+        check_priority(priority, name)
+        check_max_attempts(max_attempts, name)
+        check_timeout(timeout_seconds, name)
     except InvalidOptionError as error:
         raise InvalidJobDefinitionError(str(error)) from None
-    assert name is not None
     parameters, takes_context = _parameters(name, handler)
     if params_schema is None or result_schema is None:
         hints = _hints(name, handler, local_names)
@@ -102,7 +101,7 @@ def check_text(option: str, value: object, job_name: object) -> None:
         )
 
 
-def check_priority(value: int, job_name: str) -> None:
+def check_priority(value: object, job_name: str) -> None:
     """Priorities: higher goes first."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in _PRIORITIES:
         raise InvalidOptionError(
@@ -111,7 +110,7 @@ def check_priority(value: int, job_name: str) -> None:
         )
 
 
-def check_max_attempts(value: int, job_name: str) -> None:
+def check_max_attempts(value: object, job_name: str) -> None:
     """Attempts: the first one counts too."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000:
         raise InvalidOptionError(

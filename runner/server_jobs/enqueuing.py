@@ -120,7 +120,7 @@ async def _run(connection: CallersConnection, statement: Statement) -> Sequence[
 
 
 def _spread(statement: Statement) -> Mapping[str, Any]:
-    """Values under every name that some dialect may give them (see ``constructs.rows``)."""
+    """Values under every name that some dialect may give them (see ``rowset.rows``)."""
     spread = dict(statement.values)
     for name, value in statement.values.items():
         if isinstance(value, list) and value and isinstance(value[0], tuple):

@@ -95,7 +95,7 @@ class DatabaseError(ServerJobsError):
 
 
 class DatabaseUnavailableError(DatabaseError):
-    """The database can't be reached, or the connection broke: the statement may or may not have run."""
+    """The database can't be reached, or the connection broke: the statement may have run."""
 
 
 class ConstraintViolatedError(DatabaseError):
@@ -166,7 +166,7 @@ class WaitTimeoutError(ServerJobsError):
     """The job hadn't ended when the wait did. It isn't affected."""
 
 
-class JobSignal(Exception):  # noqa: N818 - signals say what to do, not what went wrong
+class JobSignal(Exception):
     """What a handler raises to choose how its execution ends."""
 
 

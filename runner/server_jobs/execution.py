@@ -34,11 +34,11 @@ class Execution:
     __slots__ = (
         "_database",
         "_definition",
-        "_held",
         "_job",
         "_max_releases",
         "_threads",
         "error",
+        "held",
         "value",
     )
 
@@ -54,7 +54,7 @@ class Execution:
     ) -> None:
         self._definition = definition
         self._job = job
-        self._held = held
+        self.held = held
         self._database = database
         self._threads = threads
         self._max_releases = max_releases
@@ -65,7 +65,7 @@ class Execution:
 
     async def run(self) -> Outcome | None:
         """Run the handler → what to write; None where the lease is lost and nothing is to be."""
-        definition, job, held = self._definition, self._job, self._held
+        definition, job, held = self._definition, self._job, self.held
         timer = None
         if job.timeout_seconds is not None:
             timer = asyncio.get_running_loop().call_later(
@@ -91,7 +91,7 @@ class Execution:
             if held.stop_reason in {None, StopReason.CALLER}:
                 raise
             return self._stopped()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a handler's becomes an outcome, whatever it is
             self.error = error
             return self._raised(error)
         finally:
@@ -100,7 +100,7 @@ class Execution:
 
     def _stopped(self) -> Outcome | None:
         """The handler ended because it was asked to."""
-        match self._held.stop_reason:
+        match self.held.stop_reason:
             case StopReason.SHUTDOWN:
                 return Released(
                     f"given back more than {self._max_releases} times in a row because its worker"
@@ -177,23 +177,26 @@ async def _interruptible(handler: Any, held: Held | None) -> Any:
     if held is None:
         return await handler
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
     interrupted = False
 
     def cancel() -> None:
         nonlocal interrupted
-        if not ended:
+        if task is not None and not ended:
             interrupted = True
             task.cancel()
 
     ended = False
-    held.interrupt_with(lambda: loop.call_soon_threadsafe(cancel))
+
+    def interrupt() -> None:
+        loop.call_soon_threadsafe(cancel)
+
+    held.interrupt_with(interrupt)
     try:
         return await handler
     finally:
         ended = True
         held.interrupt_with(None)
-        if interrupted:
+        if task is not None and interrupted:
             task.uncancel()
 
 
@@ -216,10 +219,10 @@ async def _on_thread(
     while not work.done():
         try:
             await asyncio.shield(work)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError as interruption:
             if work.done():
                 break
-            cancelled = error
+            cancelled = interruption
             if held is not None:
                 held.stop(StopReason.CALLER)
     value, error = work.result()

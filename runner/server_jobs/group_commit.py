@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.execution import clean
 from server_jobs.records import AttemptError, ClaimedJob
-from server_jobs.store import Claim, Failed, Lease, Outcome, Store
+from server_jobs.store import Claim, Failed, Lease, Outcome, Progress, Store
 
 _log = logging.getLogger("server_jobs.group_commit")
 
@@ -23,14 +23,17 @@ class GroupCommit:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: dict[Lease, Outcome] = {}
+        self._reports: dict[Lease, Progress] = {}
         self._uncertain: set[Lease] = set()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, lease: Lease, outcome: Outcome) -> None:
-        """An execution has ended so."""
+    def add(self, lease: Lease, outcome: Outcome, progress: Progress | None = None) -> None:
+        """An execution has ended so, with this progress not written yet."""
         self._waiting[lease] = outcome
+        if progress is not None:
+            self._reports[lease] = progress
 
     async def commit(
         self, claim: Claim | None
@@ -47,7 +50,9 @@ class GroupCommit:
         if not group and claim is None:
             return found, []
         try:
-            settled, claimed = await self._store.settle_and_claim(group, claim)
+            settled, claimed = await self._store.settle_and_claim(
+                group, claim, self._reports_of(group)
+            )
         except DatabaseUnavailableError:
             self._uncertain |= group.keys()
             raise
@@ -73,7 +78,7 @@ class GroupCommit:
     ) -> dict[Lease, Outcome | None]:
         """Find the outcome that the database refuses, and fail its job with the refusal."""
         if len(group) == 1:
-            ((lease, outcome),) = group.items()
+            (lease,) = group
             _log.error("job %s: its outcome can't be stored: %s", lease.job_id, error)
             refused = Failed(
                 AttemptError(
@@ -87,13 +92,13 @@ class GroupCommit:
                 permanent=True,
             )
             settled = await self._store.settle({lease: refused})
-            self._waiting.pop(lease, None)
+            self._forget(lease)
             return {lease: refused if lease.job_id in settled else None}
         items = list(group.items())
         done: dict[Lease, Outcome | None] = {}
         for half in (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])):
             try:
-                done |= self._done(half, await self._store.settle(half))
+                done |= self._done(half, await self._store.settle(half, self._reports_of(half)))
             except DatabaseUnavailableError:
                 self._uncertain |= half.keys()
                 raise
@@ -106,6 +111,13 @@ class GroupCommit:
     ) -> dict[Lease, Outcome | None]:
         done: dict[Lease, Outcome | None] = {}
         for lease, outcome in group.items():
-            self._waiting.pop(lease, None)
+            self._forget(lease)
             done[lease] = outcome if lease.job_id in settled else None
         return done
+
+    def _reports_of(self, group: Mapping[Lease, Outcome]) -> dict[Lease, Progress]:
+        return {lease: self._reports[lease] for lease in group if lease in self._reports}
+
+    def _forget(self, lease: Lease) -> None:
+        self._waiting.pop(lease, None)
+        self._reports.pop(lease, None)

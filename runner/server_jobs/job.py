@@ -28,12 +28,12 @@ from server_jobs.errors import (
     WaitTimeoutError,
 )
 from server_jobs.execution import Execution, call_handler
-from server_jobs.leases import LeaseKeeper, StopReason
+from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.records import ClaimedJob, JobRecord, NewJob
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import JobStatus
-from server_jobs.store import Abandoned, Completed, Lease, Store
+from server_jobs.store import Abandoned, Completed, Lease, Outcome, Settled, Store
 
 if TYPE_CHECKING:
     from server_jobs.enqueuing import CallersConnection
@@ -177,7 +177,8 @@ class Job(Generic[P, R]):
                         inputs[index], keeper, worker_id, seconds, correlation_id
                     )
                 results[index] = result
-                stopped = stopped or (stop_on_error and not result.ok)
+                if stop_on_error and not result.ok:
+                    stopped = True
 
         async def work_together(keeper: LeaseKeeper | None) -> None:
             try:
@@ -360,10 +361,10 @@ class Job(Generic[P, R]):
             try:
                 outcome = await execution.run()
             except asyncio.CancelledError:
-                await asyncio.shield(store.settle({held.lease: Abandoned(StopReason.CALLER.value)}))
+                await self._settle(held, Abandoned(StopReason.CALLER.value))
                 raise
             if outcome is not None:
-                settled = await asyncio.shield(store.settle({held.lease: outcome}))
+                settled = await self._settle(held, outcome)
         finally:
             keeper.drop(claimed.id)
         state = settled.get(claimed.id)
@@ -391,6 +392,12 @@ class Job(Generic[P, R]):
         else:
             problem = _failure(self.name, claimed.id, execution.error)
         return JobResult(metadata, error=problem)
+
+    async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
+        """Write the end, even if the caller is cancelled meanwhile."""
+        progress = held.take_progress()
+        reports = {held.lease: progress} if progress is not None else None
+        return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
 
     async def get(self, job_id: str) -> JobRecord:
         """The record. Raises JobNotFoundError."""

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.records import ClaimedJob
-from server_jobs.store import Lease, Store
+from server_jobs.store import Lease, Progress, Store
 
 _log = logging.getLogger("server_jobs.leases")
 
@@ -42,7 +42,7 @@ class Held:
         self.stop_reason: StopReason | None = None
         self.last_message: str | None = None
         self._interrupt: Callable[[], None] | None = None
-        self._unwritten: tuple[float, str | None] | None = None
+        self._unwritten: Progress | None = None
         self._lock = threading.Lock()
 
     def stop(self, reason: StopReason) -> None:
@@ -71,12 +71,12 @@ class Held:
             self.last_message = message
         self._unwritten = (percent, self.last_message)
 
-    def take_progress(self) -> tuple[float, str | None] | None:
-        """What was reported since the last call."""
+    def take_progress(self) -> Progress | None:
+        """What was reported and not taken yet."""
         unwritten, self._unwritten = self._unwritten, None
         return unwritten
 
-    def put_back(self, progress: tuple[float, str | None]) -> None:
+    def put_back(self, progress: Progress) -> None:
         """It couldn't be written; a newer report takes precedence."""
         if self._unwritten is None:
             self._unwritten = progress

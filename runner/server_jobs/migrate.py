@@ -82,7 +82,7 @@ def migration_sql(
 def schema_sql(dialect_name: str, names: Tables | None = None) -> str:
     """The tables as they are meant to be now, without their history."""
     names = names or tables()
-    dialect = _DIALECTS[dialect_name]()
+    dialect = _DIALECTS[dialect_name]()  # type: ignore[no-untyped-call]
     parts: list[Any] = []
     for table in names.metadata.sorted_tables:
         parts += [CreateTable(table), *(CreateIndex(i) for i in _indexes(table))]

@@ -31,7 +31,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.constructs import JsonText, UtcDateTime, db_now, is_json, is_timestamp
+from server_jobs.column_types import JsonText, UtcDateTime
+from server_jobs.constructs import db_now, is_json, is_timestamp
 
 SCHEMA_VERSION = 1
 """What the migrations of this release bring the tables to."""
@@ -91,8 +92,8 @@ class Tables:
 _ID = String(36).with_variant(String(36, collation="C"), "postgresql")
 
 
-def _id(name: str, **options: bool) -> Column[str]:
-    return Column(name, _ID, **options)
+def _id(name: str, *, primary_key: bool = False) -> Column[str]:
+    return Column(name, _ID, primary_key=primary_key, nullable=not primary_key)
 
 
 def _jobs(metadata: MetaData, prefix: str) -> Table:

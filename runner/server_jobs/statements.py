@@ -1,7 +1,7 @@
 """Every statement that runs against the tables, as SQLAlchemy Core.
 
 A method builds one statement: its shape, made once, and the values of this run. Rows travel as
-lists of tuples through :func:`server_jobs.constructs.rows`, so that one settled job and a hundred
+lists of tuples through :func:`server_jobs.rowset.rows`, so that one settled job and a hundred
 are the same statement. What a transition sets stands in :mod:`server_jobs.transitions`; who may
 make it stands here, in the ``WHERE``.
 """
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Text,
+    Update,
     and_,
     bindparam,
     case,
@@ -35,21 +36,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.types import TypeEngine
 
 from server_jobs import transitions
-from server_jobs.constructs import (
-    JsonText,
-    UtcDateTime,
-    add_seconds,
-    db_now,
-    notifying,
-    one_of,
-    rows,
-    seconds_between,
-    within,
-)
+from server_jobs.column_types import JsonText, UtcDateTime
+from server_jobs.constructs import add_seconds, db_now, notifying, seconds_between, within
 from server_jobs.database import Statement
 from server_jobs.records import JobRecord, NewJob
+from server_jobs.rowset import one_of, rows
 from server_jobs.schema import FINISHED, JobStatus, Tables, status_is
 
 Rows = Sequence[Sequence[Any]]
@@ -71,7 +65,7 @@ CLAIMED_COLUMNS = (
     "scheduled_for",
 )
 
-NEW_COLUMNS = {
+NEW_COLUMNS: dict[str, TypeEngine[Any]] = {
     "id": Text(),
     "job_name": Text(),
     "params": JsonText(),
@@ -743,23 +737,23 @@ class Statements:
     def _record(self) -> list[ColumnElement[Any]]:
         return [self._jobs.c[name] for name in JobRecord.__dataclass_fields__]
 
-    def _insert(self) -> Any:
+    def _insert(self) -> postgresql.Insert | sqlite.Insert:
         # Only the dialects' own INSERTs know ON CONFLICT.
-        return (postgresql if self._postgres else sqlite).insert(self._jobs)
+        return postgresql.insert(self._jobs) if self._postgres else sqlite.insert(self._jobs)
 
-    def _announced(self, insert: Any) -> Executable:
+    def _announced(self, insert: postgresql.Insert | sqlite.Insert) -> Executable:
         """The INSERT, returning ids; on PostgreSQL it wakes the workers that listen."""
         job = self._jobs.c
         if not self._postgres:
-            return insert.returning(job.id)  # type: ignore[no-any-return]
+            return insert.returning(job.id)
         return notifying(insert.returning(job.id, job.queue, job.ready), self._channel)
 
-    def _update(self, *conditions: Any, changes: transitions.Changes) -> Any:
+    def _update(self, *conditions: Any, changes: transitions.Changes) -> Update:
         return update(self._jobs).where(*conditions).values(**changes)
 
     def _fenced_update(
         self, held: Subquery, changes: transitions.Changes, *conditions: ColumnElement[bool]
-    ) -> Any:
+    ) -> Update:
         """Write as the holder: only rows that still run under the fence of their claim."""
         job = self._jobs.c
         return self._update(
@@ -779,7 +773,7 @@ class Statements:
         settled = rows("settled", id=Text(), fence=BigInteger(), **columns)
         job = self._jobs.c
         changes = transition(settled.c, job)
-        return self._fenced_update(settled, changes, *conditions).returning(  # type: ignore[no-any-return]
+        return self._fenced_update(settled, changes, *conditions).returning(
             job.id, job.status, job.scheduled_for
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -95,6 +95,10 @@ class Disrupted:
 
 Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
 """How one execution ended: what its holder is to write."""
+
+
+Progress: TypeAlias = tuple[float, str | None]
+"""Percent, and what the job is doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +248,17 @@ class Store:
             for job_id, cancel_requested_at in await self.database.execute(statement)
         }
 
-    async def report_progress(self, reports: Mapping[Lease, tuple[float, str | None]]) -> set[str]:
+    async def report_progress(self, reports: Mapping[Lease, Progress]) -> set[str]:
         """Write percentages and messages → ids of the jobs that are still held."""
-        values = [
-            (lease.job_id, lease.fence, percent, message)
-            for lease, (percent, message) in reports.items()
-        ]
-        return {job_id for (job_id,) in await self.database.execute(self._sql.progress(values))}
+        return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
+
+    def _progress(self, reports: Mapping[Lease, Progress]) -> Statement:
+        return self._sql.progress(
+            [
+                (lease.job_id, lease.fence, percent, message)
+                for lease, (percent, message) in reports.items()
+            ]
+        )
 
     async def cancel_requests(self, worker_id: str) -> set[Lease]:
         """Which of a worker's running jobs shall be cancelled."""
@@ -264,23 +272,31 @@ class Store:
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
 
-    async def settle(self, outcomes: Mapping[Lease, Outcome]) -> dict[str, Settled]:
+    async def settle(
+        self, outcomes: Mapping[Lease, Outcome], reports: Mapping[Lease, Progress] | None = None
+    ) -> dict[str, Settled]:
         """Write how executions ended, all in one commit → those that were still ours to settle."""
-        settled, _ = await self.settle_and_claim(outcomes, None)
+        settled, _ = await self.settle_and_claim(outcomes, None, reports)
         return settled
 
     async def settle_and_claim(
-        self, outcomes: Mapping[Lease, Outcome], claim: Claim | None
+        self,
+        outcomes: Mapping[Lease, Outcome],
+        claim: Claim | None,
+        reports: Mapping[Lease, Progress] | None = None,
     ) -> tuple[dict[str, Settled], list[ClaimedJob]]:
-        """Settle what has ended and claim the next, in one commit."""
-        writes = self._settlements(outcomes)
-        if claim is not None:
-            writes.append(self._claim(claim))
-        answers = await self._run(writes) if writes else []
+        """Settle what has ended and claim the next, in one commit.
+
+        ``reports`` is progress that wasn't written yet: the last word before the end.
+        """
+        first = [self._progress(reports)] if reports else []
+        endings = self._settlements(outcomes)
+        last = [self._claim(claim)] if claim is not None else []
+        answers = await self._run([*first, *endings, *last]) if first or endings or last else []
         claimed = _claimed(answers.pop()) if claim is not None else []
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
-            for rows in answers
+            for rows in answers[len(first) :]
             for job_id, status, scheduled_for in rows
         }
         return settled, claimed
@@ -325,7 +341,7 @@ class Store:
         }
 
     async def prune(self, *, before: datetime, after: str = "", limit: int = 1_000) -> list[str]:
-        """Delete jobs that finished ``before``, at most ``limit``, ids above ``after`` → their ids."""
+        """Delete at most ``limit`` jobs that finished ``before``, ids above ``after`` → ids."""
         statement = self._sql.prune(after=after, before=before, limit=limit)
         return sorted(job_id for (job_id,) in await self.database.execute(statement))
 
@@ -422,9 +438,7 @@ class Store:
 
     async def clock(self) -> datetime:
         """The moment by the database's clock."""
-        moment = (await self.database.execute(self._sql.clock()))[0][0]
-        assert isinstance(moment, datetime)
-        return moment
+        return cast("datetime", (await self.database.execute(self._sql.clock()))[0][0])
 
     async def check_schema(self) -> None:
         """Raise SchemaError unless the tables are what this code can work on."""

@@ -57,7 +57,7 @@ def _status(status: JobStatus) -> Sql:
 
 
 def claim(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql, starting: bool) -> Changes:
-    """pending → running, under a new fence.
+    """Pending → running, under a new fence.
 
     ``starting`` is true where claiming and running are one process: the handler counts as begun.
     """
@@ -105,7 +105,7 @@ def start(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
 
 
 def complete(job: Job, now: Sql, *, result: Sql, message: Sql) -> Changes:
-    """running → completed. A completion that arrives before a cancellation wins over it."""
+    """Running → completed. A completion that arrives before a cancellation wins over it."""
     return {
         "status": _status(JobStatus.COMPLETED),
         "result": result,
@@ -127,7 +127,7 @@ def fail(
     permanent: Sql,
     delay: Sql,
 ) -> Changes:
-    """running → pending after ``delay``; failed where no attempt is left or it is permanent."""
+    """Running → pending after ``delay``; failed where no attempt is left or it is permanent."""
     exhausted = or_(permanent, job.attempt_count >= job.max_attempts)
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "error": error,
@@ -137,7 +137,7 @@ def fail(
 
 
 def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
-    """running → pending, on purpose: the attempt is given back, so many times in a row."""
+    """Running → pending, on purpose: the attempt is given back, so many times in a row."""
     exhausted = job.release_count >= max_releases
     return _leave(job, now, failed=exhausted) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -147,7 +147,7 @@ def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
 
 
 def postpone(job: Job, now: Sql, *, delay: Sql, reason: Sql) -> Changes:
-    """running → pending after ``delay``, because the handler asked for it: nothing is counted."""
+    """Running → pending after ``delay``, because the handler asked for it: nothing is counted."""
     return _leave(job, now, failed=None, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
         "progress_message": reason,
@@ -155,14 +155,14 @@ def postpone(job: Job, now: Sql, *, delay: Sql, reason: Sql) -> Changes:
 
 
 def abandon(job: Job, now: Sql, *, reason: Sql) -> Changes:
-    """running → cancelled, by the holder: its handler has ended without a result."""
+    """Running → cancelled, by the holder: its handler has ended without a result."""
     return _end(now, JobStatus.CANCELLED) | {"error": reason}
 
 
 def lose_launch(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_failures: Sql
 ) -> Changes:
-    """running → pending: lost before the handler began. A launch is charged, not an attempt."""
+    """Running → pending: lost before the handler began. A launch is charged, not an attempt."""
     exhausted = job.launch_failures + _ONE >= max_failures
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -175,7 +175,7 @@ def lose_launch(
 def disrupt(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_disruptions: Sql
 ) -> Changes:
-    """running → pending: the platform took a started job down. It has a budget of its own."""
+    """Running → pending: the platform took a started job down. It has a budget of its own."""
     exhausted = job.disruptions + _ONE >= max_disruptions
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -186,7 +186,7 @@ def disrupt(
 
 
 def rescue(job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql) -> Changes:
-    """running → pending or failed: the lease expired, so its holder is taken for dead.
+    """Running → pending or failed: the lease expired, so its holder is taken for dead.
 
     Before the handler began a launch is charged and the attempt given back; after it, the
     attempt is used up.
@@ -210,7 +210,7 @@ def rescue(job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql) -> Chang
 
 
 def cancel(job: Job, now: Sql) -> Changes:
-    """pending → cancelled; on a running job, a request that its holder will find."""
+    """Pending → cancelled; on a running job, a request that its holder will find."""
     pending = job.status == _status(JobStatus.PENDING)
     return {
         "status": case((pending, _status(JobStatus.CANCELLED)), else_=job.status),
@@ -222,7 +222,7 @@ def cancel(job: Job, now: Sql) -> Changes:
 
 
 def retry(job: Job, now: Sql) -> Changes:
-    """failed or cancelled → pending, with all its attempts again; what went wrong is kept."""
+    """Failed or cancelled → pending, with all its attempts again; what went wrong is kept."""
     return {
         "status": _status(JobStatus.PENDING),
         "ready": true(),
@@ -243,7 +243,7 @@ def retry(job: Job, now: Sql) -> Changes:
 
 
 def stage(now: Sql) -> Changes:
-    """pending and now due → visible to claims."""
+    """Pending and now due → visible to claims."""
     return {"ready": true(), "updated_at": now}
 
 

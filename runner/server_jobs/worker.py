@@ -17,7 +17,7 @@ from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Claim, Completed, Failed, Lease
+from server_jobs.store import Claim, Completed, Failed
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -87,8 +87,8 @@ class LocalWorker(BaseWorkerBackend):
         )
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._hurry: asyncio.Event | None = None
-        self._news: asyncio.Event | None = None
+        self._hurry = asyncio.Event()
+        self._news = asyncio.Event()
         self._hungry: set[str] = set()
         self._doubtful = False
         self._ended = GroupCommit(self.store)
@@ -100,8 +100,6 @@ class LocalWorker(BaseWorkerBackend):
 
         Raises SchemaError where the tables can't be used.
         """
-        self._news = asyncio.Event()
-        self._hurry = asyncio.Event()
         await self.initialize()
         _log.info(
             "worker %s serves %s with %d at once",
@@ -128,10 +126,10 @@ class LocalWorker(BaseWorkerBackend):
 
         Call it in the loop's thread (a signal handler of the loop's is there).
         """
-        if self._stopping and self._hurry is not None:
+        if self._stopping:
             self._hurry.set()
         self._stopping = True
-        self._wake()
+        self._news.set()
 
     async def shutdown(self) -> None:
         """Give back what was claimed and not begun, and let go of the threads."""
@@ -143,7 +141,6 @@ class LocalWorker(BaseWorkerBackend):
 
     async def _work(self) -> None:
         """Settle what has ended and claim the next, in one commit, as long as there is work."""
-        assert self._news is not None
         self._hungry = set(self.config.queues)
         pause = 0.0
         while not self._stopping:
@@ -161,17 +158,21 @@ class LocalWorker(BaseWorkerBackend):
                 pause = min(max(pause * 2, 0.1), 5.0)
                 _log.warning("the database is away, trying again in %.1f s: %s", pause, error)
                 self._doubtful = True
+                self._all_hungry()
                 await asyncio.sleep(pause)
 
     async def _cycle(self, claim: Claim | None) -> None:
         if self._doubtful:
             await self._recover()
+        if claim is not None:
+            # Before the question: news that arrives while it is asked must not be forgotten.
+            self._hungry.discard(claim.queue)
         settled, claimed = await self._ended.commit(claim)
         for lease, outcome in settled.items():
             self.leases.drop(lease.job_id)
             self._count(outcome)
-        if claim is not None and len(claimed) < claim.limit:
-            self._hungry.discard(claim.queue)
+        if claim is not None and len(claimed) == claim.limit:
+            self._hungry.add(claim.queue)
         for job in claimed:
             self._begin(job)
 
@@ -193,7 +194,7 @@ class LocalWorker(BaseWorkerBackend):
         task.add_done_callback(self._one_ended)
 
     async def _execute_one(self, job: ClaimedJob) -> None:
-        outcome, _ = await self.run(job, self._threads)
+        outcome, execution = await self.run(job, self._threads)
         if outcome is None:
             self.leases.drop(job.id)
             self.totals.lost += 1
@@ -210,14 +211,14 @@ class LocalWorker(BaseWorkerBackend):
                     job.max_attempts,
                     outcome.error.message,
                 )
-            self._ended.add(Lease(job.id, job.fence), outcome)
+            self._ended.add(execution.held.lease, outcome, execution.held.take_progress())
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             # Not a handler's exception: those are outcomes. The lease expires.
             _log.error("an execution broke off", exc_info=task.exception())
-        self._wake()
+        self._news.set()
 
     def _count(self, outcome: object) -> None:
         match outcome:
@@ -229,10 +230,6 @@ class LocalWorker(BaseWorkerBackend):
                 self.totals.failed += 1
             case _:
                 self.totals.other += 1
-
-    def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
 
     async def _drained(self) -> bool:
         if not self.settings.drain or self._running or self._ended:
@@ -286,7 +283,7 @@ class LocalWorker(BaseWorkerBackend):
 
     def _all_hungry(self) -> None:
         self._hungry = set(self.config.queues)
-        self._wake()
+        self._news.set()
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
@@ -306,8 +303,6 @@ class LocalWorker(BaseWorkerBackend):
         return not self._running and not self._ended
 
     async def _settle_until(self, done: Callable[[], bool], seconds: float) -> None:
-        assert self._news is not None
-        assert self._hurry is not None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not done():

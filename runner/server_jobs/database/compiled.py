@@ -82,16 +82,21 @@ class StatementCompiler:
 
 def _parameter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Mapping[str, Any]], Any]:
     """How one parameter is found among the values and made what the driver takes."""
-    name = bind.key.partition(".")[0]  # "rows.2" is a column of "rows": constructs.rows()
+    name = bind.key.partition(".")[0]  # "rows.2" is a column of "rows": rowset.rows()
     convert = _converter(bind.type, dialect, "bind")
     if not bind.required:
         # A value of its own: a literal of the shape, or a clock that a callable reads.
         if convert is None:
-            return lambda values: values[name] if name in values else bind.effective_value
-        return lambda values: convert(values[name] if name in values else bind.effective_value)
+            return lambda values: _given(values, name, bind)
+        return lambda values: convert(_given(values, name, bind))
     if convert is None:
         return itemgetter(name)
     return lambda values: convert(values[name])
+
+
+def _given(values: Mapping[str, Any], name: str, bind: BindParameter[Any]) -> Any:
+    # effective_value may call the clock: only where it is needed.
+    return values[name] if name in values else bind.effective_value  # noqa: SIM401
 
 
 def _converter(type_: TypeEngine[Any], dialect: Dialect, direction: str) -> _Convert | None:

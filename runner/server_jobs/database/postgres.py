@@ -71,7 +71,7 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
         self._prepare = not pgbouncer
         self._listener: _Listener | None = None
         super().__init__(
-            dialect=PGDialect(paramstyle="numeric_dollar"),
+            dialect=PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
             tables=tables,
             capabilities=capabilities or Capabilities(notifies=not pgbouncer),
             threads=pool_size,

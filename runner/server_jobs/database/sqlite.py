@@ -108,7 +108,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         connection.close()
 
     def _broken(self, connection: sqlite3.Connection, error: Exception) -> bool:
-        # A file that was replaced or a disk that came back wants a new handle; memory would be lost.
+        # A disk that came back, or a replaced file, wants a new handle; memory would be lost.
         return self._path is not None and isinstance(error, DatabaseUnavailableError)
 
     def _run(

@@ -39,7 +39,9 @@ class ThreadedDatabase(ABC, Generic[C]):
         self._threads = threads
         self._compiler = StatementCompiler(dialect)
         self._lock = threading.Lock()
-        self._start_fresh()
+        self._pool: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._connections: list[C] = []
         _open_databases.add(self)
 
     @property
@@ -116,9 +118,9 @@ class ThreadedDatabase(ABC, Generic[C]):
             return self._pool
 
     def _start_fresh(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = None
         self._local = threading.local()
-        self._connections: list[C] = []
+        self._connections = []
 
     def _shut(self, pool: ThreadPoolExecutor, connections: list[C]) -> None:
         pool.shutdown(wait=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.resources import files
 from string import Template
 
-from alembic import op
+from alembic import context, op
 from sqlalchemy import text
 
 from server_jobs.schema import Tables
@@ -29,9 +29,8 @@ def statements_of(step: str, dialect_name: str, tables: Tables) -> list[str]:
 
 def run(step: str) -> None:
     """Execute a step on Alembic's connection, or write it where Alembic is offline."""
-    context = op.get_context()
-    config = context.config
-    assert config is not None
-    for statement in statements_of(step, context.dialect.name, config.attributes["tables"]):
+    migration = op.get_context()
+    tables: Tables = context.config.attributes["tables"]
+    for statement in statements_of(step, migration.dialect.name, tables):
         # Colons are part of formats and patterns here, never parameters.
         op.execute(text(statement.replace(":", "\\:")))
