@@ -126,7 +126,7 @@ class BaseWorkerBackend:
     async def initialize(self) -> None:
         """Check the tables and begin to keep leases."""
         await self.store.check_schema()
-        self.leases.__enter__()
+        await self.leases.__aenter__()
 
     async def shutdown(self) -> None:
         """Give back the jobs that were claimed and not executed."""
@@ -137,7 +137,7 @@ class BaseWorkerBackend:
             )
         for job in held:
             self.leases.drop(job.lease.job_id)
-        self.leases.__exit__(None, None, None)
+        await self.leases.__aexit__(None, None, None)
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
         """Stage what is due, then claim from one queue after the other until there are enough."""

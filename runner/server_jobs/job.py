@@ -131,7 +131,9 @@ class Job(Generic[P, R]):
         else:
             seconds = _lease_seconds(lease, self.name)
             worker_id = _worker_id("now")
-            with LeaseKeeper(self._store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+            async with LeaseKeeper(
+                self._store, worker_id=worker_id, lease_seconds=seconds
+            ) as keeper:
                 result = await self._run_persisted(
                     validated, keeper, worker_id, seconds, correlation_id
                 )
@@ -192,7 +194,9 @@ class Job(Generic[P, R]):
         if not persist:
             await work_together(None)
         else:
-            with LeaseKeeper(self._store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+            async with LeaseKeeper(
+                self._store, worker_id=worker_id, lease_seconds=seconds
+            ) as keeper:
                 await work_together(keeper)
         return results
 
@@ -348,7 +352,7 @@ class Job(Generic[P, R]):
                 f" {record.scheduled_for:%Y-%m-%d %H:%M:%S} UTC, at fence {record.fence}"
                 + ("" if fence is None else f"; the fence given is {fence}, or it has begun")
             )
-        with LeaseKeeper(store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+        async with self._keeper(worker_id, seconds) as keeper:
             return await self._execute(claimed, keeper)
 
     async def _execute(self, claimed: ClaimedJob, keeper: LeaseKeeper) -> JobResult[R]:
@@ -392,6 +396,9 @@ class Job(Generic[P, R]):
         else:
             problem = _failure(self.name, claimed.id, execution.error)
         return JobResult(metadata, error=problem)
+
+    def _keeper(self, worker_id: str, lease_seconds: float) -> LeaseKeeper:
+        return LeaseKeeper(self._store, worker_id=worker_id, lease_seconds=lease_seconds)
 
     async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
         """Write the end, even if the caller is cancelled meanwhile."""

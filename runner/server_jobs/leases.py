@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
@@ -85,7 +86,7 @@ class Held:
 class LeaseKeeper:
     """Keeps the leases of everything that one worker id holds.
 
-    Used as a context manager it works on a thread and event loop of its own, so that a handler
+    Used with ``async with`` it works on a thread and event loop of its own, so that a handler
     that blocks the worker's loop keeps its lease; where there are no threads, run :meth:`keep` as
     a task.
     """
@@ -98,6 +99,8 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
 
     def hold(self, job: ClaimedJob) -> Held:
         """Begin to keep a claimed job's lease."""
@@ -121,7 +124,7 @@ class LeaseKeeper:
         with self._lock:
             return list(self._held.values())
 
-    def __enter__(self) -> LeaseKeeper:
+    async def __aenter__(self) -> LeaseKeeper:
         self._stopped.clear()
         self._thread = threading.Thread(
             target=self._on_thread, name="server-jobs-leases", daemon=True
@@ -129,13 +132,22 @@ class LeaseKeeper:
         self._thread.start()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped already
+                self._loop.call_soon_threadsafe(self._wake.set)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(0.1)
+            if thread.is_alive():
+                # It is in the middle of a statement; what it uses must outlive it.
+                await asyncio.to_thread(thread.join)
 
     def _on_thread(self) -> None:
         # Most handlers are over before there is anything to keep: no event loop for those.
@@ -144,7 +156,8 @@ class LeaseKeeper:
 
     async def keep(self) -> None:
         """Renew, report and listen until stopped."""
-        loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._loop = loop = asyncio.get_running_loop()
         interval = self._lease_seconds / 3
         renewed_at = -math.inf
         while not self._stopped.is_set():
@@ -158,7 +171,9 @@ class LeaseKeeper:
             except (DatabaseError, SchemaError) as error:
                 # The leases outlive a short outage; what expires meanwhile comes back as lost.
                 _log.warning("leases can't be renewed just now: %s", error)
-            await asyncio.sleep(min(TICK_SECONDS, interval))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(TICK_SECONDS, interval)):
+                    await self._wake.wait()
 
     async def _write_progress(self) -> None:
         reports = {}

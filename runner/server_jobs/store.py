@@ -6,10 +6,10 @@ its writes were accepted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -33,6 +33,9 @@ from server_jobs.statements import Statements, statements
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
 _ROWS_PER_STATEMENT = 1_000
+_BYTES_BESIDE_PAYLOAD = 500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +173,7 @@ class Store:
         Where a live job has the same unique key, its id stands in the answer instead. Safe to
         run again: an id that exists is passed over.
         """
-        chunks = [
-            self._sql.enqueue(new[start : start + _ROWS_PER_STATEMENT])
-            for start in range(0, len(new), _ROWS_PER_STATEMENT)
-        ]
+        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, lambda job: len(job.params))]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
             await self._again(chunks)
@@ -321,7 +321,9 @@ class Store:
             LaunchLost: self._sql.lose_launch,
             Disrupted: self._sql.disrupt,
         }
-        return [write[kind](rows) for kind, rows in kinds.items()]
+        return [
+            write[kind](chunk) for kind, rows in kinds.items() for chunk in self._cut(rows, _size)
+        ]
 
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
 
@@ -476,6 +478,21 @@ class Store:
 
     # ── shared ───────────────────────────────────────────────────────────────────────────────
 
+    def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+        """Cut into what one statement takes, by number and by characters."""
+        # Half of the limit: a character may take two bytes, and the text is there too.
+        limit = self.database.capabilities.max_statement_bytes // 2
+        chunk: list[T] = []
+        length = 0
+        for item in items:
+            length += size(item) + _BYTES_BESIDE_PAYLOAD
+            if chunk and (length > limit or len(chunk) == _ROWS_PER_STATEMENT):
+                yield chunk
+                chunk, length = [], size(item) + _BYTES_BESIDE_PAYLOAD
+            chunk.append(item)
+        if chunk:
+            yield chunk
+
     async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
         if len(wanted) == 1:
             return [await self.database.execute(wanted[0])]
@@ -487,6 +504,10 @@ class Store:
             return await self._run(wanted)
         except DatabaseUnavailableError:
             return await self._run(wanted)
+
+
+def _size(row: Sequence[object]) -> int:
+    return sum(len(value) for value in row if isinstance(value, str))
 
 
 def _claimed(rows: list[Row]) -> list[ClaimedJob]:

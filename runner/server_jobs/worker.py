@@ -17,7 +17,7 @@ from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Claim, Completed, Failed
+from server_jobs.store import STAGE_LIMIT, Claim, Completed, Failed
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -85,7 +85,7 @@ class LocalWorker(BaseWorkerBackend):
         self._threads = ThreadPoolExecutor(
             self.settings.concurrency, thread_name_prefix="server-jobs-handler"
         )
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._stopping = False
         self._hurry = asyncio.Event()
         self._news = asyncio.Event()
@@ -190,7 +190,7 @@ class LocalWorker(BaseWorkerBackend):
         self.totals.claimed += 1
         self.leases.hold(job)
         task = asyncio.create_task(self._execute_one(job))
-        self._running.add(task)
+        self._running[task] = job
         task.add_done_callback(self._one_ended)
 
     async def _execute_one(self, job: ClaimedJob) -> None:
@@ -214,7 +214,7 @@ class LocalWorker(BaseWorkerBackend):
             self._ended.add(execution.held.lease, outcome, execution.held.take_progress())
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         if not task.cancelled() and task.exception() is not None:
             # Not a handler's exception: those are outcomes. The lease expires.
             _log.error("an execution broke off", exc_info=task.exception())
@@ -264,8 +264,11 @@ class LocalWorker(BaseWorkerBackend):
         loop = asyncio.get_running_loop()
         while True:
             try:
-                if await self.store.stage():
-                    self._all_hungry()
+                staged = STAGE_LIMIT
+                while staged == STAGE_LIMIT:
+                    staged = await self.store.stage()
+                    if staged:
+                        self._all_hungry()
                 if loop.time() - rescued_at >= MAINTENANCE_SECONDS:
                     rescued_at = loop.time()
                     await self._rescue()
@@ -294,10 +297,13 @@ class LocalWorker(BaseWorkerBackend):
             held.stop(StopReason.SHUTDOWN)
         # An interrupted handler ends in a moment; a plain one may not listen at all.
         await self._settle_until(self._nothing_runs, min(self.settings.grace, 5.0))
-        for task in self._running:
+        for job in self._running.values():
             _log.warning(
-                "a handler doesn't stop; its job's lease will expire (%s)", task.get_name()
+                "job %s (%s): its handler doesn't stop; the lease will expire", job.id, job.job_name
             )
+        for held in self.leases.all:
+            # Still running, or ended and not to be written: neither may be given back.
+            self.leases.drop(held.lease.job_id)
 
     def _nothing_runs(self) -> bool:
         return not self._running and not self._ended
