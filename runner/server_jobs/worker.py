@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +21,9 @@ _log = logging.getLogger("server_jobs.worker")
 
 MAINTENANCE_SECONDS = 1.0
 """How often due jobs are staged and expired leases rescued."""
+
+LAST_MOMENT_SECONDS = 3.0
+"""How long interrupted handlers may take to end, so that their jobs can be given back."""
 
 DRAIN_HORIZON_SECONDS = 60.0
 """A draining worker waits for jobs that become due within this."""
@@ -87,10 +88,11 @@ class LocalWorker(BaseWorkerBackend):
         )
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._stopping = False
-        self._hurry = asyncio.Event()
+        self._hurried = False
         self._news = asyncio.Event()
         self._hungry: set[str] = set()
         self._doubtful = False
+        self._broken: BaseException | None = None
         self._ended = GroupCommit(self.store)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
@@ -111,6 +113,8 @@ class LocalWorker(BaseWorkerBackend):
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._maintain(), name="maintain"),
         ]
+        for helper in helpers:
+            helper.add_done_callback(self._helper_ended)
         try:
             await self._work()
             await self._wind_down()
@@ -119,15 +123,22 @@ class LocalWorker(BaseWorkerBackend):
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             await self.shutdown()
+        if self._broken is not None:
+            raise self._broken
         return self.totals
+
+    def _helper_ended(self, helper: asyncio.Task[None]) -> None:
+        """Without its helpers a worker would look alive and starve: it ends instead."""
+        if not helper.cancelled():
+            self._broken = helper.exception()
+            self.stop()
 
     def stop(self) -> None:
         """Stop claiming and wind down; the second call skips the grace period.
 
         Call it in the loop's thread (a signal handler of the loop's is there).
         """
-        if self._stopping:
-            self._hurry.set()
+        self._hurried = self._stopping
         self._stopping = True
         self._news.set()
 
@@ -260,8 +271,6 @@ class LocalWorker(BaseWorkerBackend):
             self._all_hungry()
 
     async def _maintain(self) -> None:
-        rescued_at = -math.inf
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 staged = STAGE_LIMIT
@@ -269,9 +278,7 @@ class LocalWorker(BaseWorkerBackend):
                     staged = await self.store.stage()
                     if staged:
                         self._all_hungry()
-                if loop.time() - rescued_at >= MAINTENANCE_SECONDS:
-                    rescued_at = loop.time()
-                    await self._rescue()
+                await self._rescue()
             except DatabaseError as error:
                 _log.warning("maintenance has to wait: %s", error)
             await asyncio.sleep(MAINTENANCE_SECONDS)
@@ -292,11 +299,11 @@ class LocalWorker(BaseWorkerBackend):
 
     async def _wind_down(self) -> None:
         """Let handlers end, then interrupt them, and settle all that has ended."""
-        await self._settle_until(self._nothing_runs, self.settings.grace)
+        await self._settle_until(self.settings.grace, or_hurried=True)
         for held in self.leases.all:
             held.stop(StopReason.SHUTDOWN)
         # An interrupted handler ends in a moment; a plain one may not listen at all.
-        await self._settle_until(self._nothing_runs, min(self.settings.grace, 5.0))
+        await self._settle_until(LAST_MOMENT_SECONDS, or_hurried=False)
         for job in self._running.values():
             _log.warning(
                 "job %s (%s): its handler doesn't stop; the lease will expire", job.id, job.job_name
@@ -305,13 +312,11 @@ class LocalWorker(BaseWorkerBackend):
             # Still running, or ended and not to be written: neither may be given back.
             self.leases.drop(held.lease.job_id)
 
-    def _nothing_runs(self) -> bool:
-        return not self._running and not self._ended
-
-    async def _settle_until(self, done: Callable[[], bool], seconds: float) -> None:
+    async def _settle_until(self, seconds: float, *, or_hurried: bool) -> None:
+        """Settle what ends, until nothing runs any more or time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while not done():
+        while self._running or self._ended:
             if self._ended:
                 try:
                     await self._cycle(None)
@@ -320,7 +325,7 @@ class LocalWorker(BaseWorkerBackend):
                     _log.warning("can't settle what has ended just now: %s", error)
                     await asyncio.sleep(0.2)
             left = deadline - loop.time()
-            if left <= 0 or self._hurry.is_set():
+            if left <= 0 or (or_hurried and self._hurried):
                 return
             self._news.clear()
             with contextlib.suppress(TimeoutError):
