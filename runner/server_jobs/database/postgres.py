@@ -129,6 +129,8 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
                 time.sleep(0.005 * tries)
             except psycopg.Error as error:
                 raise self._translated(error) from error
+            except UnicodeError as error:
+                raise DatabaseError(f"{self._where}: {error}") from error
         raise AssertionError("unreachable")
 
     def _one(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
@@ -148,7 +150,8 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
                     connection.execute(compiled.sql, parameters) for compiled, parameters in bound
                 ]
                 connection.execute("COMMIT")
-        except psycopg.Error:
+        except BaseException:
+            # Whatever went wrong (a value that has no UTF-8 too), BEGIN may have been sent.
             if not connection.closed:
                 connection.rollback()
             raise

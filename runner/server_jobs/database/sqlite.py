@@ -127,6 +127,9 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             if connection.in_transaction:
                 connection.rollback()
             raise _translated(error, self._path) from error
+        except (OverflowError, UnicodeError) as error:
+            # A value that SQLite has no type for; nothing was sent, and a batch is rolled back.
+            raise DatabaseError(f"SQLite ({self._path or ':memory:'}): {error}") from error
 
     def _transaction(
         self, connection: sqlite3.Connection, statements: Sequence[Statement]
