@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from server_jobs.errors import InvalidJobDataError, InvalidJobDefinitionError
@@ -21,6 +23,12 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN_ERRORS = 5
 
 
+class _QuietSchema(GenerateJsonSchema):
+    """A default that JSON can't show isn't worth a warning: it is the model's own business."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+
 class Codec(Generic[T]):
     """Validates and serialises one pydantic type. Errors name the job and the field."""
 
@@ -32,14 +40,16 @@ class Codec(Generic[T]):
         self._error = error
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(type_)
-            schema = self._adapter.json_schema(mode="validation")
+            schema = self._adapter.json_schema(mode="validation", schema_generator=_QuietSchema)
         except Exception as problem:
             raise InvalidJobDefinitionError(
                 f"{job_name}: pydantic can't make a {what} schema of {type_!r}: {problem}"
             ) from problem
         self.schema = schema
-        # pydantic describes its secret types as write-only passwords.
-        self._has_secrets = '"writeOnly": true' in json.dumps(schema)
+        # Pydantic describes SecretStr and SecretBytes as write-only, but not Secret[…].
+        self._has_secrets = '"writeOnly": true' in json.dumps(schema) or "Secret" in repr(
+            self._adapter.core_schema
+        )
 
     def validate(self, value: T | Mapping[str, Any]) -> T:
         """A value of the type, or a mapping that becomes one."""
@@ -51,23 +61,21 @@ class Codec(Generic[T]):
     def dump(self, value: T, *, max_bytes: int) -> str:
         """A validated value as JSON text that every database stores unchanged."""
         try:
-            if self._has_secrets:
-                text = self._dump_with_secrets(value)
-            else:
-                text = self._adapter.dump_json(value, warnings="error").decode()
-            if "null" in text:
-                # NaN and infinity are written as null; they'd come back as something else.
-                self._adapter.validate_json(self._revealed(text))
-        except ValidationError as error:
-            self._refuse(error)
+            text = self._dump_with_secrets(value) if self._has_secrets else self._dump(value)
+            size = len(text.encode())
         except (PydanticSerializationError, UnicodeError) as error:
-            raise self._error(f"{self._job_name}: {self._what} can't be JSON: {error}") from error
+            detail = type(error).__name__ if self._has_secrets else error
+            raise self._error(f"{self._job_name}: {self._what} can't be JSON: {detail}") from (
+                None if self._has_secrets else error
+            )
+        if "null" in text or "NaN" in text or "Infinity" in text:
+            self._check_numbers(value, text)
         if "\\u0000" in text and _NUL.search(text):
             raise self._error(
-                f"{self._job_name}: {self._what} hold a NUL character, which PostgreSQL can't"
-                " store; strip it, or encode the bytes (base64)"
+                f"{self._job_name}: {self._what} hold a NUL character"
+                f"{self._field_with_nul(value)}, which PostgreSQL can't store; strip it, or encode"
+                " the bytes (base64)"
             )
-        size = len(text.encode())
         if size > max_bytes:
             raise self._error(
                 f"{self._job_name}: {self._what} are {size:,} bytes of JSON, more than the limit of"
@@ -79,18 +87,55 @@ class Codec(Generic[T]):
     def load(self, text: str) -> T:
         """The value of a row's JSON text."""
         try:
-            return self._adapter.validate_json(self._revealed(text))
+            # By name as we write it; by alias too, for rows that other programs insert.
+            return self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
         except ValidationError as error:
             self._refuse(error)
 
+    def _dump(self, value: T) -> str:
+        # Names read back, aliases may not: there can be one for each direction.
+        return self._adapter.dump_json(
+            value, by_alias=False, round_trip=True, warnings="error"
+        ).decode()
+
     def _dump_with_secrets(self, value: T) -> str:
-        masked = self._adapter.dump_python(value, mode="json", warnings="error")
-        return json.dumps(_reveal_into(masked, self._adapter.dump_python(value)))
+        masked = self._adapter.dump_python(
+            value, mode="json", by_alias=False, round_trip=True, warnings="error"
+        )
+        return json.dumps(_reveal_into(masked, self._python(value)), ensure_ascii=False)
+
+    def _python(self, value: T) -> Any:
+        return self._adapter.dump_python(value, by_alias=False, round_trip=True)
 
     def _revealed(self, text: str) -> str:
         if not self._has_secrets:
             return text
-        return json.dumps(json.loads(text, object_hook=_open_secret))
+        try:
+            return json.dumps(json.loads(text, object_hook=_open_secret))
+        except (ValueError, RecursionError):
+            return text  # for pydantic to refuse
+
+    def _check_numbers(self, value: T, text: str) -> None:
+        """NaN and infinity are written as null, and would come back as something else."""
+        numbers = _not_finite(self._python(value))
+        if not numbers:
+            return
+        try:
+            json.loads(text, parse_constant=_refuse_constant)
+            # Unless the model spells them as strings.
+            come_back = repr(_not_finite(self._python(self.load(text)))) == repr(numbers)
+        except (ValueError, InvalidJobDataError):
+            come_back = False
+        if not come_back:
+            field, number = numbers[0]
+            raise self._error(
+                f"{self._job_name}: {self._what} don't fit the schema:\n"
+                f"  {field or '(whole)'}: {number!r} isn't a number that JSON has; use None or text"
+            )
+
+    def _field_with_nul(self, value: T) -> str:
+        fields = [field for field, leaf in _leaves(self._python(value)) if "\0" in str(leaf)]
+        return f" in {fields[0]}" if fields and fields[0] else ""
 
     def _refuse(self, error: ValidationError) -> NoReturn:
         problems = error.errors(include_url=False)
@@ -132,6 +177,31 @@ def _reveal_into(masked: Any, value: Any) -> Any:
     if isinstance(masked, list) and isinstance(value, (list, tuple, set, frozenset)):
         return [_reveal_into(m, v) for m, v in zip(masked, value, strict=True)]
     return masked
+
+
+def _leaves(document: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a document that isn't a container, with the field it is in."""
+    items: Any = ()
+    if isinstance(document, dict):
+        items = document.items()
+    elif isinstance(document, (list, tuple, set, frozenset)):
+        items = enumerate(document)
+    else:
+        yield path, document
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def _not_finite(document: Any) -> list[tuple[str, float]]:
+    return [
+        (field, leaf)
+        for field, leaf in _leaves(document)
+        if isinstance(leaf, float) and not math.isfinite(leaf)
+    ]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} isn't JSON")
 
 
 def _short(value: Any) -> str:

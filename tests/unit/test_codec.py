@@ -1,0 +1,399 @@
+"""Params and results go to JSON text and come back as they were, or are refused before a row is."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+)
+
+from server_jobs.codec import Codec, mask_secrets
+from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError
+
+LIMIT = 1024 * 1024
+
+
+def codec(type_: Any) -> Codec[Any]:
+    return Codec(type_, job_name="Import", what="params", error=InvalidParamsError)
+
+
+def round_trip(type_: Any, value: Any) -> Any:
+    its = codec(type_)
+    return its.load(its.dump(its.validate(value), max_bytes=LIMIT))
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = 2
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 10
+
+
+class Circle(BaseModel):
+    kind: Literal["circle"] = "circle"
+    radius: Decimal
+
+
+class Square(BaseModel):
+    kind: Literal["square"] = "square"
+    side: float
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+class Everything(BaseModel):
+    moment: datetime
+    day: date
+    clock: time
+    span: timedelta
+    amount: Decimal
+    identity: UUID
+    blob: bytes
+    colour: Colour
+    level: Level
+    shape: Circle | Square = Field(discriminator="kind")
+    either: int | str | None
+    numbers: set[int]
+    tags: frozenset[str]
+    pair: tuple[int, str]
+    point: Point
+    by_id: dict[UUID, list[Circle]]
+    ratio: float
+    huge: int
+    anything: dict[str, Any]
+
+
+# What every database can hold: no NUL, no lone surrogates.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+decimals = st.decimals(allow_nan=False, allow_infinity=False)
+floats = st.floats(allow_nan=False, allow_infinity=False)
+circles = st.builds(Circle, radius=decimals)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=5,
+)
+everything = st.builds(
+    Everything,
+    moment=st.datetimes(timezones=st.just(UTC) | st.none()),
+    day=st.dates(),
+    clock=st.times(),
+    span=st.timedeltas(timedelta(days=-1000), timedelta(days=1000)),
+    amount=decimals,
+    identity=st.uuids(),
+    blob=texts.map(str.encode),
+    colour=st.sampled_from(Colour),
+    level=st.sampled_from(Level),
+    shape=circles | st.builds(Square, side=floats),
+    either=st.integers() | texts | st.none(),
+    numbers=st.sets(st.integers()),
+    tags=st.frozensets(texts),
+    pair=st.tuples(st.integers(), texts),
+    point=st.builds(Point, x=st.integers(), y=st.integers()),
+    by_id=st.dictionaries(st.uuids(), st.lists(circles, max_size=2), max_size=2),
+    ratio=floats,
+    huge=st.integers(-(10**40), 10**40),
+    anything=st.dictionaries(texts, json_values, max_size=3),
+)
+
+
+@settings(max_examples=40)
+@given(everything)
+def test_values_come_back_as_they_were(value: Everything) -> None:
+    assert round_trip(Everything, value) == value
+
+
+@given(st.recursive(st.none() | texts | st.integers(), st.lists))
+def test_types_that_are_no_models_come_back_too(value: Any) -> None:
+    assert round_trip(Any, value) == value
+
+
+@given(st.floats())
+def test_a_float_comes_back_or_is_refused(number: float) -> None:
+    class Reading(BaseModel):
+        value: float | None
+        other: None = None
+
+    if math.isfinite(number):
+        assert round_trip(Reading, {"value": number}).value == number
+    else:
+        with pytest.raises(InvalidParamsError, match=r"value: (nan|-?inf) isn't a number"):
+            round_trip(Reading, {"value": number})
+
+
+def test_nan_is_refused_wherever_it_hides() -> None:
+    class Loose(BaseModel):
+        data: dict[str, Any]
+
+    with pytest.raises(InvalidParamsError, match=r"data\.rows\.1: nan"):
+        round_trip(Loose, {"data": {"rows": [1.0, math.nan]}})
+
+
+def test_nan_beside_a_secret_is_refused() -> None:
+    class Loose(BaseModel):
+        token: SecretStr
+        value: float
+
+    with pytest.raises(InvalidParamsError, match="value: nan"):
+        round_trip(Loose, {"token": "t", "value": math.nan})
+
+
+def test_nan_that_the_model_writes_as_text_comes_back() -> None:
+    class Spelled(BaseModel):
+        model_config = ConfigDict(ser_json_inf_nan="strings")
+        value: float
+        nothing: None = None
+
+    assert math.isnan(round_trip(Spelled, {"value": math.nan}).value)
+
+
+def test_nan_that_the_model_writes_as_no_json_is_refused() -> None:
+    class Constant(BaseModel):
+        model_config = ConfigDict(ser_json_inf_nan="constants")
+        value: float
+
+    with pytest.raises(InvalidParamsError, match="value: -inf"):
+        round_trip(Constant, {"value": -math.inf})
+
+
+def test_aliases_come_back() -> None:
+    class Aliased(BaseModel):
+        plain: int = Field(alias="Plain")
+        different: int = Field(validation_alias="in", serialization_alias="out")
+
+    value = round_trip(Aliased, {"Plain": 1, "in": 2})
+
+    assert (value.plain, value.different) == (1, 2)
+
+
+def test_rows_that_other_programs_wrote_by_alias_are_read() -> None:
+    class Aliased(BaseModel):
+        plain: int = Field(alias="Plain")
+
+    assert codec(Aliased).load('{"Plain": 1}').plain == 1
+
+
+def test_computed_fields_are_computed_again() -> None:
+    class Rectangle(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        width: int
+        height: int
+
+        @computed_field  # type: ignore[prop-decorator]
+        @property
+        def area(self) -> int:
+            return self.width * self.height
+
+    assert round_trip(Rectangle, {"width": 2, "height": 3}).area == 6
+
+
+def test_extra_fields_follow_the_models_configuration() -> None:
+    class Keeps(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+    class Forbids(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    assert round_trip(Keeps, {"more": [1]}).model_extra == {"more": [1]}
+    with pytest.raises(InvalidParamsError, match=r"more: Extra inputs .* \(got 1\)"):
+        round_trip(Forbids, {"more": 1})
+
+
+def test_binary_data_that_is_no_text_is_refused() -> None:
+    class File(BaseModel):
+        content: bytes
+
+    with pytest.raises(InvalidParamsError, match="Import: params can't be JSON"):
+        round_trip(File, {"content": b"\xff\xfe"})
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\\\0", "\\\\\0"])
+def test_nul_is_refused_and_the_field_named(text: str) -> None:
+    class Letter(BaseModel):
+        body: str
+        attachments: list[str] = []
+
+    with pytest.raises(InvalidParamsError, match="Import: params hold a NUL character in body"):
+        round_trip(Letter, {"body": text})
+    with pytest.raises(InvalidParamsError, match=r"in attachments\.1"):
+        round_trip(Letter, {"body": "", "attachments": ["", text]})
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\x01"])
+def test_what_only_looks_like_nul_is_no_nul(text: str) -> None:
+    assert round_trip(str, text) == text
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_lone_surrogates_are_refused(secret: bool) -> None:
+    class Letter(BaseModel):
+        body: Any
+        token: SecretStr | None = None
+
+    params = {"token": "\udc80"} if secret else {"body": "\udc80"}
+    with pytest.raises(InvalidParamsError, match="Import: params"):
+        round_trip(Letter, {"body": ""} | params)
+
+
+def test_payload_over_the_limit_is_refused_with_both_sizes() -> None:
+    its = codec(str)
+
+    assert its.dump("ü" * 10, max_bytes=22)
+    with pytest.raises(InvalidParamsError, match="are 22 bytes of JSON, more than the limit of 21"):
+        its.dump("ü" * 10, max_bytes=21)
+
+
+def test_error_names_job_field_and_value() -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        round_trip(Circle, {"radius": "wide"})
+
+    message = str(caught.value)
+    assert message.startswith("Import: params don't fit the schema")
+    assert "radius: " in message
+    assert "(got 'wide')" in message
+
+
+def test_error_shows_five_problems_and_counts_the_rest() -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        round_trip(list[int], ["x" * 1_000] * 8)
+
+    message = str(caught.value)
+    assert message.count("  ") == 6
+    assert "… and 3 more" in message
+    assert len(message) < 1_200
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[1]", '{"radius": 1e999}', '"\\ud800"', "9" * 5000]
+)
+def test_rows_that_are_no_params_are_refused(text: str) -> None:
+    with pytest.raises(InvalidParamsError, match="Import: params"):
+        codec(Circle).load(text)
+
+
+def test_type_that_pydantic_cannot_describe_makes_no_job() -> None:
+    class Opaque:
+        pass
+
+    with pytest.raises(InvalidJobDefinitionError, match="Import: pydantic can't make a params"):
+        codec(Opaque)
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+    key: SecretBytes = SecretBytes(b"")
+    pin: Secret[int] = Secret(0)
+    by_host: dict[str, SecretStr] = {}
+    history: list[tuple[SecretStr, int]] = []
+    nested: "Login | None" = None
+
+
+LOGIN: Mapping[str, Any] = {
+    "user": "ada",
+    "password": "hunter2",
+    "key": b"hunter2-key",
+    "pin": 72_937,
+    "by_host": {"a": "hunter2-a"},
+    "history": [("hunter2-old", 1)],
+    "nested": {"user": "bob", "password": "hunter2-bob"},
+}
+
+
+def test_secrets_are_stored_so_that_the_handler_gets_them() -> None:
+    value = round_trip(Login, LOGIN)
+
+    assert value == Login.model_validate(LOGIN)
+    assert value.password.get_secret_value() == "hunter2"
+    assert value.nested.password.get_secret_value() == "hunter2-bob"
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [(SecretStr, "hunter2"), (SecretBytes, b"hunter2"), (Secret[int], 72_937)],
+)
+def test_every_kind_of_secret_is_noticed(type_: Any, value: Any) -> None:
+    its = codec(type_)
+    text = its.dump(its.validate(value), max_bytes=LIMIT)
+
+    assert its.load(text).get_secret_value() == value
+    assert mask_secrets(json.loads(text)) == "**********"
+
+
+def test_secrets_are_masked_for_people() -> None:
+    its = codec(Login)
+    stored = json.loads(its.dump(its.validate(LOGIN), max_bytes=LIMIT))
+
+    shown = json.dumps(mask_secrets(stored))
+
+    assert "hunter2" in json.dumps(stored)
+    assert "hunter2" not in shown
+    assert "72937" not in shown
+    assert '"user": "ada"' in shown
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"user": 1, "password": {"$secret": "hunter2"}}',
+        '{"password": "hunter2"}',
+        '{"user": "ada", "password": {"hunter2": "hunter2"}}',
+        '{"user": "ada", "password": "hunter2"',
+    ],
+)
+def test_secrets_are_in_no_error_of_a_row(row: str) -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        codec(Login).load(row)
+
+    assert "hunter2" not in _everything_shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"user": 1, "password": "hunter2"},
+        {"password": "hunter2"},
+        {"user": "ada", "password": ["hunter2"]},
+        {"user": "ada", "password": "hunter2\0"},
+        {"user": "ada", "password": "hunter2\udc80"},
+        {"user": "ada", "password": "", "key": b"hunter2\xff"},
+    ],
+)
+def test_secrets_are_in_no_error_at_enqueue(params: Mapping[str, Any]) -> None:
+    its = codec(Login)
+    with pytest.raises(InvalidParamsError) as caught:
+        its.dump(its.validate(params), max_bytes=LIMIT)
+
+    assert "hunter2" not in _everything_shown(caught.value)
+
+
+def _everything_shown(error: BaseException | None) -> str:
+    """The text of an error and of those that a traceback would show with it."""
+    shown = ""
+    while error is not None:
+        shown += f"{error} {error!r}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return shown
