@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +68,10 @@ class RetryPolicy:
     def delay_seconds(self, attempt: int) -> float:
         """How long to wait after this attempt, counted from 1."""
         if self.function is not None:
-            return min(max(_seconds(self.function(attempt)), 0.0), LONGEST_DELAY)
+            seconds = _seconds(self.function(attempt))
+            if math.isnan(seconds):
+                raise ValueError(f"{self.function!r} returned a delay of NaN")
+            return min(max(seconds, 0.0), LONGEST_DELAY)
         # The exponent is bounded first: a float overflows long before attempts run out.
         growth = self.factor ** min(max(attempt, 1) - 1, 100)
         longest = min(self.base_seconds * growth, self.max_seconds)
@@ -94,7 +98,7 @@ class RetryPolicy:
             document: Any = json.loads(text)
             known = {name: document[name] for name in _STORED if name in document}
             return cls(**known)
-        except (ValueError, TypeError, InvalidJobDefinitionError):
+        except (ValueError, TypeError, RecursionError, InvalidJobDefinitionError):
             return cls()
 
 
