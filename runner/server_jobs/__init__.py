@@ -13,6 +13,7 @@ exactly once, guarded by a fencing token; handlers must be idempotent.
 
 from server_jobs.context import JobContext, create_job_context
 from server_jobs.database import connect
+from server_jobs.define import define_job
 from server_jobs.errors import (
     CancelJob,
     InvalidParamsError,
@@ -23,7 +24,7 @@ from server_jobs.errors import (
     RetryLater,
     ServerJobsError,
 )
-from server_jobs.job import Job, define_job
+from server_jobs.job import Job
 from server_jobs.records import JobRecord
 from server_jobs.registry import JobRegistry, create_job_registry
 from server_jobs.result import JobMetadata, JobResult

@@ -20,11 +20,20 @@ from server_jobs.errors import (
     SchemaError,
 )
 from server_jobs.execution import Execution
-from server_jobs.job import DEFAULT_LEASE
+from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.leases import LeaseKeeper
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Claim, Completed, Lease, Outcome, Released, Store
+from server_jobs.store import (
+    Abandoned,
+    Claim,
+    Completed,
+    Lease,
+    Outcome,
+    Postponed,
+    Released,
+    Store,
+)
 from server_jobs.transitions import MAX_RELEASES
 
 
@@ -136,7 +145,7 @@ class BaseWorkerBackend:
                 {job.lease: self._released("its worker shut down") for job in held}
             )
         for job in held:
-            self.leases.drop(job.lease.job_id)
+            self.leases.drop(job.lease)
         await self.leases.__aexit__(None, None, None)
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
@@ -160,28 +169,26 @@ class BaseWorkerBackend:
         began = time.perf_counter()
         held = self.leases.get(job.id) or self.leases.hold(job)
         try:
-            outcome, execution = await self.run(job)
+            outcome, _ = await self.run(job)
             settled = {}
             if outcome is not None:
                 progress = held.take_progress()
                 reports = {held.lease: progress} if progress is not None else None
                 settled = await self.store.settle({held.lease: outcome}, reports)
         finally:
-            self.leases.drop(job.id)
+            self.leases.drop(held.lease)
         duration = (time.perf_counter() - began) * 1000
-        if job.id not in settled:
+        if outcome is None or job.id not in settled:
             return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
-        if isinstance(outcome, Completed):
-            return WorkerExecutionResult(job.id, True, duration)
-        reason = getattr(outcome, "reason", None) or str(execution.error or "timed out")
-        return WorkerExecutionResult(job.id, False, duration, reason)
+        reason = _reason(outcome)
+        return WorkerExecutionResult(job.id, reason is None, duration, reason)
 
     async def release_lock(self, job_id: str) -> None:
         """Give a claimed job back, under the fence that this backend holds."""
         held = self.leases.get(job_id)
         if held is None:
             raise LeaseLostError(f"job {job_id} isn't held by {self.worker_id}")
-        self.leases.drop(job_id)
+        self.leases.drop(held.lease)
         outcome = self._released("given back by its worker")
         if not await self.store.settle({held.lease: outcome}):
             raise LeaseLostError(f"the lease of job {job_id} was lost before it was given back")
@@ -234,3 +241,14 @@ class BaseWorkerBackend:
         start = self._next_queue % len(queues)
         self._next_queue += 1
         return queues[start:] + queues[:start]
+
+
+def _reason(outcome: Outcome) -> str | None:
+    """Why there is no result."""
+    match outcome:
+        case Completed():
+            return None
+        case Released() | Postponed() | Abandoned():
+            return outcome.reason
+        case _:
+            return outcome.error.message

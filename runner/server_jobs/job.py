@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from uuid6 import uuid7
 
 from server_jobs.context import JobContext
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect
-from server_jobs.definition import JobDefinition, make_definition
+from server_jobs.definition import JobDefinition
 from server_jobs.enqueuing import enqueue_in_transaction, new_job
 from server_jobs.errors import (
     DatabaseNotConfiguredError,
-    InvalidJobDefinitionError,
     InvalidOptionError,
     JobCancelledError,
     JobFailedError,
@@ -27,22 +24,18 @@ from server_jobs.errors import (
     NotStartedError,
     WaitTimeoutError,
 )
-from server_jobs.execution import Execution, call_handler
-from server_jobs.leases import Held, LeaseKeeper, StopReason
-from server_jobs.records import ClaimedJob, JobRecord, NewJob
+from server_jobs.execution import call_handler
+from server_jobs.inline import DEFAULT_LEASE, InlineHolder, holding, run_unpersisted
+from server_jobs.records import JobRecord, NewJob
 from server_jobs.result import JobMetadata, JobResult
-from server_jobs.retry import RetryPolicy
 from server_jobs.schema import JobStatus
-from server_jobs.store import Abandoned, Completed, Lease, Outcome, Settled, Store
+from server_jobs.store import Store
 
 if TYPE_CHECKING:
     from server_jobs.enqueuing import CallersConnection
 
 P = TypeVar("P")
 R = TypeVar("R")
-
-DEFAULT_LEASE = 300.0
-"""Seconds for which a claim holds without a heartbeat."""
 
 
 class Job(Generic[P, R]):
@@ -127,16 +120,13 @@ class Job(Generic[P, R]):
         """
         validated = self.definition.params.validate(params)
         if not persist:
-            result = await self._run_unpersisted(validated, correlation_id)
+            result = await run_unpersisted(
+                self.definition, validated, database=self._database, correlation_id=correlation_id
+            )
         else:
-            seconds = _lease_seconds(lease, self.name)
-            worker_id = _worker_id("now")
-            async with LeaseKeeper(
-                self._store, worker_id=worker_id, lease_seconds=seconds
-            ) as keeper:
-                result = await self._run_persisted(
-                    validated, keeper, worker_id, seconds, correlation_id
-                )
+            new = self._new_job(validated, correlation_id=correlation_id)
+            async with holding(self._store, "now", lease) as holder:
+                result = await holder.execute(self.definition, await holder.insert(new))
         result.data  # noqa: B018 - raises the error, if there is one
         return result
 
@@ -159,34 +149,34 @@ class Job(Generic[P, R]):
         if concurrency < 1:
             raise InvalidOptionError(f"{self.name}: concurrency={concurrency} must be at least 1")
         inputs = [self.definition.params.validate(params) for params in params_list]
-        seconds = _lease_seconds(lease, self.name)
-        worker_id = _worker_id("batch")
         not_started = NotStartedError(f"{self.name}: the batch stopped on an earlier error")
         metadata = JobMetadata(self.name, None, correlation_id=correlation_id)
         results: list[JobResult[R]] = [JobResult(metadata, error=not_started) for _ in inputs]
         remaining = iter(range(len(inputs)))
         stopped = False
 
-        async def work(keeper: LeaseKeeper | None) -> None:
+        async def run_one(params: P, holder: InlineHolder | None) -> JobResult[R]:
+            if holder is None:
+                return await run_unpersisted(
+                    self.definition, params, database=self._database, correlation_id=correlation_id
+                )
+            new = self._new_job(params, correlation_id=correlation_id)
+            return await holder.execute(self.definition, await holder.insert(new))
+
+        async def work(holder: InlineHolder | None) -> None:
             nonlocal stopped
             for index in remaining:
                 if stopped:
                     return
-                if keeper is None:
-                    result = await self._run_unpersisted(inputs[index], correlation_id)
-                else:
-                    result = await self._run_persisted(
-                        inputs[index], keeper, worker_id, seconds, correlation_id
-                    )
-                results[index] = result
-                if stop_on_error and not result.ok:
+                results[index] = await run_one(inputs[index], holder)
+                if stop_on_error and not results[index].ok:
                     stopped = True
 
-        async def work_together(keeper: LeaseKeeper | None) -> None:
+        async def work_together(holder: InlineHolder | None) -> None:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for _ in range(min(concurrency, len(inputs))):
-                        tasks.create_task(work(keeper))
+                        tasks.create_task(work(holder))
             except ExceptionGroup as group:
                 # Not a job's error but the database's: one of them says it all.
                 raise group.exceptions[0] from None
@@ -194,48 +184,9 @@ class Job(Generic[P, R]):
         if not persist:
             await work_together(None)
         else:
-            async with LeaseKeeper(
-                self._store, worker_id=worker_id, lease_seconds=seconds
-            ) as keeper:
-                await work_together(keeper)
+            async with holding(self._store, "batch", lease) as holder:
+                await work_together(holder)
         return results
-
-    async def _run_unpersisted(self, params: P, correlation_id: str | None) -> JobResult[R]:
-        started_at = datetime.now(UTC)
-        data: R | None = None
-        error: JobFailedError | None = None
-        context = JobContext(
-            job_name=self.name, correlation_id=correlation_id, database=self._database
-        )
-        try:
-            data = self.definition.result.validate(
-                await call_handler(self.definition, params, context, None, None)
-            )
-        except Exception as problem:  # noqa: BLE001 - a handler's, handed to the caller in the result
-            error = _failure(self.name, None, problem)
-        metadata = JobMetadata(
-            self.name,
-            JobStatus.COMPLETED if error is None else JobStatus.FAILED,
-            attempt=1,
-            correlation_id=correlation_id,
-            started_at=started_at,
-            completed_at=datetime.now(UTC),
-        )
-        return JobResult(metadata, data, error)
-
-    async def _run_persisted(
-        self,
-        params: P,
-        keeper: LeaseKeeper,
-        worker_id: str,
-        lease_seconds: float,
-        correlation_id: str | None,
-    ) -> JobResult[R]:
-        new = self._new_job(params, correlation_id=correlation_id)
-        claimed = await self._store.insert_running(
-            new, worker_id=worker_id, lease_seconds=lease_seconds
-        )
-        return await self._execute(claimed, keeper)
 
     # ── later ────────────────────────────────────────────────────────────────────────────────
 
@@ -333,78 +284,19 @@ class Job(Generic[P, R]):
 
         Raises JobNotClaimableError where the record isn't due or isn't held under that fence.
         """
-        seconds = _lease_seconds(lease, self.name)
-        worker_id = _worker_id("execute")
-        store = self._store
-        record = await store.get(job_id)
+        record = await self._store.get(job_id)
         if record.job_name != self.name:
             raise JobNotClaimableError(f"job {job_id} is a {record.job_name}, not a {self.name}")
-        if fence is None:
-            claimed = await store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
-        else:
-            claimed = await store.start(
-                Lease(job_id, fence), worker_id=worker_id, lease_seconds=seconds
-            )
-        if claimed is None:
-            record = await store.get(job_id)
-            raise JobNotClaimableError(
-                f"job {job_id} can't be executed: it is {record.status}, due at"
-                f" {record.scheduled_for:%Y-%m-%d %H:%M:%S} UTC, at fence {record.fence}"
-                + ("" if fence is None else f"; the fence given is {fence}, or it has begun")
-            )
-        async with self._keeper(worker_id, seconds) as keeper:
-            return await self._execute(claimed, keeper)
-
-    async def _execute(self, claimed: ClaimedJob, keeper: LeaseKeeper) -> JobResult[R]:
-        store = self._store
-        held = keeper.hold(claimed)
-        execution = Execution(self.definition, claimed, held, database=store.database)
-        started_at = datetime.now(UTC)
-        try:
-            settled = {}
-            try:
-                outcome = await execution.run()
-            except asyncio.CancelledError:
-                await self._settle(held, Abandoned(StopReason.CALLER.value))
-                raise
-            if outcome is not None:
-                settled = await self._settle(held, outcome)
-        finally:
-            keeper.drop(claimed.id)
-        state = settled.get(claimed.id)
-        metadata = JobMetadata(
-            self.name,
-            state.status if state else None,
-            job_id=claimed.id,
-            attempt=claimed.attempt_count,
-            correlation_id=claimed.correlation_id,
-            started_at=started_at,
-            completed_at=datetime.now(UTC),
+        async with holding(self._store, "execute", lease) as holder:
+            claimed = await holder.claim(job_id, fence)
+            if claimed is not None:
+                return await holder.execute(self.definition, claimed)
+        record = await self._store.get(job_id)
+        raise JobNotClaimableError(
+            f"job {job_id} can't be executed: it is {record.status}, due at"
+            f" {record.scheduled_for:%Y-%m-%d %H:%M:%S} UTC, at fence {record.fence}"
+            + ("" if fence is None else f"; the fence given is {fence}, or it has begun")
         )
-        if isinstance(outcome, Completed) and state is not None:
-            return JobResult(metadata, execution.value)
-        if state is None:
-            problem: Exception = JobFailedError(
-                f"{self.name} {claimed.id}: its lease was lost; somebody else may run it now",
-                job_name=self.name,
-                job_id=claimed.id,
-            )
-        elif state.status is JobStatus.CANCELLED:
-            problem = JobCancelledError(
-                f"{self.name} {claimed.id} was cancelled", job_name=self.name, job_id=claimed.id
-            )
-        else:
-            problem = _failure(self.name, claimed.id, execution.error)
-        return JobResult(metadata, error=problem)
-
-    def _keeper(self, worker_id: str, lease_seconds: float) -> LeaseKeeper:
-        return LeaseKeeper(self._store, worker_id=worker_id, lease_seconds=lease_seconds)
-
-    async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
-        """Write the end, even if the caller is cancelled meanwhile."""
-        progress = held.take_progress()
-        reports = {held.lease: progress} if progress is not None else None
-        return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
 
     async def get(self, job_id: str) -> JobRecord:
         """The record. Raises JobNotFoundError."""
@@ -461,117 +353,3 @@ class Job(Generic[P, R]):
             f"{record.job_name} {record.id} {record.status}: {record.error or 'no reason given'}"
         )
         return JobResult(metadata, error=kind(message, job_name=record.job_name, job_id=record.id))
-
-
-class _JobDecorator(Protocol):
-    """What ``define_job(...)`` returns: turns a handler into a job of its types."""
-
-    @overload
-    def __call__(self, handler: Callable[[P, JobContext], Awaitable[R]], /) -> Job[P, R]: ...
-    @overload
-    def __call__(self, handler: Callable[[P], Awaitable[R]], /) -> Job[P, R]: ...
-    @overload
-    def __call__(self, handler: Callable[[P, JobContext], R], /) -> Job[P, R]: ...
-    @overload
-    def __call__(self, handler: Callable[[P], R], /) -> Job[P, R]: ...
-
-
-@overload
-def define_job(
-    *,
-    name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-) -> _JobDecorator: ...
-@overload
-def define_job(
-    *,
-    name: str,
-    params_schema: type[P],
-    result_schema: type[R],
-    handler: Callable[[P, JobContext], Awaitable[R]]
-    | Callable[[P], Awaitable[R]]
-    | Callable[[P, JobContext], R]
-    | Callable[[P], R],
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-) -> Job[P, R]: ...
-def define_job(
-    *,
-    name: str | None = None,
-    params_schema: Any = None,
-    result_schema: Any = None,
-    handler: Callable[..., Any] | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-) -> Any:
-    """Define a job, as a decorator or with ``handler=``.
-
-    A handler is ``async def`` or plain ``def`` (which runs on a thread), and takes the params
-    and, if it likes, a :class:`JobContext`. Schemas are read off its annotations unless they are
-    given.
-
-    ``max_attempts`` counts the first one. ``timeout`` (a timedelta or seconds) is how long one
-    attempt may take; by default as long as it likes. ``retry_policy`` says how long to wait
-    between attempts. ``queue`` and ``priority`` are what ``later`` uses unless told otherwise.
-
-    Raises InvalidJobDefinitionError.
-    """
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    frame = sys._getframe(1)
-    local_names = frame.f_locals if frame.f_locals is not frame.f_globals else None
-
-    def define(handler: Callable[..., Any]) -> Job[Any, Any]:
-        return Job(
-            make_definition(
-                handler,
-                name=name,
-                params_schema=params_schema,
-                result_schema=result_schema,
-                local_names=local_names,
-                queue=queue,
-                priority=priority,
-                max_attempts=max_attempts,
-                timeout_seconds=seconds,
-                retry_policy=retry_policy,
-            )
-        )
-
-    if handler is not None:
-        return define(handler)
-    if params_schema is not None or result_schema is not None:
-        raise InvalidJobDefinitionError(
-            f"{name}: params_schema= and result_schema= go with handler=; a decorated function"
-            " has its annotations"
-        )
-    return define
-
-
-def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
-    which = f"{job_name} {job_id}" if job_id else job_name
-    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {cause}"
-    error = JobFailedError(f"{which} {what}", job_name=job_name, job_id=job_id)
-    error.__cause__ = cause
-    return error
-
-
-def _lease_seconds(lease: timedelta | float, job_name: str) -> float:
-    seconds = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
-    if not 1 <= seconds <= 7 * 86_400:
-        raise InvalidOptionError(
-            f"{job_name}: a lease of {seconds} s isn't between 1 second and 7 days"
-        )
-    return seconds
-
-
-def _worker_id(kind: str) -> str:
-    return f"{kind}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"

@@ -14,6 +14,7 @@ from types import TracebackType
 from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.records import ClaimedJob
 from server_jobs.store import Lease, Progress, Store
+from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.leases")
 
@@ -68,7 +69,7 @@ class Held:
         """Note progress; the keeper writes it."""
         percent = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
         if message is not None:
-            message = message.replace("\0", "�")[:_LONGEST_MESSAGE]
+            message = clean(message)[:_LONGEST_MESSAGE]
             self.last_message = message
         self._unwritten = (percent, self.last_message)
 
@@ -93,7 +94,7 @@ class LeaseKeeper:
 
     def __init__(self, store: Store, *, worker_id: str, lease_seconds: float) -> None:
         self._store = store
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._lease_seconds = lease_seconds
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
@@ -103,16 +104,24 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
 
     def hold(self, job: ClaimedJob) -> Held:
-        """Begin to keep a claimed job's lease."""
+        """Begin to keep a claimed job's lease.
+
+        An older claim of the same job (we slept, it expired, it came back to us) has lost its own.
+        """
         held = Held(Lease(job.id, job.fence))
         with self._lock:
+            older = self._held.get(job.id)
             self._held[job.id] = held
+        if older is not None:
+            older.stop(StopReason.LEASE_LOST)
         return held
 
-    def drop(self, job_id: str) -> None:
-        """Stop keeping a lease: the job is settled, or lost."""
+    def drop(self, lease: Lease) -> None:
+        """Stop keeping this lease, and no newer one: the job is settled, or lost."""
         with self._lock:
-            self._held.pop(job_id, None)
+            held = self._held.get(lease.job_id)
+            if held is not None and held.lease == lease:
+                del self._held[lease.job_id]
 
     def get(self, job_id: str) -> Held | None:
         """What is held under that id."""
@@ -171,6 +180,8 @@ class LeaseKeeper:
             except (DatabaseError, SchemaError) as error:
                 # The leases outlive a short outage; what expires meanwhile comes back as lost.
                 _log.warning("leases can't be renewed just now: %s", error)
+            except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
+                _log.exception("keeping leases went wrong, trying again")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(TICK_SECONDS, interval)):
                     await self._wake.wait()
@@ -209,7 +220,7 @@ class LeaseKeeper:
     async def _find_cancellations(self) -> None:
         if not self._held:
             return
-        for lease in await self._store.cancel_requests(self._worker_id):
+        for lease in await self._store.cancel_requests(self.worker_id):
             held = self.get(lease.job_id)
             if held is not None and held.lease == lease:
                 held.stop(StopReason.CANCELLED)

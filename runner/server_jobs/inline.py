@@ -1,0 +1,153 @@
+"""Executing jobs here and now: what ``now``, ``batch`` and ``execute_from_database`` share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from uuid6 import uuid7
+
+from server_jobs.context import JobContext
+from server_jobs.database import Database
+from server_jobs.definition import JobDefinition
+from server_jobs.errors import InvalidOptionError, JobCancelledError, JobFailedError
+from server_jobs.execution import Execution, call_handler
+from server_jobs.leases import Held, LeaseKeeper, StopReason
+from server_jobs.records import ClaimedJob, NewJob
+from server_jobs.result import JobMetadata, JobResult
+from server_jobs.schema import JobStatus
+from server_jobs.store import Abandoned, Completed, Lease, Outcome, Settled, Store
+
+R = TypeVar("R")
+
+DEFAULT_LEASE = 300.0
+"""Seconds for which a claim holds without a heartbeat."""
+
+
+async def run_unpersisted(
+    definition: JobDefinition[Any, R],
+    params: Any,
+    *,
+    database: Database | None,
+    correlation_id: str | None,
+) -> JobResult[R]:
+    """Run a handler without a record. Its failure is in the result."""
+    started_at = datetime.now(UTC)
+    data: R | None = None
+    error: JobFailedError | None = None
+    context = JobContext(job_name=definition.name, correlation_id=correlation_id, database=database)
+    try:
+        data = definition.result.validate(
+            await call_handler(definition, params, context, None, None)
+        )
+    except Exception as problem:  # noqa: BLE001 - a handler's, handed to the caller in the result
+        error = _failure(definition.name, None, problem)
+    metadata = JobMetadata(
+        definition.name,
+        JobStatus.COMPLETED if error is None else JobStatus.FAILED,
+        attempt=1,
+        correlation_id=correlation_id,
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+    )
+    return JobResult(metadata, data, error)
+
+
+class InlineHolder:
+    """Holds the jobs that this call executes. Made by :func:`holding`."""
+
+    def __init__(self, store: Store, keeper: LeaseKeeper, lease_seconds: float) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._lease_seconds = lease_seconds
+
+    async def insert(self, new: NewJob) -> ClaimedJob:
+        """Insert a record that runs from the start."""
+        return await self._store.insert_running(
+            new, worker_id=self._keeper.worker_id, lease_seconds=self._lease_seconds
+        )
+
+    async def claim(self, job_id: str, fence: int | None) -> ClaimedJob | None:
+        """Claim a record if it is due, or take up the claim made under that fence."""
+        worker_id, seconds = self._keeper.worker_id, self._lease_seconds
+        if fence is None:
+            return await self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
+        return await self._store.start(
+            Lease(job_id, fence), worker_id=worker_id, lease_seconds=seconds
+        )
+
+    async def execute(self, definition: JobDefinition[Any, R], job: ClaimedJob) -> JobResult[R]:
+        """Execute a held job and settle it → its result, or how it failed."""
+        held = self._keeper.hold(job)
+        execution = Execution(definition, job, held, database=self._store.database)
+        started_at = datetime.now(UTC)
+        settled: dict[str, Settled] = {}
+        try:
+            try:
+                outcome = await execution.run()
+            except asyncio.CancelledError:
+                await self._settle(held, Abandoned(StopReason.CALLER.value))
+                raise
+            if outcome is not None:
+                settled = await self._settle(held, outcome)
+        finally:
+            self._keeper.drop(held.lease)
+        state = settled.get(job.id)
+        metadata = JobMetadata(
+            definition.name,
+            state.status if state else None,
+            job_id=job.id,
+            attempt=job.attempt_count,
+            correlation_id=job.correlation_id,
+            started_at=started_at,
+            completed_at=datetime.now(UTC),
+        )
+        if isinstance(outcome, Completed) and state is not None:
+            return JobResult(metadata, execution.value)
+        return JobResult(metadata, error=_problem(definition.name, job.id, state, execution))
+
+    async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
+        """Write the end, even if the caller is cancelled meanwhile."""
+        progress = held.take_progress()
+        reports = {held.lease: progress} if progress is not None else None
+        return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
+
+
+@asynccontextmanager
+async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
+    """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
+    seconds = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
+    if not 1 <= seconds <= 7 * 86_400:
+        raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")
+    worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+    async with LeaseKeeper(store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+        yield InlineHolder(store, keeper, seconds)
+
+
+def _problem(
+    job_name: str, job_id: str, state: Settled | None, execution: Execution
+) -> JobFailedError:
+    if state is None:
+        return JobFailedError(
+            f"{job_name} {job_id}: its lease was lost; somebody else may run it now",
+            job_name=job_name,
+            job_id=job_id,
+        )
+    if state.status is JobStatus.CANCELLED:
+        return JobCancelledError(
+            f"{job_name} {job_id} was cancelled", job_name=job_name, job_id=job_id
+        )
+    return _failure(job_name, job_id, execution.error)
+
+
+def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
+    which = f"{job_name} {job_id}" if job_id else job_name
+    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {cause}"
+    error = JobFailedError(f"{which} {what}", job_name=job_name, job_id=job_id)
+    error.__cause__ = cause
+    return error
