@@ -140,13 +140,16 @@ class BaseWorkerBackend:
     async def shutdown(self) -> None:
         """Give back the jobs that were claimed and not executed."""
         held = self.leases.all
-        if held:
-            await self.store.settle(
-                {job.lease: self._released("its worker shut down") for job in held}
-            )
-        for job in held:
-            self.leases.drop(job.lease)
-        await self.leases.__aexit__(None, None, None)
+        try:
+            if held:
+                await self.store.settle(
+                    {job.lease: self._released("its worker shut down") for job in held}
+                )
+        finally:
+            # What couldn't be given back must expire: nobody works on it any more.
+            for job in held:
+                self.leases.drop(job.lease)
+            await self.leases.__aexit__(None, None, None)
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
         """Stage what is due, then claim from one queue after the other until there are enough."""

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Container, Mapping
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
-from server_jobs.execution import clean
 from server_jobs.records import AttemptError, ClaimedJob
-from server_jobs.store import Claim, Failed, Lease, Outcome, Progress, Store
+from server_jobs.schema import JobStatus
+from server_jobs.store import Claim, Completed, Failed, Lease, Outcome, Progress, Store
+from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.group_commit")
 
@@ -25,9 +26,10 @@ class GroupCommit:
         self._waiting: dict[Lease, Outcome] = {}
         self._reports: dict[Lease, Progress] = {}
         self._uncertain: set[Lease] = set()
+        self._over: dict[Lease, Outcome | None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._over)
 
     def add(self, lease: Lease, outcome: Outcome, progress: Progress | None = None) -> None:
         """An execution has ended so, with this progress not written yet."""
@@ -41,83 +43,91 @@ class GroupCommit:
         """Write what waits, and claim the next in the same commit.
 
         The answer has what is no longer ours to settle: each lease with its outcome, or with
-        None where it was lost. Raises DatabaseUnavailableError; then everything still waits.
+        None where it was lost. Raises DatabaseUnavailableError, and DatabaseError where the claim
+        is refused; then the next answer has what was settled until then.
         """
-        found: dict[Lease, Outcome | None] = {}
         if self._uncertain:
-            found = await self._look_up()
+            await self._look_up()
         group = dict(self._waiting)
-        if not group and claim is None:
-            return found, []
+        claimed: list[ClaimedJob] = []
+        if group or claim is not None:
+            try:
+                settled, claimed = await self._store.settle_and_claim(
+                    group, claim, self._reports_of(group)
+                )
+                self._done(group, settled)
+            except DatabaseUnavailableError:
+                self._uncertain |= group.keys()
+                raise
+            except DatabaseError:
+                # Nothing was written, the claim neither. Whose fault was it?
+                if not await self._settle_without_refused(group):
+                    raise
+        over, self._over = self._over, {}
+        return over, claimed
+
+    async def _look_up(self) -> None:
+        """Which of the uncertain commits did happen."""
+        uncertain = [lease for lease in self._uncertain if lease in self._waiting]
+        statuses = await self._store.settled(uncertain)
+        self._uncertain.clear()
+        for lease in uncertain:
+            status = statuses.get(lease.job_id)
+            # A rescue leaves the fence as it was, but completes nothing.
+            completed = isinstance(self._waiting[lease], Completed)
+            if status is not None and completed == (status is JobStatus.COMPLETED):
+                self._done({lease: self._waiting[lease]}, statuses)
+
+    async def _settle_without_refused(self, group: Mapping[Lease, Outcome]) -> bool:
+        """Settle a group, half by half where it is refused → whether any outcome was."""
         try:
-            settled, claimed = await self._store.settle_and_claim(
-                group, claim, self._reports_of(group)
-            )
+            self._done(group, await self._store.settle(group, self._reports_of(group)))
+            return False
         except DatabaseUnavailableError:
             self._uncertain |= group.keys()
             raise
         except DatabaseError as error:
-            # Nothing was written, the claim neither; the next cycle claims.
-            return found | await self._bisect(group, error), []
-        return found | self._done(group, settled), claimed
+            if len(group) == 1:
+                (lease,) = group
+                await self._refuse(lease, error)
+            else:
+                items = list(group.items())
+                for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+                    await self._settle_without_refused(dict(half))
+            return True
 
-    async def _look_up(self) -> dict[Lease, Outcome | None]:
-        """Which of the uncertain commits did happen."""
-        uncertain = {
-            lease: self._waiting[lease] for lease in self._uncertain if lease in self._waiting
-        }
-        settled = await self._store.settled(uncertain)
-        self._uncertain.clear()
-        return self._done(
-            {lease: outcome for lease, outcome in uncertain.items() if lease.job_id in settled},
-            settled,
+    async def _refuse(self, lease: Lease, error: DatabaseError) -> None:
+        """Fail the job whose outcome the database doesn't take, with what it said."""
+        _log.error("job %s: its outcome can't be stored: %s", lease.job_id, error)
+        refused = Failed(
+            AttemptError(
+                attempt=0,
+                at=None,
+                type=type(error).__name__,
+                message=clean(f"the outcome can't be stored: {error}"),
+                traceback="",
+                worker="",
+            ),
+            permanent=True,
         )
-
-    async def _bisect(
-        self, group: Mapping[Lease, Outcome], error: DatabaseError
-    ) -> dict[Lease, Outcome | None]:
-        """Find the outcome that the database refuses, and fail its job with the refusal."""
-        if len(group) == 1:
-            (lease,) = group
-            _log.error("job %s: its outcome can't be stored: %s", lease.job_id, error)
-            refused = Failed(
-                AttemptError(
-                    attempt=0,
-                    at=None,
-                    type=type(error).__name__,
-                    message=clean(f"the outcome can't be stored: {error}"),
-                    traceback="",
-                    worker="",
-                ),
-                permanent=True,
+        self._waiting[lease] = refused
+        self._reports.pop(lease, None)
+        try:
+            self._done({lease: refused}, await self._store.settle({lease: refused}))
+        except DatabaseUnavailableError:
+            self._uncertain.add(lease)
+            raise
+        except DatabaseError as again:
+            _log.error(
+                "job %s: its failure neither; the lease will expire: %s", lease.job_id, again
             )
-            settled = await self._store.settle({lease: refused})
-            self._forget(lease)
-            return {lease: refused if lease.job_id in settled else None}
-        items = list(group.items())
-        done: dict[Lease, Outcome | None] = {}
-        for half in (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])):
-            try:
-                done |= self._done(half, await self._store.settle(half, self._reports_of(half)))
-            except DatabaseUnavailableError:
-                self._uncertain |= half.keys()
-                raise
-            except DatabaseError as refusal:
-                done |= await self._bisect(half, refusal)
-        return done
+            self._done({lease: refused}, ())
 
-    def _done(
-        self, group: Mapping[Lease, Outcome], settled: Container[str]
-    ) -> dict[Lease, Outcome | None]:
-        done: dict[Lease, Outcome | None] = {}
+    def _done(self, group: Mapping[Lease, Outcome], settled: Container[str]) -> None:
         for lease, outcome in group.items():
-            self._forget(lease)
-            done[lease] = outcome if lease.job_id in settled else None
-        return done
+            self._waiting.pop(lease, None)
+            self._reports.pop(lease, None)
+            self._over[lease] = outcome if lease.job_id in settled else None
 
     def _reports_of(self, group: Mapping[Lease, Outcome]) -> dict[Lease, Progress]:
         return {lease: self._reports[lease] for lease in group if lease in self._reports}
-
-    def _forget(self, lease: Lease) -> None:
-        self._waiting.pop(lease, None)
-        self._reports.pop(lease, None)

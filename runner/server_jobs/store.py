@@ -301,10 +301,13 @@ class Store:
         }
         return settled, claimed
 
-    async def settled(self, leases: Iterable[Lease]) -> set[str]:
-        """Which of these leases ended by a write of ours: asked when an answer was lost."""
+    async def settled(self, leases: Iterable[Lease]) -> dict[str, JobStatus]:
+        """What became of those that no longer run, nor were claimed again: asked when an answer
+        was lost.
+        """
         held = [(lease.job_id, lease.fence) for lease in leases]
-        return {job_id for job_id, _ in await self.database.execute(self._sql.settled(held))}
+        rows = await self.database.execute(self._sql.settled(held))
+        return {job_id: JobStatus(status) for job_id, status in rows}
 
     def _settlements(self, outcomes: Mapping[Lease, Outcome]) -> list[Statement]:
         """One statement per kind of outcome, however many there are of it."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from server_jobs.backend import BaseWorkerBackend, WorkerBackendConfig
 from server_jobs.database import Database
-from server_jobs.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import STAGE_LIMIT, Claim, Completed, Failed
+from server_jobs.store import STAGE_LIMIT, Claim, Completed, Failed, Lease
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -95,6 +95,11 @@ class LocalWorker(BaseWorkerBackend):
         self._broken: BaseException | None = None
         self._ended = GroupCommit(self.store)
 
+    @property
+    def running(self) -> list[ClaimedJob]:
+        """The jobs whose handlers run; after the end, those whose handlers didn't stop."""
+        return list(self._running.values())
+
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     async def run_until_stopped(self) -> WorkerTotals:
@@ -104,10 +109,11 @@ class LocalWorker(BaseWorkerBackend):
         """
         await self.initialize()
         _log.info(
-            "worker %s serves %s with %d at once",
+            "worker %s serves %s with %d at once on %r",
             self.worker_id,
             ", ".join(self.config.queues),
             self.config.concurrency,
+            self.store.database,
         )
         helpers = [
             asyncio.create_task(self._listen(), name="listen"),
@@ -165,9 +171,9 @@ class LocalWorker(BaseWorkerBackend):
                     await self._news.wait()
                     self._news.clear()
                 pause = 0.0
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 pause = min(max(pause * 2, 0.1), 5.0)
-                _log.warning("the database is away, trying again in %.1f s: %s", pause, error)
+                _log.warning("the database fails, trying again in %.1f s: %s", pause, error)
                 self._doubtful = True
                 self._all_hungry()
                 await asyncio.sleep(pause)
@@ -180,8 +186,10 @@ class LocalWorker(BaseWorkerBackend):
             self._hungry.discard(claim.queue)
         settled, claimed = await self._ended.commit(claim)
         for lease, outcome in settled.items():
-            self.leases.drop(lease.job_id)
+            self.leases.drop(lease)
             self._count(outcome)
+            if outcome is None:
+                _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
         if claim is not None and len(claimed) == claim.limit:
             self._hungry.add(claim.queue)
         for job in claimed:
@@ -206,8 +214,9 @@ class LocalWorker(BaseWorkerBackend):
 
     async def _execute_one(self, job: ClaimedJob) -> None:
         outcome, execution = await self.run(job, self._threads)
-        if outcome is None:
-            self.leases.drop(job.id)
+        held = execution.held
+        if outcome is None or self.leases.get(job.id) is not held:
+            self.leases.drop(held.lease)
             self.totals.lost += 1
             _log.warning(
                 "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
@@ -222,13 +231,15 @@ class LocalWorker(BaseWorkerBackend):
                     job.max_attempts,
                     outcome.error.message,
                 )
-            self._ended.add(execution.held.lease, outcome, execution.held.take_progress())
+            self._ended.add(held.lease, outcome, held.take_progress())
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled() and task.exception() is not None:
-            # Not a handler's exception: those are outcomes. The lease expires.
-            _log.error("an execution broke off", exc_info=task.exception())
+        job = self._running.pop(task)
+        if task.cancelled() or task.exception() is not None:
+            # Not a handler's exception: those are outcomes. The lease is left to expire.
+            self.leases.drop(Lease(job.id, job.fence))
+            if not task.cancelled():
+                _log.error("job %s: its execution broke off", job.id, exc_info=task.exception())
         self._news.set()
 
     def _count(self, outcome: object) -> None:
@@ -310,18 +321,18 @@ class LocalWorker(BaseWorkerBackend):
             )
         for held in self.leases.all:
             # Still running, or ended and not to be written: neither may be given back.
-            self.leases.drop(held.lease.job_id)
+            self.leases.drop(held.lease)
 
     async def _settle_until(self, seconds: float, *, or_hurried: bool) -> None:
         """Settle what ends, until nothing runs any more or time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while self._running or self._ended:
-            if self._ended:
+        while self._running or self._ended or self._doubtful:
+            if self._ended or self._doubtful:
                 try:
                     await self._cycle(None)
                     continue
-                except DatabaseUnavailableError as error:
+                except DatabaseError as error:
                     _log.warning("can't settle what has ended just now: %s", error)
                     await asyncio.sleep(0.2)
             left = deadline - loop.time()
