@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import selectors
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -30,7 +32,7 @@ def run_sync(call: Coroutine[Any, Any, T]) -> T:
         call.close()
         raise ServerJobsError("run_sync() was called where an event loop runs: await the call")
     loop: _Loop | None = getattr(_per_thread, "loop", None)
-    if loop is None:
+    if loop is None or loop.process_id != os.getpid():
         # Kept for the thread's next call: making a loop costs as much as enqueuing a job.
         loop = _per_thread.loop = _Loop()
     return loop.runner.run(call)
@@ -40,7 +42,16 @@ class _Loop:
     """An event loop that is closed when its thread ends."""
 
     def __init__(self) -> None:
-        self.runner = asyncio.Runner()
+        self.process_id = os.getpid()
+        # Not epoll or kqueue, which live in the kernel and are shared with a forked child: when
+        # the child let go of its copy of this loop, the parent's would never wake again.
+        self.runner = asyncio.Runner(
+            loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())
+        )
 
     def __del__(self) -> None:
-        self.runner.close()
+        # Not Runner.close(), which waits for the loop's threads: at the interpreter's end none can
+        # be started to do so, and in a forked child there are none.
+        loop = self.runner.get_loop()
+        if not loop.is_running():
+            loop.close()
