@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from server_jobs.database import parse_url, table_names
+from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -57,7 +58,7 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
         kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
-        raise kind(f"{engine.url.render_as_string()}: {error.orig}") from error
+        raise kind(f"{shown_url(engine.url)}: {error.orig}") from error
     finally:
         engine.dispose()
 
@@ -142,7 +143,12 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         ours = [name for name in parsed.query if name in {"pool_size", "pgbouncer"}]
         parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
-        return create_engine(parsed, poolclass=NullPool)
+        try:
+            return create_engine(parsed, poolclass=NullPool)
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
+            ) from error
     engine = create_engine(
         parsed.set(query={}), poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS}
     )

@@ -61,6 +61,11 @@ class JobRegistry:
         self._bound = database
         return self
 
+    @property
+    def database(self) -> Database | None:
+        """What was bound; None where jobs look elsewhere."""
+        return self._bound
+
     def _own_database(self) -> Database | None:
         """What was bound, else the environment's: one for all jobs, not one each."""
         if self._bound is not None:

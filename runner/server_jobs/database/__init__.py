@@ -61,7 +61,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         # Not shown: what can't be parsed may well hold a password.
         raise InvalidDatabaseUrlError(
             "the database URL can't be parsed; it looks like sqlite:///jobs.db or"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.sql.base import Executable
 
 from server_jobs.schema import Tables
@@ -43,6 +43,12 @@ class Capabilities:
     """Bytes of one statement, its parameters included."""
     max_payload_bytes: int = 1024 * 1024
     """Bytes of one job's params, and of its result, as JSON."""
+
+
+def shown_url(url: URL) -> str:
+    """A URL without its passwords, which libpq also takes as parameters, for people to see."""
+    secret = [name for name in url.query if "password" in name.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 class Database(Protocol):

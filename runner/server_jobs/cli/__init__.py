@@ -1,0 +1,27 @@
+"""The command line, ``server-jobs``. It needs the extra: ``pip install 'server-jobs[cli]'``.
+
+One module per group of commands (``schema``, ``worker``, ``jobs``, ``demo``), put together in
+``app``; the others serve them all. Nothing here is imported by the library.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_NEEDED = {"alembic", "rich", "structlog", "typer"}
+
+
+def main() -> None:
+    """Run the command line with this process's arguments, and exit."""
+    try:
+        from server_jobs.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        print(
+            f"server-jobs: the command line needs {error.name}, which isn't installed:"
+            " pip install 'server-jobs[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    app(prog_name="server-jobs")

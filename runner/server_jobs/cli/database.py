@@ -1,0 +1,62 @@
+"""Which database a command works on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from server_jobs.database import DEFAULT_DATABASE_URL, Database, connect, parse_url
+from server_jobs.errors import InvalidDatabaseUrlError, MigrationRequiredError
+from server_jobs.registry import JobRegistry
+from server_jobs.store import Store
+
+
+def bound_database(url: str | None, registry: JobRegistry) -> Database:
+    """The database for an app's jobs: named, else bound by the app, else the default.
+
+    It is bound to the registry, so that handlers enqueue where the command works.
+    """
+    if url is None and registry.database is not None:
+        return registry.database
+    database = existing_database(url)
+    registry.bind(database)
+    return database
+
+
+def existing_database(url: str | None) -> Database:
+    """The database at ``url``. A file must exist: looking for jobs mustn't make one.
+
+    Raises InvalidDatabaseUrlError and MigrationRequiredError.
+    """
+    url = url or DEFAULT_DATABASE_URL
+    file = lasting_file(url)
+    if file is not None and not file.exists():
+        raise MigrationRequiredError(
+            f"there is no database {file} yet: run `server-jobs migrate`, or name another one with"
+            " --database"
+        )
+    return connect(url)
+
+
+def lasting_file(url: str) -> Path | None:
+    """SQLite's file; None for a server. Raises InvalidDatabaseUrlError for one in memory."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if parsed.database in {None, "", ":memory:"}:
+        raise InvalidDatabaseUrlError(
+            "a database in memory ends with this command; name a file: sqlite:///server-jobs.db"
+        )
+    return Path(parsed.database or "")
+
+
+@asynccontextmanager
+async def opened_store(database: Database) -> AsyncIterator[Store]:
+    """The records of a database whose tables can be used, closed at the end."""
+    try:
+        store = Store(database)
+        await store.check_schema()
+        yield store
+    finally:
+        await database.close()

@@ -1,0 +1,39 @@
+"""``demo``: real jobs to watch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    files: Annotated[
+        int | None,
+        typer.Option(
+            "--files", metavar="N", min=1, help="How many of the modules to read; by default all."
+        ),
+    ] = None,
+    # Not from the environment: a demonstration has no business in the database of an app.
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database", metavar="URL", show_default="a new SQLite file", help="Where to run it."
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the database, to look around in it afterwards.")
+    ] = False,
+) -> None:
+    """Run real jobs and watch them: one per module of Python's standard library.
+
+    One fails twice and then succeeds, one is delayed, and the worker of one is
+    killed half-way, so that another worker rescues it.
+
+    server-jobs demo
+    server-jobs demo --files 200 --keep
+    """
+    from server_jobs.demo import run_demo
+
+    raise typer.Exit(run_demo(files=files, database=database, keep=keep, interactive=None))

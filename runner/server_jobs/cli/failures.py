@@ -1,0 +1,81 @@
+"""From an error to what the person at the terminal is told, and to an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from server_jobs.cli.output import error_line, mask_passwords
+from server_jobs.errors import (
+    ConfigurationError,
+    InvalidAppError,
+    InvalidOptionError,
+    MissingDependencyError,
+    ServerJobsError,
+)
+
+FAILED = 1
+USAGE = 2
+
+EXIT_CODES = {
+    0: "done; for a worker: stopped as it was asked to, or the queues are drained",
+    FAILED: "failed: the message says why. A worker that had to leave handlers behind, too",
+    USAGE: "used wrongly: an option, setting or app is wrong; nothing was attempted",
+    130: "interrupted by Ctrl-C",
+}
+
+
+# What the parser raises; its name isn't public, that of its child is.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class ReportingGroup(TyperGroup):
+    """A group of commands whose errors of our own become a line on stderr."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; raises what isn't an error of ours."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            # It quotes what it didn't understand, a database URL in the wrong place for instance.
+            error.message = mask_passwords(error.message)
+            raise
+        except ServerJobsError as error:
+            report(error, debug=bool(ctx.params.get("debug")))
+            raise typer.Exit(exit_code(error)) from None
+
+
+def exit_code(error: ServerJobsError) -> int:
+    """The exit status that an error ends the process with."""
+    if isinstance(error, MissingDependencyError):
+        return FAILED
+    return USAGE if isinstance(error, (ConfigurationError, InvalidOptionError)) else FAILED
+
+
+def report(error: ServerJobsError, *, debug: bool = False) -> None:
+    """Say what went wrong, on stderr."""
+    if debug:
+        typer.echo(mask_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
+    elif isinstance(error, InvalidAppError) and error.__cause__ is not None:
+        # The app's own code raised: where it did is what its author needs to know.
+        typer.echo(mask_passwords(_users_traceback(error.__cause__)), err=True, nl=False)
+    error_line(str(error))
+
+
+def _users_traceback(error: BaseException) -> str:
+    """The traceback without the frames that led into the user's code."""
+    inner: TracebackType | None = error.__traceback__
+    while inner is not None and _is_machinery(inner.tb_frame.f_code.co_filename):
+        inner = inner.tb_next
+    return "".join(traceback.format_exception(type(error), error, inner))
+
+
+def _is_machinery(filename: str) -> bool:
+    folders = {Path(__file__).parent, Path(importlib.__file__).parent}
+    return filename.startswith("<frozen importlib") or Path(filename).parent in folders

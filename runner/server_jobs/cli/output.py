@@ -1,0 +1,104 @@
+"""What is printed: results on stdout, remarks and errors on stderr, colours on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from server_jobs.codec import mask_secrets
+from server_jobs.records import JobRecord
+
+# A web address with a port and, later, an @ isn't one: only other schemes carry passwords here.
+_URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s@"']*@""", re.I)
+_QUERY_PASSWORD = re.compile(r"""([?&]\w*password=)[^\s&"']*""", re.I)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNBOUNDED = 10_000
+
+
+def mask_passwords(text: str) -> str:
+    """The text with the passwords of database URLs in it replaced."""
+    if "://" not in text:
+        return text
+    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
+
+
+def console() -> Console:
+    """Stdout, for people. In a pipe, lines are as long as they need to be."""
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Text that came out of a job: no markup, and no control codes for the terminal to obey."""
+    return Text(_CONTROLS.sub("�", str(text)), style=style)
+
+
+def remark(text: str) -> None:
+    """A line on stderr that is no part of the result."""
+    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
+        plain(text, "dim"), soft_wrap=True
+    )
+
+
+def error_line(text: str) -> None:
+    """What went wrong, on stderr."""
+    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
+        Text.assemble(("Error: ", "bold red"), plain(mask_passwords(text))), soft_wrap=True
+    )
+
+
+def print_json(document: Any) -> None:
+    """A document on stdout, and nothing else."""
+    typer.echo(as_json(document))
+
+
+def as_json(document: Any) -> str:
+    """A document as people read it."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def masked_document(text: str) -> Any:
+    """A row's JSON text, decoded, its secrets masked."""
+    try:
+        return mask_secrets(json.loads(text))
+    except ValueError:
+        # What can't be decoded can't be masked either.
+        return f"(not valid JSON: {len(text)} characters)"
+
+
+_JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
+
+
+def record_document(record: JobRecord) -> dict[str, Any]:
+    """A whole record as JSON: moments in ISO 8601, documents decoded, secrets masked."""
+    document = asdict(record)
+    for column in _JSON_COLUMNS:
+        if document[column] is not None:
+            document[column] = masked_document(document[column])
+    return {
+        column: value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        if isinstance(value, datetime)
+        else value
+        for column, value in document.items()
+    }
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Lines on stdout as long as they are: a terminal breaks them, a pipe gets them whole."""
+    out = console()
+    for line in lines:
+        out.print(line, soft_wrap=True)

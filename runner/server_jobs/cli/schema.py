@@ -1,0 +1,78 @@
+"""``migrate`` and ``schema``: the tables."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+import typer
+
+from server_jobs.cli.database import lasting_file
+from server_jobs.cli.options import DatabaseOption
+from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, table_names
+from server_jobs.migrate import migrate as bring_up_to_date
+from server_jobs.migrate import migration_sql, schema_sql
+
+
+class Dialect(StrEnum):
+    """Whose SQL is written. SQLite's serves libSQL and D1 too."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+DialectOption: TypeAlias = Annotated[
+    Dialect | None,
+    typer.Option("--dialect", show_default="the database's", help="Whose SQL to write."),
+]
+
+
+def migrate(
+    database: DatabaseOption = None,
+    *,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Write the SQL of all steps instead of running it.")
+    ] = False,
+    dialect: DialectOption = None,
+) -> None:
+    """Make the tables, or bring them up to date.
+
+    Safe to run at every deployment and from several machines at once. Tables
+    that aren't server-jobs' own are never touched.
+
+    server-jobs migrate
+    server-jobs migrate --database postgresql://user:password@host/name
+    server-jobs migrate --sql --dialect postgresql > server-jobs.sql
+
+    SERVER_JOBS_SCHEMA (PostgreSQL) and SERVER_JOBS_TABLE_PREFIX say where the
+    tables are, if not in the usual place; set them for your program too.
+    """
+    url = database or DEFAULT_DATABASE_URL
+    if sql:
+        typer.echo(migration_sql(dialect or _dialect_of(url)), nl=False)
+        return
+    if dialect is not None:
+        raise typer.BadParameter(
+            "goes with --sql; a database speaks its own dialect.", param_hint="--dialect"
+        )
+    lasting_file(url)
+    steps = bring_up_to_date(url)
+    for step in steps:
+        typer.echo(f"applied {step}")
+    if not steps:
+        typer.echo("nothing to do: the tables are up to date")
+
+
+def schema(dialect: DialectOption = None, database: DatabaseOption = None) -> None:
+    """Print the tables as they are meant to be, as SQL.
+
+    For reading and for comparing: `server-jobs migrate` is what makes them.
+
+    server-jobs schema --dialect postgresql
+    """
+    chosen = dialect or _dialect_of(database or DEFAULT_DATABASE_URL)
+    typer.echo(schema_sql(chosen, table_names()), nl=False)
+
+
+def _dialect_of(url: str) -> Dialect:
+    return Dialect(parse_url(url).get_backend_name())

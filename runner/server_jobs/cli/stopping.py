@@ -1,0 +1,82 @@
+"""How a worker's process ends: by signals, and without what doesn't end."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+from server_jobs.worker import LAST_MOMENT_SECONDS, LocalWorker
+
+_log = logging.getLogger("server_jobs.worker")
+
+SPARE_SECONDS = 5.0
+"""What the process may take, beyond the worker's own times, to write and to close."""
+
+
+class StopOnSignals:
+    """Within it, SIGTERM and SIGINT stop the worker; a second one skips the grace period.
+
+    Handlers of the interpreter's and not of the event loop's: a job that blocks the loop doesn't
+    keep them from setting the deadline.
+    """
+
+    def __init__(self, worker: LocalWorker) -> None:
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._replaced: dict[int, Any] = {}
+        self.asked = False
+        """Whether a signal has come, so that a deadline is set."""
+
+    def __enter__(self) -> StopOnSignals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._replaced[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Nothing here may log or lock: whatever it interrupts may be doing so.
+        grace = 0.0 if self.asked else self._worker.settings.grace
+        leave_after(grace + LAST_MOMENT_SECONDS + SPARE_SECONDS)
+        self._loop.call_soon_threadsafe(self._stop, number, self.asked)
+        self.asked = True
+
+    def _stop(self, number: int, again: bool) -> None:
+        name = signal.Signals(number).name
+        if again:
+            _log.warning("%s again: stopping at once", name)
+        else:
+            _log.info(
+                "%s: stopping; running handlers have %g s (signal again to stop at once)",
+                name,
+                self._worker.settings.grace,
+            )
+        self._worker.stop()
+
+
+def leave_after(seconds: float) -> None:
+    """End the process after that time, whatever still runs, and say on stderr where it was."""
+    # The watchdog is C and needs a real file; where stderr is closed there is none.
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+
+
+def leave_now(status: int) -> None:
+    """End the process although threads run that Python would wait for."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
