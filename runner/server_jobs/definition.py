@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from server_jobs.errors import (
     InvalidResultError,
 )
 from server_jobs.retry import RetryPolicy
+from server_jobs.text import clean
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -23,6 +25,7 @@ R = TypeVar("R")
 LONGEST_NAME = 200
 """Characters of a job's name, a queue, a unique key and a correlation id."""
 
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _PRIORITIES = range(-32_768, 32_768)
 
 
@@ -63,7 +66,10 @@ def make_definition(
     retry_policy: RetryPolicy | None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
-    name = str(getattr(handler, "__name__", "")) if name is None else name
+    if name is None:
+        name = getattr(handler, "__name__", None)
+        if name is None:
+            raise InvalidJobDefinitionError(f"{handler!r} has no name of its own: give name=")
     try:
         check_text("name", name, name or handler)
         check_text("queue", queue, name)
@@ -94,10 +100,10 @@ def make_definition(
 
 def check_text(option: str, value: object, job_name: object) -> None:
     """Names and keys: text that every database can hold and index."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or "\0" in value:
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or value != clean(value):
         raise InvalidOptionError(
             f"{job_name}: {option}={value!r} isn't text of 1 to {LONGEST_NAME} characters"
-            " without NUL"
+            " without NUL and lone surrogates"
         )
 
 
@@ -130,14 +136,11 @@ def check_timeout(value: float | None, job_name: str) -> None:
 def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool]:
     if not callable(handler):
         raise InvalidJobDefinitionError(f"{name}: the handler {handler!r} isn't callable")
-    positional = [
-        parameter
-        for parameter in inspect.signature(handler).parameters.values()
-        if parameter.kind
-        in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    ]
-    required = [p for p in inspect.signature(handler).parameters.values() if _is_required(p)]
-    if not positional or len(required) > 2:
+    parameters = inspect.signature(handler).parameters.values()
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    needed = [p for p in positional[2:] if p.default is p.empty]
+    needed += [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not positional or needed:
         raise InvalidJobDefinitionError(
             f"{name}: a handler takes (params) or (params, context), not"
             f" {inspect.signature(handler)}"
@@ -145,18 +148,15 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
     return positional, len(positional) >= 2
 
 
-def _is_required(parameter: inspect.Parameter) -> bool:
-    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
-
-
 def _hints(
     name: str, handler: Callable[..., Any], local_names: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
     target = handler if inspect.isroutine(handler) else type(handler).__call__
     try:
         return get_type_hints(target, localns=dict(local_names or {}), include_extras=True)
-    except NameError as error:
+    except Exception as error:
         raise InvalidJobDefinitionError(
             f"{name}: an annotation of the handler can't be resolved ({error}); define its types"
             " before the handler, or give params_schema= and result_schema="

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from server_jobs.context import JobContext
@@ -22,6 +24,7 @@ from server_jobs.leases import Held, StopReason
 from server_jobs.records import AttemptError, ClaimedJob
 from server_jobs.retry import RetryPolicy
 from server_jobs.store import Abandoned, Completed, Failed, Outcome, Postponed, Released
+from server_jobs.text import clean, message_of
 from server_jobs.transitions import MAX_RELEASES
 
 _LONGEST_ERROR = 10_000
@@ -66,6 +69,7 @@ class Execution:
     async def run(self) -> Outcome | None:
         """Run the handler → what to write; None where the lease is lost and nothing is to be."""
         definition, job, held = self._definition, self._job, self.held
+        cancellations = _cancellations()
         timer = None
         if job.timeout_seconds is not None:
             timer = asyncio.get_running_loop().call_later(
@@ -88,7 +92,7 @@ class Execution:
             )
             return Completed(result, held.last_message)
         except asyncio.CancelledError:
-            if held.stop_reason in {None, StopReason.CALLER}:
+            if held.stop_reason is None or _cancellations() > cancellations:
                 raise
             return self._stopped()
         except Exception as error:  # noqa: BLE001 - a handler's becomes an outcome, whatever it is
@@ -120,9 +124,9 @@ class Execution:
     def _raised(self, error: Exception) -> Outcome:
         match error:
             case RetryLater():
-                return Postponed(clean(str(error)), error.delay_seconds)
+                return Postponed(_shortened(message_of(error)), error.delay_seconds)
             case CancelJob():
-                return Abandoned(clean(error.reason))
+                return Abandoned(_shortened(message_of(error)))
             case _:
                 # A result that doesn't fit won't fit next time, and the work has been done.
                 permanent = isinstance(error, (PermanentError, InvalidResultError))
@@ -136,22 +140,22 @@ class Execution:
             delay = policy.delay_seconds(self._job.attempt_count)
         except Exception as problem:  # noqa: BLE001 - a user's function; the job must not hang on it
             delay = RetryPolicy().delay_seconds(self._job.attempt_count)
-            error = self._attempt_error(
-                error.type, f"{error.message} (and its retry policy raised {problem!r})"
-            )
+            note = f" (and its retry policy raised {type(problem).__name__}: {message_of(problem)})"
+            error = replace(error, message=_shortened(error.message + note))
         return Failed(error, permanent=permanent, delay_seconds=delay)
 
     def _describe(self, error: Exception) -> AttemptError:
         text = "".join(traceback.format_exception(error))
-        message = str(error) or type(error).__name__
-        return self._attempt_error(type(error).__name__, message, text[-_LONGEST_TRACEBACK:])
+        return self._attempt_error(
+            type(error).__name__, message_of(error), text[-_LONGEST_TRACEBACK:]
+        )
 
     def _attempt_error(self, kind: str, message: str, text: str = "") -> AttemptError:
         return AttemptError(
             attempt=self._job.attempt_count,
             at=None,
             type=kind,
-            message=clean(message)[:_LONGEST_ERROR],
+            message=_shortened(message),
             traceback=clean(text),
             worker=self._job.worker_id,
         )
@@ -168,9 +172,21 @@ async def call_handler(
 
     A plain handler can't be interrupted: it is waited for, since only then the job is over.
     """
-    if definition.is_async:
-        return await _interruptible(definition.call(params, context), held)
-    return await _on_thread(definition.call, params, context, held, threads)
+    cancellations = _cancellations()
+    try:
+        if definition.is_async:
+            return await _interruptible(definition.call(params, context), held)
+        value = await _on_thread(definition.call, params, context, held, threads)
+        # An async handler in a plain wrapper: what came back is still to be done.
+        return await _interruptible(value, held) if inspect.isawaitable(value) else value
+    except asyncio.CancelledError as error:
+        if (held is not None and held.stop_reason) or _cancellations() > cancellations:
+            raise
+        # Passed on, it would look as if our caller had been cancelled.
+        raise RuntimeError(
+            "the handler raised CancelledError, but nobody asked it to stop; something that it"
+            " awaited was cancelled"
+        ) from error
 
 
 async def _interruptible(handler: Any, held: Held | None) -> Any:
@@ -218,10 +234,8 @@ async def _on_thread(
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
-            await asyncio.shield(work)
+            await asyncio.wait({work})
         except asyncio.CancelledError as interruption:
-            if work.done():
-                break
             cancelled = interruption
             if held is not None:
                 held.stop(StopReason.CALLER)
@@ -233,6 +247,11 @@ async def _on_thread(
     return value
 
 
-def clean(text: str) -> str:
-    """Text that every database can store: no NUL, no lone surrogates."""
-    return text.replace("\0", "�").encode("utf-8", "replace").decode()
+def _cancellations() -> int:
+    """How often somebody has asked this task to end, before we came or since."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _shortened(message: str) -> str:
+    return clean(message)[:_LONGEST_ERROR]

@@ -1,0 +1,292 @@
+"""What can be made a job, in both spellings, and what is said about what can't."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from server_jobs import JobContext, RetryPolicy, create_job_context, define_job
+from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError, InvalidResultError
+
+
+class Order(BaseModel):
+    item: str
+    count: int = 1
+
+
+class Receipt(BaseModel):
+    text: str
+
+
+async def buy(params: Order, context: JobContext) -> Receipt:
+    return Receipt(text=f"{params.count} {params.item} on attempt {context.attempt}")
+
+
+async def buy_without_context(params: Order) -> Receipt:
+    return Receipt(text=f"{params.count} {params.item} on attempt 1")
+
+
+def buy_plainly(params: Order, context: JobContext) -> Receipt:
+    return Receipt(text=f"{params.count} {params.item} on attempt {context.attempt}")
+
+
+def buy_plainly_without_context(params: Order) -> Receipt:
+    return Receipt(text=f"{params.count} {params.item} on attempt 1")
+
+
+class Shop:
+    async def __call__(self, params: Order, context: JobContext) -> Receipt:
+        return await buy(params, context)
+
+
+class PlainShop:
+    def __call__(self, params: Order) -> Receipt:
+        return buy_plainly_without_context(params)
+
+    async def method(self, params: Order, context: JobContext) -> Receipt:
+        return await buy(params, context)
+
+
+def logged(handler: Callable[[Order], Awaitable[Receipt]]) -> Callable[[Order], Awaitable[Receipt]]:
+    """A plain wrapper around an async handler, as decorators often are."""
+
+    @functools.wraps(handler)
+    def wrapper(params: Order) -> Awaitable[Receipt]:
+        return handler(params)
+
+    return wrapper
+
+
+HANDLERS = {
+    "async": buy,
+    "async without context": buy_without_context,
+    "plain": buy_plainly,
+    "plain without context": buy_plainly_without_context,
+    "async callable object": Shop(),
+    "plain callable object": PlainShop(),
+    "bound method": PlainShop().method,
+    "partial": functools.partial(buy),
+    "async in a plain wrapper": logged(buy_without_context),
+}
+each_handler = pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
+
+
+@each_handler
+async def test_handler_given_with_its_schemas(handler: Any) -> None:
+    job = define_job(name="Buy", params_schema=Order, result_schema=Receipt, handler=handler)
+
+    assert await job({"item": "tea"}) == Receipt(text="1 tea on attempt 1")
+
+
+@each_handler
+async def test_decorated_handler_whose_schemas_are_read_off_it(handler: Any) -> None:
+    job = define_job(name="Buy")(handler)
+
+    assert await job(Order(item="tea", count=2)) == Receipt(text="2 tea on attempt 1")
+
+
+def test_name_defaults_to_the_functions() -> None:
+    assert define_job()(buy).name == "buy"
+
+
+def test_defaults_and_settings_are_the_definitions() -> None:
+    plain = define_job()(buy).definition
+    policy = RetryPolicy.fixed(3)
+    chosen = define_job(
+        name="Buy",
+        queue="shop",
+        priority=-5,
+        max_attempts=7,
+        timeout=timedelta(minutes=2),
+        retry_policy=policy,
+    )(buy).definition
+
+    assert (plain.queue, plain.priority, plain.max_attempts) == ("default", 0, 3)
+    assert (plain.timeout_seconds, plain.retry_policy) == (None, RetryPolicy())
+    assert (chosen.queue, chosen.priority, chosen.max_attempts) == ("shop", -5, 7)
+    assert (chosen.timeout_seconds, chosen.retry_policy) == (120.0, policy)
+
+
+async def test_local_classes_are_found_where_annotations_are_text() -> None:
+    class LocalOrder(BaseModel):
+        item: str
+
+    class LocalReceipt(BaseModel):
+        item: str
+
+    @define_job()
+    async def copy(params: LocalOrder) -> LocalReceipt:
+        return LocalReceipt(item=params.item)
+
+    assert await copy({"item": "tea"}) == LocalReceipt(item="tea")
+
+
+async def test_params_and_results_need_not_be_models() -> None:
+    @define_job()
+    def total(numbers: list[int]) -> Annotated[int, Field(le=10)]:
+        return sum(numbers)
+
+    @define_job()
+    async def nothing(params: None) -> None: ...
+
+    assert await total(numbers_of([1, 2])) == 3
+    await nothing(None)
+    with pytest.raises(InvalidResultError, match="total: result don't fit"):
+        await total(numbers_of([11]))
+
+
+def numbers_of(numbers: list[int]) -> list[int]:
+    return numbers
+
+
+async def test_calling_a_job_calls_its_handler_with_the_context_given() -> None:
+    job = define_job()(buy)
+    context = create_job_context(job_name="Buy", attempt=4)
+
+    assert (await job({"item": "tea"}, context)).text == "1 tea on attempt 4"
+
+
+async def test_calling_a_job_validates_both_ways() -> None:
+    @define_job()
+    async def wrong(params: Order) -> Receipt:
+        return params  # type: ignore[return-value]
+
+    with pytest.raises(InvalidParamsError, match=r"wrong: .*\n  count: .*\(got 'many'\)"):
+        await wrong({"item": "tea", "count": "many"})
+    with pytest.raises(InvalidResultError, match="wrong: result"):
+        await wrong({"item": "tea"})
+
+
+async def test_calling_a_job_lets_the_handlers_own_error_through() -> None:
+    @define_job()
+    def broken(params: Order) -> Receipt:
+        raise LookupError(params.item)
+
+    with pytest.raises(LookupError, match="tea"):
+        await broken({"item": "tea"})
+
+
+async def test_mapping_that_a_handler_returns_becomes_the_result() -> None:
+    @define_job(name="Loose")
+    async def loose(params: Order) -> Receipt:
+        return {"text": params.item}  # type: ignore[return-value]
+
+    assert await loose({"item": "tea"}) == Receipt(text="tea")
+
+
+# ── what can't be a job ──────────────────────────────────────────────────────────────────────
+
+
+async def without_annotation(params) -> Receipt:  # type: ignore[no-untyped-def]
+    return Receipt(text=params.item)
+
+
+async def without_result(params: Order):  # type: ignore[no-untyped-def]
+    return params
+
+
+async def unresolvable(params: Missing) -> Receipt:  # type: ignore[name-defined] # noqa: F821
+    return Receipt(text=params.item)
+
+
+async def unresolvable_attribute(params: pytest.Missing) -> Receipt:  # type: ignore[name-defined]
+    return Receipt(text=params.item)
+
+
+async def misspelled(params: "list[") -> Receipt:  # type: ignore[valid-type]  # noqa: F722
+    return Receipt(text="")
+
+
+async def no_argument() -> Receipt:
+    return Receipt(text="")
+
+
+async def three_arguments(params: Order, context: JobContext, more: int) -> Receipt:
+    return Receipt(text=f"{params}{context}{more}")
+
+
+async def only_keywords(*, params: Order) -> Receipt:
+    return Receipt(text=params.item)
+
+
+async def required_keyword(params: Order, *, shop: str) -> Receipt:
+    return Receipt(text=params.item + shop)
+
+
+async def unknown_type(params: object()) -> Receipt:  # type: ignore[valid-type]
+    return Receipt(text="")
+
+
+@pytest.mark.parametrize(
+    ("handler", "way_out"),
+    [
+        (without_annotation, "'params' has no annotation; annotate it .* or give params_schema="),
+        (without_result, "return value has no annotation; annotate it .* or give result_schema="),
+        (unresolvable, "'Missing' is not defined.* or give params_schema= and result_schema="),
+        (unresolvable_attribute, "Missing.* or give params_schema= and result_schema="),
+        (misspelled, "can't be resolved .* or give params_schema= and result_schema="),
+        (no_argument, r"takes \(params\) or \(params, context\), not \(\)"),
+        (three_arguments, r"takes \(params\) or \(params, context\), not \(params.*more"),
+        (only_keywords, r"takes \(params\) or \(params, context\), not \(\*, params"),
+        (required_keyword, r"takes \(params\) or \(params, context\), not .*shop"),
+        (unknown_type, "can't make a params schema|can't be resolved"),
+    ],
+)
+def test_wrong_handler_makes_no_job(handler: Any, way_out: str) -> None:
+    with pytest.raises(InvalidJobDefinitionError, match=rf"^{handler.__name__}: .*{way_out}"):
+        define_job()(handler)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": ""}, "name='' isn't text of 1 to 200 characters"),
+        ({"name": "x" * 201}, "1 to 200 characters"),
+        ({"name": "a\0b"}, "NUL"),
+        ({"name": "a\udc80"}, "isn't text"),
+        ({"name": 5}, "name=5"),
+        ({"queue": ""}, "queue=''"),
+        ({"queue": "q\udc80"}, "queue="),
+        ({"priority": 32_768}, "from -32768 to 32767"),
+        ({"priority": 1.5}, "isn't a whole number"),
+        ({"priority": True}, "isn't a whole number"),
+        ({"max_attempts": 0}, "from 1 to 1000"),
+        ({"max_attempts": 1_001}, "from 1 to 1000"),
+        ({"max_attempts": "3"}, "isn't a whole number"),
+        ({"timeout": 0}, "timeout of 0 s isn't more than 0"),
+        ({"timeout": timedelta(seconds=-1)}, "timeout of -1.0 s"),
+        ({"timeout": timedelta(days=367)}, "at most 366 days"),
+        ({"timeout": float("nan")}, "timeout of nan"),
+    ],
+)
+def test_wrong_setting_makes_no_job(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidJobDefinitionError, match=says):
+        define_job(**settings)(buy)
+
+
+def test_what_has_no_name_is_asked_for_one() -> None:
+    with pytest.raises(InvalidJobDefinitionError, match="has no name of its own: give name="):
+        define_job()(Shop())
+
+
+def test_handler_that_cannot_be_called_makes_no_job() -> None:
+    wrong: Any = "not callable"
+    with pytest.raises(InvalidJobDefinitionError, match="Buy: the handler 'not callable' isn't"):
+        define_job(name="Buy", params_schema=Order, result_schema=Receipt, handler=wrong)
+
+
+def test_schemas_without_a_handler_are_asked_to_come_with_one() -> None:
+    define: Any = define_job
+    with pytest.raises(InvalidJobDefinitionError, match="go with handler=; a decorated function"):
+        define(name="Buy", params_schema=Order)
+
+
+def test_schema_that_pydantic_does_not_know_makes_no_job() -> None:
+    schema: Any = object()
+    with pytest.raises(InvalidJobDefinitionError, match="Buy: pydantic can't make a result schema"):
+        define_job(name="Buy", params_schema=Order, result_schema=schema, handler=buy)
