@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
 
-from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.base import Capabilities, Row, Statement, shown_url
 from server_jobs.database.threads import ThreadedDatabase
 from server_jobs.errors import (
     ConstraintViolatedError,
@@ -40,6 +40,9 @@ _Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
 
+# Nothing ends a wait for notifications from outside; close() must not take the whole of it.
+_LONGEST_WAIT_SECONDS = 0.2
+
 # A peer that vanished without a word is noticed within half a minute, by the kernel.
 _NETWORK_DEFAULTS = {
     "connect_timeout": "10",
@@ -66,7 +69,7 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
         pool_size: int = 10,
         pgbouncer: bool = False,
     ) -> None:
-        self._where = url.render_as_string(hide_password=True)
+        self._where = shown_url(url)
         self._conninfo = _conninfo(url)
         self._prepare = not pgbouncer
         self._listener: _Listener | None = None
@@ -174,9 +177,9 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
             case _:
                 return DatabaseError(text)
 
-    def _forget_parents_connections(self) -> None:
+    def _after_fork_in_child(self) -> None:
         self._listener = None
-        super()._forget_parents_connections()
+        super()._after_fork_in_child()
 
 
 class _Listener:
@@ -194,13 +197,9 @@ class _Listener:
 
     async def close(self) -> None:
         self._stop.set()
-        connection = self._connection
-        if connection is not None:
-            # Ends the blocked wait; closing the file from here would race with it.
-            connection.cancel_safe(timeout=1)
         await asyncio.to_thread(self._pool.shutdown, wait=True)
-        if connection is not None:
-            connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def _wait(self, timeout: float) -> None:
         if self._stop.is_set():
@@ -212,8 +211,11 @@ class _Listener:
                     sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
                 )
                 return  # what came before we listened is for the caller to look up
-            for _ in self._connection.notifies(timeout=timeout, stop_after=1):
-                pass
+            deadline = time.monotonic() + timeout
+            while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
+                wait = min(left, _LONGEST_WAIT_SECONDS)
+                if list(self._connection.notifies(timeout=wait, stop_after=1)):
+                    return
         except (psycopg.Error, DatabaseError):
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -232,6 +234,6 @@ def _conninfo(url: URL) -> str:
         psycopg.conninfo.conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
         raise InvalidDatabaseUrlError(
-            f"{url.render_as_string(hide_password=True)}: {str(error).strip()}"
+            f"{shown_url(url)}: {str(error).strip()}"
         ) from None
     return conninfo

@@ -68,12 +68,15 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         self._synchronous = synchronous.lower()
         self._busy_timeout = busy_timeout
         self._watcher: _FileWatcher | None = None
+        self._watchers: list[_FileWatcher] = []
+        self._stopped: list[_FileWatcher] = []
         super().__init__(
             dialect=SQLiteDialect(paramstyle="qmark"),
             tables=tables,
             capabilities=capabilities or Capabilities(serves_remote_workers=False),
             threads=1,
         )
+        self._use = self._unforked = threading.RLock()
 
     def __repr__(self) -> str:
         return f"SqliteDatabase({self._path or ':memory:'})"
@@ -85,12 +88,14 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             return
         if self._watcher is None:
             self._watcher = _FileWatcher(self._path)
+            self._watchers.append(self._watcher)
         await self._watcher.wait(timeout)
 
     async def close(self) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             await watcher.close()
+            self._watchers.remove(watcher)
         await super().close()
 
     def _connect(self) -> sqlite3.Connection:
@@ -147,9 +152,29 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         compiled, parameters = self._compiler.bind(statement)
         return compiled.decode(connection.execute(compiled.sql, parameters).fetchall())
 
-    def _forget_parents_connections(self) -> None:
-        self._watcher = None
-        super()._forget_parents_connections()
+    def _before_fork(self) -> None:
+        """Close the file between two transactions; parent and child open it anew.
+
+        A child would inherit SQLite's belief in locks that only its parent holds. Then the parent,
+        as it seems the last one to close the file, removes the log to which the child commits.
+        """
+        self._unforked.acquire()
+        if self._path is not None:
+            for pool in self._pools:
+                self._disconnect_all(pool)
+        for watcher in self._watchers:
+            watcher.before_fork()
+            self._stopped.append(watcher)
+
+    def _after_fork(self) -> None:
+        while self._stopped:
+            self._stopped.pop().after_fork()
+        self._unforked.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._watcher, self._watchers, self._stopped = None, [], []
+        self._use = self._unforked = threading.RLock()
+        super()._after_fork_in_child()
 
 
 class _FileWatcher:
@@ -159,6 +184,7 @@ class _FileWatcher:
         self._path = path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-sqlite-watcher")
         self._stop = threading.Event()
+        self._unforked = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
 
@@ -168,33 +194,44 @@ class _FileWatcher:
     async def close(self) -> None:
         self._stop.set()
         await asyncio.to_thread(self._pool.shutdown, wait=True)
-        if self._connection is not None:
-            self._connection.close()
+        with self._unforked:
+            self._disconnect()
+
+    def before_fork(self) -> None:
+        self._unforked.acquire()
+        self._disconnect()
+
+    def after_fork(self) -> None:
+        self._unforked.release()
 
     def _poll(self, timeout: float) -> None:
         waited = 0.0
         while not self._stop.is_set():
-            version = self._data_version()
-            if version is None or version != self._seen:
-                self._seen = version
-                if version is not None:
+            with self._unforked:
+                if self._has_changed():
                     return
             if waited >= timeout:
                 return
             self._stop.wait(POLL_SECONDS)
             waited += POLL_SECONDS
 
-    def _data_version(self) -> int | None:
-        """The file's version, or None where it can't be read just now (waits go on meanwhile)."""
+    def _has_changed(self) -> bool:
+        """Whether the file's version is another one; False where it can't be read just now."""
         try:
             if self._connection is None:
                 self._connection = _open(self._path, busy_timeout=0)
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except (sqlite3.Error, DatabaseError):
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-            return None
+            self._disconnect()
+            return False
+        changed, self._seen = version != self._seen, version
+        return changed
+
+    def _disconnect(self) -> None:
+        # Versions say something only to the connection that read them.
+        connection, self._connection, self._seen = self._connection, None, None
+        if connection is not None:
+            connection.close()
 
 
 def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:

@@ -8,6 +8,7 @@ the asynchronous drivers do (docs/adr/0001).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -27,6 +28,15 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
+class _Pool(Generic[C]):
+    """Threads, and the connections that they own one by one."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self.own = threading.local()
+        self.connections: list[C] = []
+
+
 class ThreadedDatabase(ABC, Generic[C]):
     """A database whose connections are owned one by one by the threads of a small pool."""
 
@@ -39,10 +49,11 @@ class ThreadedDatabase(ABC, Generic[C]):
         self._threads = threads
         self._compiler = StatementCompiler(dialect)
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._connections: list[C] = []
-        _open_databases.add(self)
+        self._pool: _Pool[C] | None = None
+        self._pools: list[_Pool[C]] = []
+        self._use: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        with _fork_lock:
+            _databases.add(self)
 
     @property
     def tables(self) -> Tables:
@@ -66,11 +77,10 @@ class ThreadedDatabase(ABC, Generic[C]):
 
     async def close(self) -> None:
         with self._lock:
-            pool, connections = self._pool, list(self._connections)
-            self._start_fresh()
+            pool, self._pool = self._pool, None
         if pool is not None:
             # Off the loop: a statement that is under way is waited for.
-            await asyncio.to_thread(self._shut, pool, connections)
+            await asyncio.to_thread(self._shut, pool)
 
     @abstractmethod
     def _connect(self) -> C:
@@ -93,58 +103,88 @@ class ThreadedDatabase(ABC, Generic[C]):
 
         The caller may be cancelled meanwhile; the work is not, since half a transaction is worse.
         """
-        return await asyncio.wrap_future(self._ensure_pool().submit(self._with_connection, work))
-
-    def _with_connection(self, work: Callable[[C], T]) -> T:
-        connection: C | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-            self._connections.append(connection)
-        try:
-            return work(connection)
-        except Exception as error:
-            if self._broken(connection, error):
-                self._local.connection = None
-                self._connections.remove(connection)
-                self._disconnect(connection)
-            raise
-
-    def _ensure_pool(self) -> ThreadPoolExecutor:
         with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    self._threads, thread_name_prefix=f"server-jobs-{self._dialect.name}"
-                )
-            return self._pool
+            pool = self._pool = self._pool or self._new_pool()
+            future = pool.threads.submit(self._with_connection, pool, work)
+        return await asyncio.wrap_future(future)
 
-    def _start_fresh(self) -> None:
-        self._pool = None
-        self._local = threading.local()
-        self._connections = []
+    def _new_pool(self) -> _Pool[C]:
+        pool: _Pool[C] = _Pool(self._threads, f"server-jobs-{self._dialect.name}")
+        self._pools.append(pool)
+        return pool
 
-    def _shut(self, pool: ThreadPoolExecutor, connections: list[C]) -> None:
-        pool.shutdown(wait=True)
+    def _with_connection(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
+        with self._use:
+            connection: C | None = getattr(pool.own, "connection", None)
+            if connection is None:
+                connection = pool.own.connection = self._connect()
+                pool.connections.append(connection)
+            try:
+                return work(connection)
+            except Exception as error:
+                if self._broken(connection, error):
+                    pool.own.connection = None
+                    pool.connections.remove(connection)
+                    self._disconnect(connection)
+                raise
+
+    def _shut(self, pool: _Pool[C]) -> None:
+        pool.threads.shutdown(wait=True)
+        with self._use:
+            self._pools.remove(pool)
+            self._disconnect_all(pool)
+
+    def _disconnect_all(self, pool: _Pool[C]) -> None:
+        """Close a pool's connections while no thread uses one; its threads would open new ones."""
+        connections, pool.connections, pool.own = pool.connections, [], threading.local()
         for connection in connections:
             self._disconnect(connection)
 
-    def _forget_parents_connections(self) -> None:
-        """In a forked child: the threads are gone, and the sockets and files are the parent's.
+    def _before_fork(self) -> None:
+        """Called on the thread that is about to fork."""
 
-        They are kept referenced, for closing them would speak on the parent's connection.
+    def _after_fork(self) -> None:
+        """Called on the same thread, in the parent."""
+
+    def _after_fork_in_child(self) -> None:
+        """In a forked child: the threads are gone, and the connections are the parent's.
+
+        They are kept referenced, for closing them would speak on the parent's sockets.
         """
-        _inherited.append((self._pool, self._connections, self._local))
+        _inherited.append(self._pools)
         self._lock = threading.Lock()
-        self._start_fresh()
+        self._pool, self._pools = None, []
 
 
-_open_databases: weakref.WeakSet[ThreadedDatabase[Any]] = weakref.WeakSet()
+_databases: weakref.WeakSet[ThreadedDatabase[Any]] = weakref.WeakSet()
+_stopped: list[ThreadedDatabase[Any]] = []
 _inherited: list[object] = []
+_fork_lock = threading.Lock()
+
+
+def _before_fork() -> None:
+    _fork_lock.acquire()
+    for database in list(_databases):
+        database._before_fork()
+        _stopped.append(database)
+
+
+def _after_fork_in_parent() -> None:
+    while _stopped:
+        _stopped.pop()._after_fork()
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
-    for database in list(_open_databases):
-        database._forget_parents_connections()
+    _stopped.clear()
+    for database in list(_databases):
+        database._after_fork_in_child()
+    _fork_lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
