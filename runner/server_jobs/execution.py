@@ -11,8 +11,9 @@ import asyncio
 import contextvars
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,7 @@ class Execution:
     __slots__ = (
         "_database",
         "_definition",
+        "_goes_round",
         "_job",
         "_max_releases",
         "_threads",
@@ -54,6 +56,7 @@ class Execution:
         database: Database,
         threads: Executor | None = None,
         max_releases: int = MAX_RELEASES,
+        goes_round: bool = True,
     ) -> None:
         self._definition = definition
         self._job = job
@@ -61,6 +64,8 @@ class Execution:
         self._database = database
         self._threads = threads
         self._max_releases = max_releases
+        # What its caller waits for is executed once: there is no later.
+        self._goes_round = goes_round
         self.value: Any = None
         """What the handler returned, if the outcome is Completed."""
         self.error: Exception | None = None
@@ -69,12 +74,7 @@ class Execution:
     async def run(self) -> Outcome | None:
         """Run the handler → what to write; None where the lease is lost and nothing is to be."""
         definition, job, held = self._definition, self._job, self.held
-        cancellations = _cancellations()
-        timer = None
-        if job.timeout_seconds is not None:
-            timer = asyncio.get_running_loop().call_later(
-                job.timeout_seconds, held.stop, StopReason.TIMED_OUT
-            )
+        cancellations = cancellations_of_this_task()
         try:
             params = definition.params.load(job.params)
             context = JobContext(
@@ -85,22 +85,20 @@ class Execution:
                 database=self._database,
                 held=held,
             )
-            value = await call_handler(definition, params, context, held, self._threads)
+            with time_limit(held, job.timeout_seconds):
+                value = await call_handler(definition, params, context, held, self._threads)
             self.value = definition.result.validate(value)
             result = definition.result.dump(
                 self.value, max_bytes=self._database.capabilities.max_payload_bytes
             )
             return Completed(result, held.last_message)
         except asyncio.CancelledError:
-            if held.stop_reason is None or _cancellations() > cancellations:
+            if held.stop_reason is None or cancellations_of_this_task() > cancellations:
                 raise
             return self._stopped()
         except Exception as error:  # noqa: BLE001 - a handler's becomes an outcome, whatever it is
             self.error = error
             return self._raised(error)
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def _stopped(self) -> Outcome | None:
         """The handler ended because it was asked to."""
@@ -123,13 +121,13 @@ class Execution:
 
     def _raised(self, error: Exception) -> Outcome:
         match error:
-            case RetryLater():
+            case RetryLater() if self._goes_round:
                 return Postponed(_shortened(message_of(error)), error.delay_seconds)
             case CancelJob():
                 return Abandoned(_shortened(message_of(error)))
             case _:
                 # A result that doesn't fit won't fit next time, and the work has been done.
-                permanent = isinstance(error, (PermanentError, InvalidResultError))
+                permanent = isinstance(error, (PermanentError, InvalidResultError, RetryLater))
                 return self._failed(self._describe(error), permanent=permanent)
 
     def _failed(self, error: AttemptError, *, permanent: bool = False) -> Failed:
@@ -172,7 +170,7 @@ async def call_handler(
 
     A plain handler can't be interrupted: it is waited for, since only then the job is over.
     """
-    cancellations = _cancellations()
+    cancellations = cancellations_of_this_task()
     try:
         if definition.is_async:
             return await _interruptible(definition.call(params, context), held)
@@ -180,7 +178,8 @@ async def call_handler(
         # An async handler in a plain wrapper: what came back is still to be done.
         return await _interruptible(value, held) if inspect.isawaitable(value) else value
     except asyncio.CancelledError as error:
-        if (held is not None and held.stop_reason) or _cancellations() > cancellations:
+        asked = held is not None and held.stop_reason is not None
+        if asked or cancellations_of_this_task() > cancellations:
             raise
         # Passed on, it would look as if our caller had been cancelled.
         raise RuntimeError(
@@ -247,7 +246,20 @@ async def _on_thread(
     return value
 
 
-def _cancellations() -> int:
+@contextmanager
+def time_limit(held: Held, seconds: float | None) -> Iterator[None]:
+    """Ask a handler to stop if it takes longer than this."""
+    if seconds is None:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(seconds, held.stop, StopReason.TIMED_OUT)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cancellations_of_this_task() -> int:
     """How often somebody has asked this task to end, before we came or since."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,15 +15,28 @@ from uuid6 import uuid7
 from server_jobs.context import JobContext
 from server_jobs.database import Database
 from server_jobs.definition import JobDefinition
-from server_jobs.errors import InvalidOptionError, JobCancelledError, JobFailedError
-from server_jobs.execution import Execution, call_handler
+from server_jobs.errors import (
+    CancelJob,
+    InvalidOptionError,
+    JobCancelledError,
+    JobFailedError,
+    ServerJobsError,
+)
+from server_jobs.execution import (
+    Execution,
+    call_handler,
+    cancellations_of_this_task,
+    time_limit,
+)
 from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.records import ClaimedJob, NewJob
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.schema import JobStatus
-from server_jobs.store import Abandoned, Completed, Lease, Outcome, Settled, Store
+from server_jobs.store import Abandoned, Completed, Lease, Outcome, Released, Settled, Store
+from server_jobs.text import message_of
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 DEFAULT_LEASE = 300.0
 """Seconds for which a claim holds without a heartbeat."""
@@ -38,18 +51,29 @@ async def run_unpersisted(
 ) -> JobResult[R]:
     """Run a handler without a record. Its failure is in the result."""
     started_at = datetime.now(UTC)
+    cancellations = cancellations_of_this_task()
+    status = JobStatus.COMPLETED
     data: R | None = None
     error: JobFailedError | None = None
-    context = JobContext(job_name=definition.name, correlation_id=correlation_id, database=database)
+    held = Held(Lease("", 0))  # of no record: it only carries the wish that the handler stop
+    context = JobContext(
+        job_name=definition.name, correlation_id=correlation_id, database=database, held=held
+    )
     try:
-        data = definition.result.validate(
-            await call_handler(definition, params, context, None, None)
-        )
+        with time_limit(held, definition.timeout_seconds):
+            value = await call_handler(definition, params, context, held, None)
+        data = definition.result.validate(value)
+    except asyncio.CancelledError:
+        if cancellations_of_this_task() > cancellations:
+            raise
+        status, error = JobStatus.FAILED, _failure(definition.name, None, None)
+    except CancelJob as problem:
+        status, error = JobStatus.CANCELLED, _cancelled(definition.name, None, problem)
     except Exception as problem:  # noqa: BLE001 - a handler's, handed to the caller in the result
-        error = _failure(definition.name, None, problem)
+        status, error = JobStatus.FAILED, _failure(definition.name, None, problem)
     metadata = JobMetadata(
         definition.name,
-        JobStatus.COMPLETED if error is None else JobStatus.FAILED,
+        status,
         attempt=1,
         correlation_id=correlation_id,
         started_at=started_at,
@@ -68,30 +92,42 @@ class InlineHolder:
 
     async def insert(self, new: NewJob) -> ClaimedJob:
         """Insert a record that runs from the start."""
-        return await self._store.insert_running(
+        inserting = self._store.insert_running(
             new, worker_id=self._keeper.worker_id, lease_seconds=self._lease_seconds
         )
+        return await self._taken(inserting, Abandoned(StopReason.CALLER.value))
 
     async def claim(self, job_id: str, fence: int | None) -> ClaimedJob | None:
         """Claim a record if it is due, or take up the claim made under that fence."""
         worker_id, seconds = self._keeper.worker_id, self._lease_seconds
         if fence is None:
-            return await self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
-        return await self._store.start(
-            Lease(job_id, fence), worker_id=worker_id, lease_seconds=seconds
-        )
+            claiming = self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
+        else:
+            claiming = self._store.start(
+                Lease(job_id, fence), worker_id=worker_id, lease_seconds=seconds
+            )
+        return await self._taken(claiming, Released(StopReason.CALLER.value))
 
-    async def execute(self, definition: JobDefinition[Any, R], job: ClaimedJob) -> JobResult[R]:
-        """Execute a held job and settle it → its result, or how it failed."""
+    async def execute(
+        self, definition: JobDefinition[Any, R], job: ClaimedJob, *, once: bool
+    ) -> JobResult[R]:
+        """Execute a held job and settle it → its result, or how it failed.
+
+        Where the caller is cancelled, a job that is only its own (``once``) ends as cancelled;
+        one from a queue goes back there.
+        """
         held = self._keeper.hold(job)
-        execution = Execution(definition, job, held, database=self._store.database)
+        execution = Execution(
+            definition, job, held, database=self._store.database, goes_round=not once
+        )
+        reason = StopReason.CALLER.value
         started_at = datetime.now(UTC)
         settled: dict[str, Settled] = {}
         try:
             try:
                 outcome = await execution.run()
             except asyncio.CancelledError:
-                await self._settle(held, Abandoned(StopReason.CALLER.value))
+                await self._settle(held, Abandoned(reason) if once else Released(reason))
                 raise
             if outcome is not None:
                 settled = await self._settle(held, outcome)
@@ -111,6 +147,18 @@ class InlineHolder:
             return JobResult(metadata, execution.value)
         return JobResult(metadata, error=_problem(definition.name, job.id, state, execution))
 
+    async def _taken(self, taking: Coroutine[Any, Any, T], otherwise: Outcome) -> T:
+        """What a claim brings. If we are cancelled meanwhile, it may still bring it: give it up."""
+        claim = asyncio.ensure_future(taking)
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ServerJobsError):
+                job = await claim
+                if isinstance(job, ClaimedJob):
+                    await self._settle(Held(Lease(job.id, job.fence)), otherwise)
+            raise
+
     async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
         """Write the end, even if the caller is cancelled meanwhile."""
         progress = held.take_progress()
@@ -118,7 +166,7 @@ class InlineHolder:
         return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
     """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
     seconds = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
@@ -139,15 +187,25 @@ def _problem(
             job_id=job_id,
         )
     if state.status is JobStatus.CANCELLED:
-        return JobCancelledError(
-            f"{job_name} {job_id} was cancelled", job_name=job_name, job_id=job_id
-        )
+        return _cancelled(job_name, job_id, execution.error)
     return _failure(job_name, job_id, execution.error)
 
 
 def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
-    which = f"{job_name} {job_id}" if job_id else job_name
-    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {cause}"
-    error = JobFailedError(f"{which} {what}", job_name=job_name, job_id=job_id)
+    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {message_of(cause)}"
+    error = JobFailedError(f"{_which(job_name, job_id)} {what}", job_name=job_name, job_id=job_id)
     error.__cause__ = cause
     return error
+
+
+def _cancelled(job_name: str, job_id: str | None, cause: Exception | None) -> JobCancelledError:
+    why = "" if cause is None else f": {message_of(cause)}"
+    error = JobCancelledError(
+        f"{_which(job_name, job_id)} was cancelled{why}", job_name=job_name, job_id=job_id
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _which(job_name: str, job_id: str | None) -> str:
+    return f"{job_name} {job_id}" if job_id else job_name

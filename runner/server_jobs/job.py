@@ -16,6 +16,7 @@ from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect
 from server_jobs.definition import JobDefinition
 from server_jobs.enqueuing import enqueue_in_transaction, new_job
 from server_jobs.errors import (
+    ConfigurationError,
     DatabaseNotConfiguredError,
     InvalidOptionError,
     JobCancelledError,
@@ -58,7 +59,7 @@ class Job(Generic[P, R]):
     async def __call__(self, params: P | Mapping[str, Any], context: JobContext | None = None) -> R:
         """Call the handler itself, params and result validated, for instance in a unit test."""
         definition = self.definition
-        context = context or JobContext(job_name=self.name, database=self._database)
+        context = context or JobContext(job_name=self.name, database=self._database_if_any)
         value = await call_handler(
             definition, definition.params.validate(params), context, None, None
         )
@@ -97,6 +98,14 @@ class Job(Generic[P, R]):
         return self._from_environment
 
     @property
+    def _database_if_any(self) -> Database | None:
+        """For a handler that asks, where nothing is persisted."""
+        try:
+            return self.database
+        except ConfigurationError:
+            return None
+
+    @property
     def _store(self) -> Store:
         return Store(self.database)
 
@@ -121,12 +130,15 @@ class Job(Generic[P, R]):
         validated = self.definition.params.validate(params)
         if not persist:
             result = await run_unpersisted(
-                self.definition, validated, database=self._database, correlation_id=correlation_id
+                self.definition,
+                validated,
+                database=self._database_if_any,
+                correlation_id=correlation_id,
             )
         else:
             new = self._new_job(validated, correlation_id=correlation_id)
             async with holding(self._store, "now", lease) as holder:
-                result = await holder.execute(self.definition, await holder.insert(new))
+                result = await holder.execute(self.definition, await holder.insert(new), once=True)
         result.data  # noqa: B018 - raises the error, if there is one
         return result
 
@@ -155,20 +167,26 @@ class Job(Generic[P, R]):
         remaining = iter(range(len(inputs)))
         stopped = False
 
-        async def run_one(params: P, holder: InlineHolder | None) -> JobResult[R]:
+        # Made before the first one begins, for making one may find that it can't be stored.
+        records = [self._new_job(p, correlation_id=correlation_id) for p in inputs if persist]
+
+        async def run_one(index: int, holder: InlineHolder | None) -> JobResult[R]:
             if holder is None:
                 return await run_unpersisted(
-                    self.definition, params, database=self._database, correlation_id=correlation_id
+                    self.definition,
+                    inputs[index],
+                    database=self._database_if_any,
+                    correlation_id=correlation_id,
                 )
-            new = self._new_job(params, correlation_id=correlation_id)
-            return await holder.execute(self.definition, await holder.insert(new))
+            claimed = await holder.insert(records[index])
+            return await holder.execute(self.definition, claimed, once=True)
 
         async def work(holder: InlineHolder | None) -> None:
             nonlocal stopped
             for index in remaining:
                 if stopped:
                     return
-                results[index] = await run_one(inputs[index], holder)
+                results[index] = await run_one(index, holder)
                 if stop_on_error and not results[index].ok:
                     stopped = True
 
@@ -290,7 +308,7 @@ class Job(Generic[P, R]):
         async with holding(self._store, "execute", lease) as holder:
             claimed = await holder.claim(job_id, fence)
             if claimed is not None:
-                return await holder.execute(self.definition, claimed)
+                return await holder.execute(self.definition, claimed, once=False)
         record = await self._store.get(job_id)
         raise JobNotClaimableError(
             f"job {job_id} can't be executed: it is {record.status}, due at"
