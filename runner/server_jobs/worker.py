@@ -190,6 +190,8 @@ class LocalWorker(BaseWorkerBackend):
             self._count(outcome)
             if outcome is None:
                 _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
+            elif not isinstance(outcome, Completed):
+                self._all_hungry()  # it may be due again at once, and nothing announces that
         if claim is not None and len(claimed) == claim.limit:
             self._hungry.add(claim.queue)
         for job in claimed:
@@ -202,6 +204,8 @@ class LocalWorker(BaseWorkerBackend):
             return None
         for queue in self._rotation():
             if queue in self._hungry:
+                # The turn passes to the next one: else its neighbour gets an idle queue's turns.
+                self._next_queue = self.config.queues.index(queue) + 1
                 return self.claim_of(queue, free)
         return None
 

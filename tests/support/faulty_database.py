@@ -1,0 +1,98 @@
+"""A database whose connection breaks where a test says so."""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from sqlalchemy.engine import Dialect
+
+from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.errors import DatabaseUnavailableError
+from server_jobs.schema import Tables
+
+
+class Fault(Enum):
+    """Where the connection breaks. The caller sees the same error in both cases."""
+
+    BEFORE = "before the statements ran"
+    AFTER = "after they were committed, before the answer came"
+
+
+Plan = Callable[[Sequence[Statement]], Fault | Exception | None]
+"""Asked before every call. An exception is raised as it is, and nothing runs."""
+
+
+class FaultyDatabase:
+    """Passes everything on to a real database, and breaks the calls that the plan names."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.plan: Plan = lambda statements: None
+        self.faults = 0
+
+    def break_once(self, fault: Fault | Exception, when: Callable[[Statement], bool]) -> None:
+        """Break the next call that has such a statement, and none after it."""
+
+        def plan(statements: Sequence[Statement]) -> Fault | Exception | None:
+            if not any(map(when, statements)):
+                return None
+            self.plan = lambda statements: None
+            return fault
+
+        self.plan = plan
+
+    @property
+    def tables(self) -> Tables:
+        return self._database.tables
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._database.dialect
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._database.capabilities
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        (rows,) = await self._run([statement])
+        return rows
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return await self._run(statements)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        await self._database.wait_for_change(timeout)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        fault = self.plan(statements)
+        if fault is None:
+            return await self._pass_on(statements)
+        self.faults += 1
+        if isinstance(fault, Exception):
+            raise fault
+        if fault is Fault.AFTER:
+            await self._pass_on(statements)
+        raise DatabaseUnavailableError(f"the test broke the connection {fault.value}")
+
+    async def _pass_on(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        # As the store does: one statement alone is no transaction.
+        if len(statements) == 1:
+            return [await self._database.execute(statements[0])]
+        return await self._database.batch(statements)
+
+
+def claims(statement: Statement) -> bool:
+    """Whether the statement claims jobs of a queue."""
+    return {"queue", "worker_id", "lease_seconds"} <= statement.values.keys()
+
+
+def settles(statement: Statement) -> bool:
+    """Whether the statement writes how jobs ended."""
+    return "settled" in statement.values
+
+
+def looks_up(statement: Statement) -> bool:
+    """Whether the statement asks what became of settlements whose answer was lost."""
+    return statement.values.keys() == {"held"}
