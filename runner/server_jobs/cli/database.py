@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from server_jobs.database import DEFAULT_DATABASE_URL, Database, connect, parse_url
-from server_jobs.errors import InvalidDatabaseUrlError, MigrationRequiredError
+from server_jobs.errors import (
+    DatabaseNotConfiguredError,
+    InvalidDatabaseUrlError,
+    MigrationRequiredError,
+)
+from server_jobs.job import Job
 from server_jobs.registry import JobRegistry
 from server_jobs.store import Store
 
 
-def bound_database(url: str | None, registry: JobRegistry) -> Database:
-    """The database for an app's jobs: named, else bound by the app, else the default.
+def workers_database(url: str | None, registry: JobRegistry) -> Database:
+    """Where a worker works: the database that is named, else the app's own, else the default.
 
-    It is bound to the registry, so that handlers enqueue where the command works.
+    It is bound to the registry, so that handlers enqueue where their worker works.
     """
     if url is None and registry.database is not None:
         return registry.database
     database = existing_database(url)
     registry.bind(database)
+    return database
+
+
+def jobs_database(url: str | None, job: Job[Any, Any]) -> Database:
+    """Where a job is enqueued: the database that is named, else the job's own, else the default.
+
+    It is set on the job: what a person names goes before anything that the app's code says.
+    """
+    if url is None:
+        with suppress(DatabaseNotConfiguredError):
+            return job.database
+    database = existing_database(url)
+    job.set_database(database)
     return database
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from server_jobs.cli.database import bound_database, existing_database, opened_store
+from server_jobs.cli.database import existing_database, jobs_database, opened_store
 from server_jobs.cli.loading import load_registry
 from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
 from server_jobs.cli.output import print_json, record_document, remark
@@ -67,15 +67,12 @@ def enqueue(
     server-jobs enqueue Report --delay 3600 --unique-key nightly
     curl -s https://example.com/order.json | server-jobs enqueue Order --params-json -
     """
-    registry = load_registry(app)
-    job = registry.get(name)
+    job = load_registry(app).get(name)
     text = sys.stdin.read() if params_json == "-" else params_json
     params = _params(job, text)
-    bound_database(database, registry)
 
     async def run() -> str:
-        # The job's own: one that was set on it goes before the registry's.
-        async with opened_store(job.database):
+        async with opened_store(jobs_database(database, job)):
             return await job.later(
                 params,
                 queue=queue,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from server_jobs.cli.database import bound_database
+from server_jobs.cli.database import workers_database
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.loading import load_registry
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
@@ -104,7 +104,7 @@ def worker(
         drain=drain,
     )
     registry = load_registry(app)
-    asyncio.run(_work(registry, bound_database(database, registry), config))
+    asyncio.run(_work(registry, workers_database(database, registry), config))
 
 
 def queue_names(values: Sequence[str]) -> list[str]:
