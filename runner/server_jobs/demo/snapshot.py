@@ -1,0 +1,99 @@
+"""Where the run stands, read from the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Text, bindparam, func, select
+
+from server_jobs import JobRecord, JobStatus
+from server_jobs.database import Database, Statement
+from server_jobs.store import Lease, Store
+
+_TROUBLED = 20
+"""How many jobs with an error to look at, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All jobs of the run, counted; the special ones, and those in trouble, in full."""
+
+    counts: Mapping[JobStatus, int]
+    by_worker: Mapping[tuple[str, JobStatus], int]
+    special: Sequence[JobRecord]
+    troubled: Sequence[JobRecord]
+
+    @property
+    def ended(self) -> int:
+        """How many jobs nothing happens to any more."""
+        return sum(count for status, count in self.counts.items() if status.finished)
+
+    @property
+    def total(self) -> int:
+        """How many jobs there are."""
+        return sum(self.counts.values())
+
+    def holds(self, worker_id: str) -> bool:
+        """Whether a worker has running jobs, by what the rows say."""
+        return self.by_worker.get((worker_id, JobStatus.RUNNING), 0) > 0
+
+    def of_process(self, pid: int, status: JobStatus) -> int:
+        """How many jobs of that status a worker process holds, or has ended."""
+        return sum(
+            count
+            for (worker_id, its_status), count in self.by_worker.items()
+            if its_status is status and f"/{pid}/" in worker_id
+        )
+
+
+class SnapshotReader:
+    """Reads snapshots of one run: two small queries, and a few records."""
+
+    def __init__(self, database: Database, run: str, special_ids: Sequence[str]) -> None:
+        self._store = Store(database)
+        self._special_ids = special_ids
+        self._run = run
+        # The table is a documented one: what the API doesn't tell, SQL does.
+        job = database.tables.jobs.c
+        ours = job.correlation_id == bindparam("run", type_=Text())
+        self._count = (
+            select(job.status, job.worker_id, func.count())
+            .where(ours)
+            .group_by(job.status, job.worker_id)
+        )
+        # A completed job has no error any more.
+        self._trouble = (
+            select(job.id).where(ours, job.error.is_not(None)).order_by(job.id).limit(_TROUBLED)
+        )
+
+    async def read(self) -> Snapshot:
+        """The state now."""
+        counts, by_worker = Counter[JobStatus](), Counter[tuple[str, JobStatus]]()
+        rows = await self._store.database.execute(Statement(self._count, {"run": self._run}))
+        for status, worker_id, count in rows:
+            counts[JobStatus(status)] += count
+            if worker_id is not None:
+                by_worker[worker_id, JobStatus(status)] += count
+        special = [await self._store.get(job_id) for job_id in self._special_ids]
+        found = await self._store.database.execute(Statement(self._trouble, {"run": self._run}))
+        troubled = [
+            await self._store.get(job_id) for (job_id,) in found if job_id not in self._special_ids
+        ]
+        return Snapshot(counts, by_worker, special, troubled)
+
+    async def held_by(self, worker_id: str) -> set[Lease]:
+        """What a worker holds, dead or alive."""
+        return await self._store.held_by(worker_id)
+
+    async def everything(self) -> list[JobRecord]:
+        """All records of the run, page by page, in the order in which they were enqueued."""
+        records: list[JobRecord] = []
+        while page := await self._store.list_jobs(
+            correlation_id=self._run,
+            before_id=records[-1].id if records else None,
+            limit=500,
+        ):
+            records += page
+        return records[::-1]
