@@ -42,13 +42,13 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
     release has been here, and DatabaseUnavailableError.
     """
     names = table_names(schema, table_prefix)
+    steps = _steps()
     engine = _engine(url)
     try:
         with _locked(engine, names) as connection:
             before = _current(connection, names)
             if before is None:
                 _refuse_foreign(connection, names)
-            steps = _steps()
             if before is not None and before not in steps:
                 raise SchemaTooNewError(
                     f"the tables are at step {before}, which this release doesn't know: upgrade"
@@ -98,13 +98,9 @@ def _indexes(table: Any) -> list[Any]:
 
 
 def _alembic(command: str, names: Tables, *, sql: bool = False, **attributes: Any) -> None:
-    try:
+    with _alembic_needed():
         from alembic import command as commands
         from alembic.config import Config
-    except ImportError as error:
-        raise MissingDependencyError(
-            "migrations need Alembic: pip install 'server-jobs[cli]'"
-        ) from error
     config = Config(output_buffer=attributes.pop("output_buffer", None))
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -112,8 +108,19 @@ def _alembic(command: str, names: Tables, *, sql: bool = False, **attributes: An
     getattr(commands, command)(config, "head", sql=sql)
 
 
+@contextmanager
+def _alembic_needed() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(
+            "migrations need Alembic: pip install 'server-jobs[cli]'"
+        ) from error
+
+
 def _steps() -> list[str]:
-    from alembic.script import ScriptDirectory
+    with _alembic_needed():
+        from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))
     return [script.revision for script in reversed(list(scripts.walk_revisions()))]

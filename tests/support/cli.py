@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 
 from server_jobs.cli.app import app
 
-
 CLI_APP = "tests.support.cli_app"
 
 

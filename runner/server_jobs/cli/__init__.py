@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-_NEEDED = {"alembic", "rich", "structlog", "typer"}
+_NEEDED = {"rich", "structlog", "typer"}
 
 
 def main() -> None:
@@ -16,10 +16,11 @@ def main() -> None:
     try:
         from server_jobs.cli.app import app
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _NEEDED:
             raise
         print(
-            f"server-jobs: the command line needs {error.name}, which isn't installed:"
+            f"server-jobs: the command line needs {missing}, which isn't installed:"
             " pip install 'server-jobs[cli]'",
             file=sys.stderr,
         )
