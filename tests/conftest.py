@@ -10,7 +10,7 @@ from tests.support.postgres import running_server, temporary_database
 
 POSTGRES_URL_SETTING = "SERVER_JOBS_TEST_POSTGRES_URL"
 
-pytest_plugins = ["pytester", "tests.support.skips"]
+pytest_plugins = ["pytester", "tests.support.hypothesis_profiles", "tests.support.skips"]
 
 
 @pytest.fixture(autouse=True)

@@ -180,9 +180,9 @@ class Store:
             return [job.id for job in new]
         for _ in range(10):
             live = await self._live(chunks, keyed)
-            ids = [live.get((job.job_name, job.unique_key), job.id) for job in new]
-            if all((job.job_name, job.unique_key) in live for job in keyed):
-                return ids
+            free = [job for job in keyed if (job.job_name, job.unique_key) not in live]
+            if await self._all_exist(free):
+                return [live.get((job.job_name, job.unique_key), job.id) for job in new]
             # The holder of a key ended between our INSERT and our look: the key is free now.
         raise DatabaseError("a unique key kept changing hands; enqueue again")
 
@@ -192,6 +192,14 @@ class Store:
         keys = [(job.job_name, job.unique_key) for job in keyed]
         *_, found = await self._again([*inserts, self._sql.live_by_key(keys)])
         return {(name, key): job_id for job_id, name, key in found}
+
+    async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
+        """Whether an earlier run inserted them all; those that have ended hold no key."""
+        for job in jobs:
+            (found,) = await self._again([self._sql.get(job.id)])
+            if not found:
+                return False
+        return True
 
     async def insert_running(
         self, new: NewJob, *, worker_id: str, lease_seconds: float
