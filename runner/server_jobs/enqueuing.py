@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from uuid6 import uuid7
@@ -49,11 +49,8 @@ def new_job(
     name = definition.name
     if scheduled_for is not None and delay is not None:
         raise InvalidOptionError(f"{name}: give scheduled_for or delay, not both")
-    if scheduled_for is not None and scheduled_for.tzinfo is None:
-        raise InvalidOptionError(
-            f"{name}: scheduled_for={scheduled_for!r} has no time zone; use"
-            " datetime.now(UTC) + …, or give it a tzinfo"
-        )
+    if scheduled_for is not None:
+        scheduled_for = _moment(scheduled_for, name)
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay or 0)
     if not 0 <= seconds <= _LONGEST_DELAY:
         raise InvalidOptionError(
@@ -84,6 +81,20 @@ def new_job(
         unique_key=unique_key,
         correlation_id=correlation_id,
     )
+
+
+def _moment(value: object, job_name: str) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidOptionError(
+            f"{job_name}: scheduled_for={value!r} isn't a datetime with a time zone; use"
+            " datetime.now(UTC) + …, or give it a tzinfo"
+        )
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidOptionError(
+            f"{job_name}: scheduled_for={value!r} is out of range in UTC"
+        ) from None
 
 
 async def enqueue_in_transaction(
