@@ -1,0 +1,77 @@
+"""The configuration page has every flag, variable and URL option, and none that isn't there."""
+
+import re
+from typing import Any
+
+import pytest
+import typer
+
+from server_jobs.cli.app import app
+from tests.support.pages import ROOT, codes, tables
+
+PAGE = ROOT / "docs" / "configuration.md"
+COMMAND = typer.main.get_command(app)
+# Typer's own, about the shell and not about jobs.
+OF_TYPER = {"--install-completion", "--show-completion", "--help"}
+
+
+def options_of(command: Any) -> dict[str, Any]:
+    return {
+        option.opts[0]: option
+        for option in command.params
+        if option.param_type_name == "option" and option.opts[0] not in OF_TYPER
+    }
+
+
+def commands() -> dict[str, Any]:
+    assert hasattr(COMMAND, "commands")
+    return {"For all of them": COMMAND, **COMMAND.commands}
+
+
+@pytest.mark.parametrize("name", commands())
+def test_flags_of_a_command_are_documented_with_variable_and_default(name: str) -> None:
+    options = options_of(commands()[name])
+    (table,) = tables(PAGE)[name]
+    documented = {codes(row["flag"])[0]: row for row in table}
+
+    assert set(documented) == set(options)
+    for flag, option in options.items():
+        row = documented[flag]
+        assert codes(row["variable"]) == ([option.envvar] if option.envvar else []), flag
+        if option.default is False:
+            assert row["default"] in {"off", ""}, flag
+        elif option.default is not None:
+            default = getattr(option.default, "value", option.default)
+            assert codes(row["default"]) == [str(default)], flag
+
+
+def test_variables_of_the_code_are_those_of_the_page() -> None:
+    sources = (ROOT / "runner" / "server_jobs").rglob("*.py")
+    used = {
+        name
+        for source in sources
+        for name in re.findall(r"SERVER_JOBS_[A-Z_]*[A-Z]", source.read_text(encoding="utf-8"))
+    }
+    documented = {
+        name
+        for below in tables(PAGE).values()
+        for table in below
+        for row in table
+        for name in codes(row.get("variable", ""))
+    }
+
+    assert documented == used
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/workers.md"])
+def test_flags_that_other_pages_mention_are_there(page: str) -> None:
+    known = {flag for command in commands().values() for flag in options_of(command)}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / page).read_text("utf-8")))
+
+    assert mentioned - known == set()
+
+
+def test_workers_flags_in_the_readme_are_complete() -> None:
+    (table,) = tables(ROOT / "README.md")["The worker"]
+
+    assert {codes(row["flag"])[0] for row in table} == set(options_of(commands()["worker"]))
