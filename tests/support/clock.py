@@ -17,6 +17,11 @@ class Clock:
             "now", callable_=lambda: self.value, type_=UtcDateTime()
         )
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass; a negative number sets the clock back."""
+    def advance(self, seconds: float) -> datetime:
+        """Let time pass; a negative number sets the clock back → the new moment."""
         self.value += timedelta(seconds=seconds)
+        return self.value
+
+    def after(self, seconds: float) -> datetime:
+        """The moment so many seconds from now."""
+        return self.value + timedelta(seconds=seconds)

@@ -1,0 +1,164 @@
+"""The fence: whoever lost its lease can write nothing any more."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from server_jobs.schema import JobStatus
+from server_jobs.store import (
+    Abandoned,
+    Completed,
+    Disrupted,
+    Failed,
+    LaunchLost,
+    Lease,
+    Outcome,
+    Postponed,
+    Released,
+)
+from tests.support.scene import Scene, error, lease_of, new_job
+
+OUTCOMES: list[Outcome] = [
+    Completed('"late"', "late"),
+    Failed(error("late")),
+    Failed(error("late"), permanent=True),
+    Released("late"),
+    Postponed("late", 1),
+    Abandoned("late"),
+    LaunchLost(error("late"), 1),
+    Disrupted(error("late"), 1),
+]
+
+
+async def lost_to_another(scene: Scene, *, starting: bool) -> Lease:
+    """A lease that expired; the job was rescued and claimed by another worker."""
+    stale = await scene.running(starting=starting, retry_policy='{"base_seconds": 0.0}')
+    scene.clock.advance(61)
+    await scene.store.rescue()
+    (job,) = await scene.claim(worker_id="another", starting=starting)
+    assert job.id == stale.job_id
+    return stale
+
+
+async def given_back(scene: Scene) -> Lease:
+    lease = await scene.running()
+    await scene.settle(lease, Released("shutdown"))
+    return lease
+
+
+async def completed(scene: Scene) -> Lease:
+    lease = await scene.running()
+    await scene.settle(lease, Completed('"first"'))
+    return lease
+
+
+async def failed(scene: Scene) -> Lease:
+    lease = await scene.running()
+    await scene.settle(lease, Failed(error("first"), permanent=True))
+    return lease
+
+
+async def cancelled(scene: Scene) -> Lease:
+    lease = await scene.running()
+    await scene.settle(lease, Abandoned("first"))
+    return lease
+
+
+async def retried_and_claimed(scene: Scene) -> Lease:
+    lease = await failed(scene)
+    await scene.store.retry(lease.job_id)
+    await scene.claimed_again(lease.job_id)
+    return lease
+
+
+async def from_the_future(scene: Scene) -> Lease:
+    lease = await scene.running()
+    return Lease(lease.job_id, lease.fence + 1)
+
+
+LOSSES: dict[str, Callable[[Scene], Awaitable[Lease]]] = {
+    "claimed-by-another": lambda scene: lost_to_another(scene, starting=True),
+    "claimed-by-another-unstarted": lambda scene: lost_to_another(scene, starting=False),
+    "given-back": given_back,
+    "completed": completed,
+    "failed": failed,
+    "cancelled": cancelled,
+    "retried": retried_and_claimed,
+    "of-no-claim": from_the_future,
+}
+
+each_loss = pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES.keys())
+
+
+@each_loss
+async def test_stale_holder_settles_nothing(
+    scene: Scene, lose: Callable[[Scene], Awaitable[Lease]]
+) -> None:
+    stale = await lose(scene)
+    before = await scene.get(stale.job_id)
+    scene.clock.advance(1)
+
+    for outcome in OUTCOMES:
+        assert await scene.store.settle({stale: outcome}) == {}, outcome
+        assert await scene.get(stale.job_id) == before, outcome
+
+
+@each_loss
+async def test_stale_holder_renews_reports_and_starts_nothing(
+    scene: Scene, lose: Callable[[Scene], Awaitable[Lease]]
+) -> None:
+    stale = await lose(scene)
+    before = await scene.get(stale.job_id)
+    scene.clock.advance(1)
+
+    assert await scene.store.heartbeat([stale], lease_seconds=600) == {}
+    assert await scene.store.report_progress({stale: (99.0, "late")}) == set()
+    assert await scene.store.start(stale, worker_id="late", lease_seconds=600) is None
+    assert await scene.store.settle({}, {stale: (99.0, "late")}) == {}
+
+    assert await scene.get(stale.job_id) == before
+
+
+async def test_stale_and_good_leases_in_one_call_are_told_apart(scene: Scene) -> None:
+    stale = await lost_to_another(scene, starting=True)
+    good = await scene.running()
+
+    assert await scene.store.heartbeat([stale, good], lease_seconds=60) == {good.job_id: False}
+    reports = {stale: (10.0, "stale"), good: (20.0, "good")}
+    assert await scene.store.report_progress(reports) == {good.job_id}
+    settled = await scene.store.settle({stale: Completed("1"), good: Completed("2")})
+
+    assert set(settled) == {good.job_id}
+    assert (await scene.get(stale.job_id)).status is JobStatus.RUNNING
+
+
+async def test_old_and_new_lease_of_one_job_in_one_call_settle_it_once(scene: Scene) -> None:
+    stale = await lost_to_another(scene, starting=True)
+    current = Lease(stale.job_id, stale.fence + 1)
+
+    settled = await scene.store.settle({stale: Completed('"stale"'), current: Completed('"new"')})
+
+    assert settled[current.job_id].status is JobStatus.COMPLETED
+    assert (await scene.get(current.job_id)).result == '"new"'
+
+
+async def test_only_the_first_of_two_settlements_counts(scene: Scene) -> None:
+    lease = await scene.running()
+
+    assert await scene.settle(lease, Completed('"first"')) is not None
+    assert await scene.settle(lease, Completed('"second"')) is None
+
+    assert (await scene.get(lease.job_id)).result == '"first"'
+
+
+async def test_after_a_lost_answer_the_holder_can_tell_what_it_settled(scene: Scene) -> None:
+    await scene.store.enqueue([new_job() for _ in range(3)])
+    done, lost, running = (lease_of(job) for job in await scene.claim(3))
+    await scene.settle(done, Completed("1"))
+    await scene.settle(lost, Released("shutdown"))
+    lost_again = await scene.claimed_again(lost.job_id)
+    await scene.settle(lost_again, Completed("1"))
+
+    found = await scene.store.settled([done, lost, running])
+
+    assert set(found) == {done.job_id}

@@ -1,0 +1,106 @@
+"""Settling many executions, and claiming the next jobs, in one commit."""
+
+import pytest
+
+from server_jobs.errors import DatabaseError
+from server_jobs.records import AttemptError
+from server_jobs.schema import JobStatus
+from server_jobs.store import (
+    Abandoned,
+    Completed,
+    Failed,
+    LaunchLost,
+    Lease,
+    Outcome,
+    Postponed,
+    Released,
+)
+from tests.support.scene import Scene, claim_of, error, lease_of, new_job
+
+
+async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
+    await scene.store.enqueue([new_job(max_attempts=2) for _ in range(6)])
+    leases = [lease_of(job) for job in await scene.claim(5)]
+    leases += [lease_of(job) for job in await scene.claim(1, starting=False)]
+    outcomes: list[Outcome] = [
+        Completed('"done"'),
+        Failed(error(), delay_seconds=1),
+        Released("shutdown"),
+        Postponed("later", 1),
+        Abandoned("cancelled"),
+        LaunchLost(error(), 1),
+    ]
+
+    settled = await scene.store.settle(dict(zip(leases, outcomes, strict=True)))
+
+    assert [settled[lease.job_id].status for lease in leases] == [
+        JobStatus.COMPLETED,
+        JobStatus.PENDING,
+        JobStatus.PENDING,
+        JobStatus.PENDING,
+        JobStatus.CANCELLED,
+        JobStatus.PENDING,
+    ]
+
+
+async def test_a_thousand_completions_keep_their_own_results(scene: Scene) -> None:
+    await scene.store.enqueue([new_job() for _ in range(1_200)])
+    leases = [lease_of(job) for job in await scene.claim(1_200)]
+
+    settled = await scene.store.settle({lease: Completed(f'"{lease.job_id}"') for lease in leases})
+
+    assert len(settled) == 1_200
+    records = await scene.store.list_jobs(limit=2_000)
+    assert {record.id: record.result for record in records} == {
+        lease.job_id: f'"{lease.job_id}"' for lease in leases
+    }
+
+
+async def test_settling_nothing_and_claiming_nothing_does_nothing(scene: Scene) -> None:
+    assert await scene.store.settle_and_claim({}, None) == ({}, [])
+
+
+async def test_settling_and_claiming_are_one_step(scene: Scene) -> None:
+    lease = await scene.running()
+    following = await scene.pending()
+
+    settled, claimed = await scene.store.settle_and_claim({lease: Completed("1")}, claim_of(5))
+
+    assert settled[lease.job_id].status is JobStatus.COMPLETED
+    assert [job.id for job in claimed] == [following]
+
+
+async def test_claim_sees_what_the_same_step_gave_back(scene: Scene) -> None:
+    lease = await scene.running()
+
+    _, claimed = await scene.store.settle_and_claim({lease: Released("")}, claim_of(5))
+
+    assert [(job.id, job.fence) for job in claimed] == [(lease.job_id, lease.fence + 1)]
+
+
+async def test_refused_write_undoes_the_step_whole(scene: Scene) -> None:
+    await scene.store.enqueue([new_job(), new_job(), new_job()])
+    good, bad = (lease_of(job) for job in await scene.claim(2))
+    outcomes: dict[Lease, Outcome] = {
+        good: Completed("1"),
+        bad: Failed(AttemptError(1, None, "E", "no UTF-8: \ud800", "", "")),
+    }
+
+    with pytest.raises(DatabaseError):
+        await scene.store.settle_and_claim(outcomes, claim_of(5))
+
+    statuses = [record.status for record in await scene.store.list_jobs()]
+    assert sorted(statuses) == [JobStatus.PENDING, JobStatus.RUNNING, JobStatus.RUNNING]
+
+
+async def test_last_progress_is_written_with_the_end(scene: Scene) -> None:
+    lease = await scene.running()
+
+    await scene.store.settle({lease: Failed(error(), permanent=True)}, {lease: (73.5, "sorting")})
+
+    record = await scene.get(lease.job_id)
+    assert (record.status, record.progress, record.progress_message) == (
+        JobStatus.FAILED,
+        73.5,
+        "sorting",
+    )
