@@ -104,7 +104,7 @@ async def enqueue_in_transaction(
 
     Nothing is awaited where the connection is synchronous.
     """
-    _check_dialect(connection, database)
+    _check_dialect(connection, database, new[0].job_name)
     store = Store(database)
     ids = []
     inserted = {row[0] for row in await _run(connection, store.enqueue_statement(new))}
@@ -139,18 +139,18 @@ def _spread(statement: Statement) -> Mapping[str, Any]:
     return spread
 
 
-def _check_dialect(connection: CallersConnection, database: Database) -> None:
+def _check_dialect(connection: CallersConnection, database: Database, job_name: str) -> None:
     bind: Any = connection
     if hasattr(bind, "get_bind"):
         bind = bind.get_bind()
     dialect = getattr(bind, "dialect", None)
-    if dialect is None:
+    if dialect is None or not hasattr(connection, "execute"):
         raise InvalidOptionError(
-            f"connection={connection!r} isn't a SQLAlchemy Connection, Session, AsyncConnection or"
-            " AsyncSession"
+            f"{job_name}: connection={connection!r} isn't a SQLAlchemy Connection, Session,"
+            " AsyncConnection or AsyncSession"
         )
     if dialect.name != database.dialect.name:
         raise InvalidOptionError(
-            f"connection= speaks {dialect.name}, the job's database is {database.dialect.name}:"
-            " a transaction can't span both"
+            f"{job_name}: connection= speaks {dialect.name}, the job's database is"
+            f" {database.dialect.name}: a transaction can't span both"
         )

@@ -7,8 +7,9 @@ jobs don't need it.
 from __future__ import annotations
 
 import io
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,8 @@ def _engine(url: str) -> Engine:
 
 def _by_hand(connection: Any) -> None:
     connection.isolation_level = None
+    with suppress(sqlite3.OperationalError):  # whoever migrates at the same time does it
+        connection.execute("PRAGMA journal_mode = wal")
 
 
 def _exclusive(connection: Connection) -> None:

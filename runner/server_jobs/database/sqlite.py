@@ -105,8 +105,10 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             try:
                 connection.execute("PRAGMA journal_mode = wal").fetchall()
             except sqlite3.Error as error:
-                connection.close()
-                raise _translated(error, self._path) from error
+                # While somebody writes in another mode it can't be changed, and serves as well.
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                    connection.close()
+                    raise _translated(error, self._path) from error
         return connection
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
