@@ -188,6 +188,7 @@ class LocalWorker(BaseWorkerBackend):
         for lease, outcome in settled.items():
             self.leases.drop(lease)
             self._count(outcome)
+            _log.debug("job %s is settled: %s", lease.job_id, type(outcome).__name__)
             if outcome is None:
                 _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
             elif not isinstance(outcome, Completed):
@@ -211,6 +212,7 @@ class LocalWorker(BaseWorkerBackend):
 
     def _begin(self, job: ClaimedJob) -> None:
         self.totals.claimed += 1
+        _log.debug("job %s (%s) begins attempt %d", job.id, job.job_name, job.attempt_count)
         self.leases.hold(job)
         task = asyncio.create_task(self._execute_one(job))
         self._running[task] = job
