@@ -142,7 +142,7 @@ FAILURES = st.builds(
     delay_seconds=DELAYS,
 )
 RETURNS = st.one_of(
-    st.builds(Released, reason=st.just("shutting down"), max_releases=BUDGETS),
+    st.builds(Released, reason=st.just("shutting down"), max_releases=st.sampled_from([0, 1, 10])),
     st.builds(Postponed, reason=st.just("not yet"), delay_seconds=DELAYS),
 )
 LOST_LAUNCHES = st.builds(LaunchLost, error=ERRORS, delay_seconds=DELAYS, max_failures=BUDGETS)
@@ -281,13 +281,24 @@ class StoreMachine(RuleBasedStateMachine):
         self._insert_by_hand(job_name, queue, due_in, worn)
 
     def _insert_by_hand(self, job_name: str, queue: str, due_in: int, worn: str) -> None:
-        """A row that another program wrote, with one budget nearly spent."""
-        due = self.model.now + timedelta(seconds=due_in)
-        job = ModelJob(self._new_id(), job_name, queue, due, ready=False, **{worn: 9})  # type: ignore[arg-type]
+        """A row that another program wrote: one budget nearly spent, its errors up to the limit."""
+        job = ModelJob(
+            self._new_id(),
+            job_name,
+            queue,
+            scheduled_for=self.model.now + timedelta(seconds=due_in),
+            ready=False,
+            errors=[(1, BEGINNING, "OldError", f"number {number}") for number in range(20)],
+        )
+        setattr(job, worn, 9)
+        errors = [
+            {"attempt": attempt, "at": at.isoformat(), "type": type_, "message": message}
+            for attempt, at, type_, message in job.errors
+        ]
         names = ("id", "job_name", "queue", "scheduled_for", worn)
-        insert = self.world.database.tables.jobs.insert()
-        values = {name: getattr(job, name) for name in names}
-        self.run(self.world.database.execute(Statement(insert.values(values))))
+        values = {name: getattr(job, name) for name in names} | {"errors": json.dumps(errors)}
+        insert = self.world.database.tables.jobs.insert().values(values)
+        self.run(self.world.database.execute(Statement(insert)))
         self.model.insert_by_hand(job)
         self.enqueued.append(job.id)
 
