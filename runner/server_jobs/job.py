@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from uuid6 import uuid7
 
@@ -39,13 +39,24 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
+class HasDatabase(Protocol):
+    """What a job needs of the registries that it is in."""
+
+    @property
+    def database(self) -> Database | None:
+        """What was bound."""
+
+    def environments_database(self) -> Database | None:
+        """What the environment names."""
+
+
 class Job(Generic[P, R]):
     """A job that can be run now, later or in a batch. Made by :func:`define_job`."""
 
     def __init__(self, definition: JobDefinition[P, R]) -> None:
         self.definition = definition
         self._database: Database | None = None
-        self._registries: list[Callable[[], Database | None]] = []
+        self._registries: list[HasDatabase] = []
         self._from_environment: Database | None = None
 
     def __repr__(self) -> str:
@@ -71,9 +82,9 @@ class Job(Generic[P, R]):
         """Use this database, whatever a registry or the environment says."""
         self._database = database
 
-    def fall_back_to(self, database: Callable[[], Database | None]) -> None:
+    def fall_back_to(self, registry: HasDatabase) -> None:
         """Where else to look for a database; a registry calls this."""
-        self._registries.append(database)
+        self._registries.append(registry)
 
     @property
     def database(self) -> Database:
@@ -83,8 +94,11 @@ class Job(Generic[P, R]):
         """
         if self._database is not None:
             return self._database
-        for bound in self._registries:
-            database = bound()
+        for registry in self._registries:
+            if registry.database is not None:
+                return registry.database
+        for registry in self._registries:
+            database = registry.environments_database()
             if database is not None:
                 return database
         if self._from_environment is None:

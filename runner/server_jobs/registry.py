@@ -33,7 +33,7 @@ class JobRegistry:
             raise DuplicateJobError(
                 f"the registry already has a job {job.name!r}; give one of them another name"
             )
-        job.fall_back_to(self._own_database)
+        job.fall_back_to(self)
         return self
 
     def has(self, name: str) -> bool:
@@ -66,10 +66,8 @@ class JobRegistry:
         """What was bound; None where jobs look elsewhere."""
         return self._bound
 
-    def _own_database(self) -> Database | None:
-        """What was bound, else the environment's: one for all jobs, not one each."""
-        if self._bound is not None:
-            return self._bound
+    def environments_database(self) -> Database | None:
+        """What the environment names, if anything: one for all jobs, not one each."""
         url = os.environ.get(DATABASE_URL_VARIABLE)
         if self._from_environment is None and url:
             self._from_environment = connect(url)
