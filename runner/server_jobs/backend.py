@@ -22,18 +22,10 @@ from server_jobs.errors import (
 from server_jobs.execution import Execution
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.leases import LeaseKeeper
+from server_jobs.outcomes import Abandoned, Completed, Lease, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import (
-    Abandoned,
-    Claim,
-    Completed,
-    Lease,
-    Outcome,
-    Postponed,
-    Released,
-    Store,
-)
+from server_jobs.store import Claim, Store
 from server_jobs.transitions import MAX_RELEASES
 
 

@@ -22,9 +22,9 @@ from server_jobs.database import Database
 from server_jobs.definition import JobDefinition
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
 from server_jobs.leases import Held, StopReason
+from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Postponed, Released
 from server_jobs.records import AttemptError, ClaimedJob
 from server_jobs.retry import RetryPolicy
-from server_jobs.store import Abandoned, Completed, Failed, Outcome, Postponed, Released
 from server_jobs.text import clean, message_of
 from server_jobs.transitions import MAX_RELEASES
 

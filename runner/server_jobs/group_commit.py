@@ -6,9 +6,10 @@ import logging
 from collections.abc import Container, Mapping
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.outcomes import Completed, Failed, Lease, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob
 from server_jobs.schema import JobStatus
-from server_jobs.store import Claim, Completed, Failed, Lease, Outcome, Progress, Store
+from server_jobs.store import Claim, Store
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.group_commit")

@@ -29,10 +29,11 @@ from server_jobs.execution import (
     time_limit,
 )
 from server_jobs.leases import Held, LeaseKeeper, StopReason
+from server_jobs.outcomes import Abandoned, Completed, Lease, Outcome, Released
 from server_jobs.records import ClaimedJob, NewJob
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.schema import JobStatus
-from server_jobs.store import Abandoned, Completed, Lease, Outcome, Released, Settled, Store
+from server_jobs.store import Settled, Store
 from server_jobs.text import message_of
 
 R = TypeVar("R")

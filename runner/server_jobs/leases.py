@@ -12,8 +12,9 @@ from enum import Enum
 from types import TracebackType
 
 from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.outcomes import Lease, Progress
 from server_jobs.records import ClaimedJob
-from server_jobs.store import Lease, Progress, Store
+from server_jobs.store import Store
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.leases")

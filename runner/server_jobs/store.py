@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs import transitions
 from server_jobs.database import Database, Row, Statement
 from server_jobs.errors import (
     ConstraintViolatedError,
@@ -24,6 +23,19 @@ from server_jobs.errors import (
     JobNotRetryableError,
     MigrationRequiredError,
     SchemaTooNewError,
+)
+from server_jobs.outcomes import (
+    Abandoned,
+    Completed,
+    Disrupted,
+    Failed,
+    LaunchLost,
+    Lease,
+    Outcome,
+    Postponed,
+    Progress,
+    Released,
+    columns_of,
 )
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, NewJob
 from server_jobs.retry import RetryPolicy
@@ -36,80 +48,6 @@ _ROWS_PER_STATEMENT = 1_000
 _BYTES_BESIDE_PAYLOAD = 500
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The handler returned. ``result`` is JSON text."""
-
-    result: str
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The attempt went wrong; ``delay_seconds`` is the back-off, where attempts are left."""
-
-    error: AttemptError
-    permanent: bool = False
-    delay_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """Given back on purpose; the attempt doesn't count."""
-
-    reason: str
-    max_releases: int = transitions.MAX_RELEASES
-
-
-@dataclass(frozen=True, slots=True)
-class Postponed:
-    """The handler asked to be run again later; the attempt doesn't count."""
-
-    reason: str
-    delay_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """Cancelled: the handler has ended without a result."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchLost:
-    """Lost before the handler began."""
-
-    error: AttemptError
-    delay_seconds: float
-    max_failures: int = transitions.MAX_LAUNCH_FAILURES
-
-
-@dataclass(frozen=True, slots=True)
-class Disrupted:
-    """Taken down by the platform after the handler began."""
-
-    error: AttemptError
-    delay_seconds: float
-    max_disruptions: int = transitions.MAX_DISRUPTIONS
-
-
-Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
-"""How one execution ended: what its holder is to write."""
-
-
-Progress: TypeAlias = tuple[float, str | None]
-"""Percent, and what the job is doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What proves the right to write: the job's id and the fence of its claim."""
-
-    job_id: str
-    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +259,7 @@ class Store:
         """One statement per kind of outcome, however many there are of it."""
         kinds: dict[type[Outcome], list[tuple[object, ...]]] = {}
         for lease, outcome in outcomes.items():
-            row = (lease.job_id, lease.fence, *_settlement(outcome))
+            row = (lease.job_id, lease.fence, *columns_of(outcome))
             kinds.setdefault(type(outcome), []).append(row)
         write = {
             Completed: self._sql.complete,
@@ -531,23 +469,6 @@ def _record(row: Row) -> JobRecord:
     record = dict(zip(JobRecord.__dataclass_fields__, row, strict=True))
     record["status"] = JobStatus(record["status"])
     return JobRecord(**record)
-
-
-def _settlement(outcome: Outcome) -> tuple[object, ...]:
-    """The columns of an outcome, as its statement takes them."""
-    match outcome:
-        case Completed(result, message):
-            return result, message
-        case Failed(error, permanent, delay):
-            return error.message, error.as_json(), int(permanent), delay
-        case Released(reason, max_releases):
-            return reason, max_releases
-        case Postponed(reason, delay):
-            return reason, delay
-        case Abandoned(reason):
-            return (reason,)
-        case LaunchLost(error, delay, maximum) | Disrupted(error, delay, maximum):
-            return error.message, error.as_json(), delay, maximum
 
 
 def _rescue(

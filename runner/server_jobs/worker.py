@@ -13,9 +13,10 @@ from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
+from server_jobs.outcomes import Completed, Failed, Lease
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.store import STAGE_LIMIT, Claim, Completed, Failed, Lease
+from server_jobs.store import STAGE_LIMIT, Claim
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -176,7 +177,15 @@ class LocalWorker(BaseWorkerBackend):
                 _log.warning("the database fails, trying again in %.1f s: %s", pause, error)
                 self._doubtful = True
                 self._all_hungry()
-                await asyncio.sleep(pause)
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not once the worker is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._stopping:
+                    await self._news.wait()
+                    self._news.clear()
 
     async def _cycle(self, claim: Claim | None) -> None:
         if self._doubtful:

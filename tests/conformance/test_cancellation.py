@@ -3,8 +3,7 @@
 import pytest
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -14,6 +13,7 @@ from server_jobs.store import (
     Postponed,
     Released,
 )
+from server_jobs.schema import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from server_jobs.outcomes import Abandoned, Completed, Failed, Lease
 from server_jobs.schema import JobStatus
-from server_jobs.store import Abandoned, Completed, Failed, Lease
 from tests.support.scene import JOB, Scene, changes, error, new_job
 
 

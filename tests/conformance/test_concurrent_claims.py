@@ -6,7 +6,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from server_jobs.database import Database
-from server_jobs.store import Completed, Store
+from server_jobs.outcomes import Completed
+from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind
 from tests.support.scene import claim_of, lease_of, new_job
 

@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -16,6 +15,7 @@ from server_jobs.store import (
     Postponed,
     Released,
 )
+from server_jobs.schema import JobStatus
 from tests.support.scene import Scene, error, lease_of, new_job
 
 OUTCOMES: list[Outcome] = [

@@ -3,9 +3,7 @@
 import pytest
 
 from server_jobs.errors import DatabaseError
-from server_jobs.records import AttemptError
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
     Completed,
     Failed,
@@ -15,6 +13,8 @@ from server_jobs.store import (
     Postponed,
     Released,
 )
+from server_jobs.records import AttemptError
+from server_jobs.schema import JobStatus
 from tests.support.scene import Scene, claim_of, error, lease_of, new_job
 
 

@@ -1,6 +1,6 @@
 """Holding jobs: heartbeats, progress, and what the database says a worker holds."""
 
-from server_jobs.store import Completed, Lease
+from server_jobs.outcomes import Completed, Lease
 from tests.support.scene import Scene, changes, lease_of, new_job
 
 

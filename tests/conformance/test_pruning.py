@@ -2,7 +2,7 @@
 
 import pytest
 
-from server_jobs.store import Abandoned, Completed, Failed, Outcome
+from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
 from tests.support.scene import Scene, error, lease_of, new_job
 
 

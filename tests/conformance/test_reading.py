@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from server_jobs.errors import JobNotFoundError
+from server_jobs.outcomes import Completed, Failed
 from server_jobs.schema import JobStatus
-from server_jobs.store import Completed, Failed, JobCount, Store
+from server_jobs.store import JobCount, Store
 from tests.support.scene import JOB, Scene, error, new_job
 
 

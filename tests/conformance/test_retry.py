@@ -3,8 +3,7 @@
 import pytest
 
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -13,6 +12,7 @@ from server_jobs.store import (
     Lease,
     Released,
 )
+from server_jobs.schema import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

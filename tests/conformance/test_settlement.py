@@ -3,9 +3,7 @@
 import json
 from dataclasses import replace
 
-from server_jobs.records import AttemptError
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -15,8 +13,10 @@ from server_jobs.store import (
     Outcome,
     Postponed,
     Released,
-    Settled,
 )
+from server_jobs.records import AttemptError
+from server_jobs.schema import JobStatus
+from server_jobs.store import Settled
 from tests.support.scene import Scene, changes, error
 
 

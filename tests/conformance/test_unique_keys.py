@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.store import Abandoned, Completed, Failed, Released, Store
+from server_jobs.outcomes import Abandoned, Completed, Failed, Released
+from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind
 from tests.support.scene import Scene, error, lease_of, new_job
 

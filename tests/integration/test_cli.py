@@ -9,7 +9,8 @@ import pytest
 
 import server_jobs
 from server_jobs import connect
-from server_jobs.store import Lease, Store
+from server_jobs.outcomes import Lease
+from server_jobs.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 APP = "tests.support.cli_app:registry"

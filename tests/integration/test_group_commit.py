@@ -12,7 +12,8 @@ from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.database import Database, Statement
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.group_commit import GroupCommit
-from server_jobs.store import Claim, Completed, Lease, Store
+from server_jobs.outcomes import Completed, Lease
+from server_jobs.store import Claim, Store
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
 from tests.support.workers import (
     Number,

@@ -31,11 +31,8 @@ from sqlalchemy import delete, select
 
 from server_jobs.database import Database, Statement, connect
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
-from server_jobs.records import AttemptError, ClaimedJob, NewJob
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
-    Claim,
     Completed,
     Disrupted,
     Failed,
@@ -45,8 +42,10 @@ from server_jobs.store import (
     Postponed,
     Progress,
     Released,
-    Store,
 )
+from server_jobs.records import AttemptError, ClaimedJob, NewJob
+from server_jobs.schema import JobStatus
+from server_jobs.store import Claim, Store
 from tests.support.clock import Clock
 from tests.support.databases import create_tables
 from tests.support.interrupted_database import InterruptedDatabase

@@ -22,8 +22,9 @@ from server_jobs import (
 )
 from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
+from server_jobs.outcomes import Completed, Lease
 from server_jobs.records import NewJob
-from server_jobs.store import Claim, Completed, Lease, Store
+from server_jobs.store import Claim, Store
 from tests.support.workers import (
     Number,
     drain,

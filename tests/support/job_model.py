@@ -9,11 +9,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from server_jobs.records import NewJob
-from server_jobs.schema import JobStatus
-from server_jobs.store import (
+from server_jobs.outcomes import (
     Abandoned,
-    Claim,
     Completed,
     Disrupted,
     Failed,
@@ -23,8 +20,10 @@ from server_jobs.store import (
     Postponed,
     Progress,
     Released,
-    Settled,
 )
+from server_jobs.records import NewJob
+from server_jobs.schema import JobStatus
+from server_jobs.store import Claim, Settled
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED

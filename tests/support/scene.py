@@ -6,8 +6,9 @@ from typing import Any
 from uuid6 import uuid7
 
 from server_jobs.database import Database
+from server_jobs.outcomes import Lease, Outcome
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, NewJob
-from server_jobs.store import Claim, Lease, Outcome, Settled, Store
+from server_jobs.store import Claim, Settled, Store
 from tests.support.clock import Clock
 
 JOB = "Greet"

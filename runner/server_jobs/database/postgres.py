@@ -172,6 +172,9 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
                 return MigrationRequiredError(
                     f"{text}\nThe tables are missing or too old: run `server-jobs migrate`"
                 )
+            case psycopg.OperationalError() if (error.sqlstate or "").startswith("54"):
+                # A limit of the program, such as a too long index entry: no use to try again.
+                return DatabaseError(text)
             case psycopg.OperationalError() | psycopg.InterfaceError():
                 return DatabaseUnavailableError(text)
             case _:
@@ -233,7 +236,5 @@ def _conninfo(url: URL) -> str:
     try:
         psycopg.conninfo.conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
-        raise InvalidDatabaseUrlError(
-            f"{shown_url(url)}: {str(error).strip()}"
-        ) from None
+        raise InvalidDatabaseUrlError(f"{shown_url(url)}: {str(error).strip()}") from None
     return conninfo

@@ -10,7 +10,8 @@ from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.database import Database, Statement
-from server_jobs.store import Lease, Store
+from server_jobs.outcomes import Lease
+from server_jobs.store import Store
 
 _TROUBLED = 20
 """How many jobs with an error to look at, at most."""
