@@ -1,0 +1,365 @@
+"""The indexes that statements are meant to use, read from the databases' own plans.
+
+The tables are filled with what slows a careless query down: much that has ended, much that isn't
+due, and urgent work in other queues.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+
+from server_jobs.database import Statement
+from server_jobs.database.compiled import StatementCompiler
+from server_jobs.migrate import migrate
+from server_jobs.schema import tables
+from server_jobs.statements import Statements
+from tests.support.postgres import temporary_database
+
+FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
+
+COLUMNS = "id, job_name, queue, priority, status, ready, scheduled_for, completed_at, fence," + (
+    " worker_id, worker_expires_at, handler_started_at, cancel_requested_at, unique_key"
+)
+
+
+def filling() -> Iterator[tuple[Any, ...]]:
+    """Rows of ``COLUMNS``; moments are datetimes."""
+    now = datetime.now(UTC)
+    past, future = now - timedelta(days=1), now + timedelta(days=1)
+    number = 0
+
+    def row(status: str, *, queue: str = "default", priority: int = 0, **given: Any) -> Any:
+        nonlocal number
+        number += 1
+        return (
+            f"{number:036}",
+            "Greet",
+            queue,
+            priority,
+            status,
+            given.get("ready", False),
+            given.get("scheduled_for", past + timedelta(milliseconds=number)),
+            given.get("completed_at"),
+            given.get("fence", 0),
+            given.get("worker_id"),
+            given.get("expires_at"),
+            given.get("started_at"),
+            given.get("cancel_at"),
+            f"key-{number}" if number % 2 else None,
+        )
+
+    for _ in range(FINISHED):
+        yield row("completed", completed_at=past, fence=1, worker_id="worker-1", started_at=past)
+    for _ in range(FUTURE):
+        yield row("pending", priority=9, scheduled_for=future + timedelta(seconds=number))
+    for _ in range(ELSEWHERE):
+        yield row("pending", ready=True, queue="elsewhere", priority=9)
+    for _ in range(HERE):
+        yield row("pending", ready=True, priority=number % 3)
+    for n in range(RUNNING):
+        yield row(
+            "running",
+            fence=1,
+            worker_id=f"worker-{n % 10}",
+            expires_at=now + timedelta(minutes=5 if n % 20 else -5),
+            started_at=past,
+            cancel_at=now if n % 50 == 0 else None,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a database says it will do: the indexes it reads, and what it should not need."""
+
+    indexes: frozenset[str]
+    sorts: bool
+    scans_all_jobs: bool
+    text: str
+
+
+class Explainer(Protocol):
+    """Reads the plan of a statement in one database."""
+
+    dialect: Dialect
+
+    def explain(self, shape: Executable, values: Mapping[str, Any]) -> Plan: ...
+
+
+class SqliteExplainer:
+    dialect: Dialect = SQLiteDialect(paramstyle="qmark")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._compile = StatementCompiler(self.dialect)
+
+    def explain(self, shape: Executable, values: Mapping[str, Any]) -> Plan:
+        compiled, parameters = self._compile.bind(Statement(shape, values))
+        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", parameters)
+        steps = [detail for *_, detail in rows]
+        used = (step.partition(" INDEX ")[2].split(" ")[0] for step in steps if " INDEX " in step)
+        return Plan(
+            indexes=frozenset(used),
+            sorts=any("TEMP B-TREE" in step for step in steps),
+            scans_all_jobs=any(
+                step.startswith(("SCAN jobs", "SCAN candidate")) and " INDEX " not in step
+                for step in steps
+            ),
+            text="\n".join(steps),
+        )
+
+
+class PostgresExplainer:
+    """``mode`` chooses the plan for these very values, or the one for any, which is cached."""
+
+    dialect: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+    def __init__(self, connection: psycopg.Connection[Any], mode: str) -> None:
+        self._connection = connection
+        self._compile = StatementCompiler(self.dialect)
+        connection.execute(f"SET plan_cache_mode = {mode}")
+
+    def explain(self, shape: Executable, values: Mapping[str, Any]) -> Plan:
+        compiled, parameters = self._compile.bind(Statement(shape, values))
+        self._connection.execute(f"PREPARE explained AS {compiled.sql}")
+        arguments = sql.SQL(", ").join(map(sql.Literal, parameters))
+        execute = sql.SQL("EXECUTE explained({})" if parameters else "EXECUTE explained")
+        explained = self._connection.execute(
+            sql.SQL("EXPLAIN (FORMAT JSON, COSTS OFF) ") + execute.format(arguments)
+        ).fetchone()
+        self._connection.execute("DEALLOCATE explained")
+        assert explained is not None
+        nodes = list(_nodes(explained[0][0]["Plan"]))
+        return Plan(
+            indexes=frozenset(node["Index Name"] for node in nodes if "Index Name" in node),
+            sorts=any("Sort" in node["Node Type"] for node in nodes),
+            scans_all_jobs=any(
+                node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs"
+                for node in nodes
+            ),
+            text=json.dumps(explained[0], indent=1),
+        )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+@pytest.fixture(scope="module")
+def sqlite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path: Path = tmp_path_factory.mktemp("plans") / "filled.db"
+    migrate(f"sqlite:///{path}")
+    as_text = [
+        tuple(v.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(v, datetime) else v for v in row)
+        for row in filling()
+    ]
+    connection = sqlite3.connect(path)
+    marks = ", ".join("?" * len(as_text[0]))
+    connection.executemany(f"INSERT INTO jobs ({COLUMNS}) VALUES ({marks})", as_text)
+    connection.execute("ANALYZE")
+    connection.commit()
+    connection.close()
+    # Statistics are read as a connection opens.
+    connection = sqlite3.connect(path)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def sqlite_connection_without_statistics(
+    sqlite_connection: sqlite3.Connection,
+) -> Iterator[sqlite3.Connection]:
+    """As users have it: nobody runs ANALYZE on SQLite."""
+    connection = sqlite3.connect(":memory:")
+    sqlite_connection.backup(connection)
+    for table in ("sqlite_stat1", "sqlite_stat4"):
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table])
+        if found.fetchone():
+            connection.execute(f"DELETE FROM {table}")
+    connection.execute("ANALYZE sqlite_master")  # reads the statistics anew
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_connection(postgres_server: str) -> Iterator[psycopg.Connection[Any]]:
+    with temporary_database(postgres_server) as url:
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            with connection.cursor().copy(f"COPY jobs ({COLUMNS}) FROM STDIN") as copy:
+                for row in filling():
+                    copy.write_row(row)
+            connection.execute("ANALYZE jobs")
+            yield connection
+
+
+SQLITE = ["sqlite-analyzed", "sqlite"]
+POSTGRES = ["postgres-force_custom_plan", "postgres-force_generic_plan"]
+
+on_sqlite = pytest.mark.parametrize("explainer", SQLITE, indirect=True)
+"""For what runs only there, or what PostgreSQL decides by its statistics."""
+
+
+@pytest.fixture(params=SQLITE + POSTGRES)
+def explainer(request: pytest.FixtureRequest) -> Explainer:
+    database, _, mode = request.param.partition("-")
+    if database == "postgres":
+        return PostgresExplainer(request.getfixturevalue("postgres_connection"), mode)
+    name = "sqlite_connection" if mode else "sqlite_connection_without_statistics"
+    return SqliteExplainer(request.getfixturevalue(name))
+
+
+Prepare = Callable[[Statements], Statement]
+
+
+def plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
+    statement = prepare(Statements(tables(), explainer.dialect.name))
+    return explainer.explain(statement.shape, statement.values)
+
+
+def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
+    """The plan of the cheap look that comes first on databases with one writer."""
+    statement = prepare(Statements(tables(), explainer.dialect.name))
+    assert statement.unless_empty is not None
+    return explainer.explain(statement.unless_empty, statement.values)
+
+
+def claim(starting: bool) -> Prepare:
+    return lambda sql: sql.claim(
+        queue="default",
+        job_names=["Greet", "Part"],
+        limit=20,
+        worker_id="worker-1",
+        lease_seconds=60,
+        starting=starting,
+    )
+
+
+@pytest.mark.parametrize("starting", [True, False], ids=["start", "for-another-process"])
+def test_claim_reads_its_candidates_in_order_from_the_claim_index(
+    explainer: Explainer, *, starting: bool
+) -> None:
+    plan = plan_of(explainer, claim(starting))
+
+    assert "jobs_claim" in plan.indexes, plan.text
+    assert not plan.sorts, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+@on_sqlite
+def test_look_before_a_claim_uses_the_claim_index(explainer: Explainer) -> None:
+    plan = guard_plan_of(explainer, claim(True))
+
+    assert "jobs_claim" in plan.indexes, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+def test_staging_reads_what_is_due_in_order_from_the_staging_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.stage(1_000))
+
+    assert "jobs_staging" in plan.indexes, plan.text
+    assert not plan.sorts, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+@on_sqlite
+def test_look_before_staging_uses_the_staging_index(explainer: Explainer) -> None:
+    plan = guard_plan_of(explainer, lambda sql: sql.stage(1_000))
+
+    assert plan.indexes == {"jobs_staging"}, plan.text
+
+
+def test_expired_leases_are_read_in_order_from_the_lease_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.expired(500))
+
+    assert plan.indexes == {"jobs_lease"}, plan.text
+    assert not plan.sorts, plan.text
+
+
+def test_cancel_requests_are_read_from_the_cancel_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.cancel_requests("worker-3"))
+
+    assert plan.indexes == {"jobs_cancel"}, plan.text
+
+
+def test_live_jobs_are_looked_up_by_the_unique_key_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.live_by_key([("Greet", "key-1"), ("Greet", "x")]))
+
+    assert "jobs_unique_key" in plan.indexes, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda sql: sql.heartbeat([("a", 1), ("b", 2)], lease_seconds=60),
+        lambda sql: sql.progress([("a", 1, 50.0, "half-way")]),
+        lambda sql: sql.complete([("a", 1, "{}", None)]),
+        lambda sql: sql.fail([("a", 1, "boom", "{}", 0, 1.0)]),
+        lambda sql: sql.release([("a", 1, "shutdown", 10)]),
+        lambda sql: sql.rescue([("a", 1, "expired", "{}", 1.0)]),
+        lambda sql: sql.settled([("a", 1)]),
+        lambda sql: sql.claim_one("a", worker_id="w", lease_seconds=60),
+        lambda sql: sql.start("a", 1, worker_id="w", lease_seconds=60),
+        lambda sql: sql.cancel("a"),
+        lambda sql: sql.retry("a"),
+        lambda sql: sql.get("a"),
+        lambda sql: sql.by_prefix("a", 2),
+        lambda sql: sql.prune(after="", before=datetime.now(UTC), limit=1_000),
+    ],
+    ids=[
+        "heartbeat",
+        "progress",
+        "complete",
+        "fail",
+        "release",
+        "rescue",
+        "settled",
+        "claim_one",
+        "start",
+        "cancel",
+        "retry",
+        "get",
+        "by_prefix",
+        "prune",
+    ],
+)
+def test_rows_that_are_named_are_not_searched_for(explainer: Explainer, prepare: Prepare) -> None:
+    plan = plan_of(explainer, prepare)
+
+    assert not plan.scans_all_jobs, plan.text
+
+
+@on_sqlite
+def test_what_a_worker_still_has_to_do_is_seen_in_the_two_indexes(explainer: Explainer) -> None:
+    plan = plan_of(
+        explainer,
+        lambda sql: sql.outstanding(queues=["default"], job_names=["Greet"], within_seconds=1),
+    )
+
+    assert {"jobs_claim", "jobs_staging"} <= plan.indexes, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+def test_newest_jobs_are_listed_without_a_sort(explainer: Explainer) -> None:
+    plan = plan_of(
+        explainer,
+        lambda sql: sql.list_jobs(
+            status=None, job_name=None, queue=None, correlation_id=None, before_id=None, limit=50
+        ),
+    )
+
+    assert not plan.sorts, plan.text
