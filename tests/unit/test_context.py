@@ -1,0 +1,213 @@
+"""What a handler is given, without and with a record behind it."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from server_jobs import JobContext, connect, create_job_context
+from server_jobs.errors import DatabaseNotConfiguredError
+from server_jobs.leases import Held, StopReason
+from server_jobs.outcomes import Lease
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held(Lease("0190", 1))
+
+
+@pytest.fixture
+def context(held: Held) -> JobContext:
+    return JobContext(job_name="Import", job_id="0190", attempt=2, correlation_id="c", held=held)
+
+
+# ── progress ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("percent", "noted"),
+    [
+        (-1, 0.0),
+        (0, 0.0),
+        (33.5, 33.5),
+        (100, 100.0),
+        (1e308, 100.0),
+        (float("inf"), 100.0),
+        (float("-inf"), 0.0),
+        (float("nan"), 0.0),
+        (True, 1.0),
+    ],
+)
+async def test_progress_is_clamped(
+    context: JobContext, held: Held, percent: float, noted: float
+) -> None:
+    await context.update_progress(percent)
+
+    assert held.take_progress() == (noted, None)
+
+
+async def test_progress_is_noted_whether_it_is_awaited_or_not(
+    context: JobContext, held: Held
+) -> None:
+    context.update_progress(10)
+    assert held.take_progress() == (10.0, None)
+    await context.update_progress(20)
+    assert held.take_progress() == (20.0, None)
+    assert held.take_progress() is None
+
+
+async def test_awaiting_progress_lets_other_tasks_run(context: JobContext) -> None:
+    others: list[str] = []
+    asyncio.get_running_loop().call_soon(others.append, "ran")
+
+    await context.update_progress(10)
+
+    assert others == ["ran"]
+
+
+def test_message_stands_until_another_one_comes(context: JobContext, held: Held) -> None:
+    context.update_progress(10, "reading")
+    context.update_progress(20)
+    assert held.take_progress() == (20.0, "reading")
+    context.update_progress(30, "")
+    assert held.take_progress() == (30.0, "")
+
+
+@pytest.mark.parametrize(
+    ("message", "noted"), [("a\0b", "a\ufffdb"), ("a\udc80", "a?"), ("x" * 10_000, "x" * 2_000)]
+)
+def test_message_is_made_fit_to_be_stored(
+    context: JobContext, held: Held, message: str, noted: str
+) -> None:
+    context.update_progress(10, message)
+
+    assert held.take_progress() == (10.0, noted)
+
+
+def test_progress_that_could_not_be_written_gives_way_to_newer(
+    context: JobContext, held: Held
+) -> None:
+    context.update_progress(10)
+    taken = held.take_progress()
+    assert taken is not None
+    held.put_back(taken)
+    assert held.take_progress() == (10.0, None)
+
+    context.update_progress(20)
+    held.put_back(taken)
+    assert held.take_progress() == (20.0, None)
+
+
+async def test_progress_without_a_record_goes_nowhere() -> None:
+    context = create_job_context()
+
+    await context.update_progress(10, "reading")
+    context.update_progress(20)
+
+    assert (context.job_id, context.attempt, context.correlation_id) == (None, 1, None)
+
+
+# ── cancellation ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_nobody_cancels_what_has_no_record() -> None:
+    context = create_job_context(job_name="Import", job_id="0190", attempt=3, correlation_id="c")
+
+    assert not context.cancelled
+    context.raise_if_cancelled()
+    assert (context.job_id, context.attempt, context.correlation_id) == ("0190", 3, "c")
+
+
+@pytest.mark.parametrize("reason", StopReason)
+def test_every_reason_to_stop_is_seen(context: JobContext, held: Held, reason: StopReason) -> None:
+    before = context.cancelled
+    held.stop(reason)
+
+    assert (before, context.cancelled) == (False, True)
+    with pytest.raises(asyncio.CancelledError):
+        context.raise_if_cancelled()
+
+
+def test_first_reason_to_stop_counts_and_interrupts_once(held: Held) -> None:
+    interrupted: list[str] = []
+    held.interrupt_with(lambda: interrupted.append("now"))
+    held.stop(StopReason.TIMED_OUT)
+    held.stop(StopReason.CANCELLED)
+
+    assert held.stop_reason is StopReason.TIMED_OUT
+    assert interrupted == ["now"]
+
+
+def test_handler_that_begins_after_it_was_stopped_is_interrupted_at_once(held: Held) -> None:
+    interrupted: list[str] = []
+    held.stop(StopReason.SHUTDOWN)
+    held.interrupt_with(lambda: interrupted.append("late"))
+
+    assert interrupted == ["late"]
+
+
+# ── the database ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_database_is_the_jobs_own() -> None:
+    database = connect("sqlite://")
+
+    assert create_job_context(database=database).get_database() is database
+    with pytest.raises(DatabaseNotConfiguredError, match="Import runs without a database"):
+        create_job_context(job_name="Import").get_database()
+
+
+# ── log lines ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("method", "level"),
+    [("info", logging.INFO), ("warn", logging.WARNING), ("error", logging.ERROR)],
+)
+def test_lines_reach_the_standard_librarys_logging_with_their_fields(
+    context: JobContext, caplog: pytest.LogCaptureFixture, method: str, level: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    getattr(context.log, method)("100 % read", {"rows": 5, "name": "a"})
+
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("server_jobs.handler", level)
+    assert record.getMessage() == "100 % read"
+    fields = vars(record)
+    assert {key: fields[key] for key in ("job_name", "job_id", "attempt", "correlation_id")} == {
+        "job_name": "Import",
+        "job_id": "0190",
+        "attempt": 2,
+        "correlation_id": "c",
+    }
+    assert fields["data"] == {"rows": 5, "name": "a"}
+
+
+@pytest.mark.parametrize("data", [5, "text", [1, 2], {"name": "x", "message": "y", "args": "z"}])
+def test_data_may_be_anything(
+    context: JobContext, caplog: pytest.LogCaptureFixture, data: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    context.log.info("read", data)
+
+    (record,) = caplog.records
+    assert vars(record)["data"] == data
+
+
+def test_line_without_data_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    create_job_context(job_name="Import").log.info("begun")
+
+    (record,) = caplog.records
+    assert not hasattr(record, "data")
+    assert not hasattr(record, "job_id")
+
+
+def test_lines_that_nobody_wants_are_not_made(
+    context: JobContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    context.log.info("begun")
+
+    assert caplog.records == []
