@@ -118,6 +118,15 @@ def test_binding_again_replaces() -> None:
     assert mail.database is second
 
 
+def test_registry_that_a_job_joined_last_goes_first() -> None:
+    first, second = connect("sqlite://"), connect("sqlite://")
+    mail = job("SendEmail")
+    create_job_registry().bind(first).register(mail)
+    create_job_registry().bind(second).register(mail)
+
+    assert mail.database is second
+
+
 def test_jobs_of_one_registry_share_the_environments_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
