@@ -1,0 +1,157 @@
+"""What `import server_jobs` costs and needs: the standard library, pydantic and SQLAlchemy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOT_NEEDED_TO_DEFINE_JOBS = [
+    "aiosqlite",
+    "alembic",
+    "asyncpg",
+    "click",
+    "croniter",
+    "greenlet",
+    "httpx",
+    "kopf",
+    "kubernetes",
+    "psycopg",
+    "rich",
+    "sqlite3",
+    "structlog",
+    "typer",
+]
+
+IMPORT = """
+import json, sys
+import server_jobs
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+# What is blocked looks as if it weren't installed.
+BLOCK = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+EXECUTE_IN_MEMORY = """
+import asyncio
+from server_jobs import JobContext, create_job_registry, define_job, run_sync
+from server_jobs.memory import InMemoryBackend
+
+@define_job(name="Double")
+async def double(params: int, context: JobContext) -> int:
+    await context.update_progress(50, "half")
+    return 2 * params
+
+@define_job(name="Halve")
+def halve(params: int) -> int:
+    return params // 2
+
+async def main() -> None:
+    assert (await double.now(4, persist=False)).data == 8
+    registry = create_job_registry().register(double).register(halve)
+    backend = InMemoryBackend(job_registry=registry)
+    await backend.initialize()
+    registry.bind(backend.database)
+    assert (await double.now(4)).data == 8
+    job_id = await halve.later(4)
+    for job in (await backend.poll_and_claim()).claimed_jobs:
+        assert (await backend.execute(job)).success
+    assert (await halve.wait(job_id)).data == 2
+    await backend.shutdown()
+
+asyncio.run(main())
+assert run_sync(double.now(4, persist=False)).data == 8
+print("fine")
+"""
+
+USE_POSTGRES = """
+from server_jobs import connect
+from server_jobs.errors import MissingDependencyError
+try:
+    connect("postgresql://localhost/x")
+except MissingDependencyError as error:
+    print(error)
+"""
+
+MIGRATE = """
+from server_jobs.errors import MissingDependencyError
+from server_jobs.migrate import migrate
+try:
+    migrate("sqlite://")
+except MissingDependencyError as error:
+    print(error)
+"""
+
+COMMAND = """
+import sys
+from server_jobs.cli import main
+sys.argv = ["server-jobs", "--help"]
+main()
+"""
+
+
+def python(code: str, *, blocked: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter to which some modules aren't there."""
+    if blocked is not None:
+        code = BLOCK.format(blocked=set(blocked)) + code
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        cwd=Path(__file__).parent,
+    )
+
+
+def test_importing_imports_no_more_than_it_needs() -> None:
+    done = python(IMPORT)
+
+    assert done.returncode == 0, done.stderr
+    assert {"pydantic", "sqlalchemy"} <= set(json.loads(done.stdout))
+    assert set(json.loads(done.stdout)) & set(NOT_NEEDED_TO_DEFINE_JOBS) == set()
+
+
+def test_jobs_run_where_nothing_optional_is_installed() -> None:
+    optional = [name for name in NOT_NEEDED_TO_DEFINE_JOBS if name != "sqlite3"]
+    done = python(EXECUTE_IN_MEMORY, blocked=optional)
+
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+def test_jobs_are_defined_where_python_has_no_sqlite() -> None:
+    done = python(IMPORT, blocked=NOT_NEEDED_TO_DEFINE_JOBS)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "missing", "extra"),
+    [(USE_POSTGRES, "psycopg", "postgres"), (MIGRATE, "alembic", "cli")],
+    ids=["postgres", "migrate"],
+)
+def test_missing_extra_is_named(code: str, missing: str, extra: str) -> None:
+    done = python(code, blocked=[missing])
+
+    assert done.returncode == 0, done.stderr
+    assert f"pip install 'server-jobs[{extra}]'" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_command_without_its_extra_says_which_one(missing: str) -> None:
+    done = python(COMMAND, blocked=[missing])
+
+    assert done.returncode != 0
+    assert "pip install 'server-jobs[cli]'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
