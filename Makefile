@@ -22,7 +22,7 @@ help: ## Print this list
 	@echo '  PYTHON=$(PYTHON)   the Python (3.11 or newer) that the virtual environment is made with'
 	@echo '  VENV=$(VENV)       where the virtual environment is'
 	@echo '  TESTS=$(TESTS)      what `make test` runs, for instance TESTS=tests/unit'
-	@echo '  ARGS=            more arguments for `make test` and `make demo`, for instance ARGS="-n auto"'
+	@echo '  ARGS=            more arguments for `make test` and `make demo`, for instance ARGS="-k claim"'
 
 .PHONY: demo
 demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
@@ -30,7 +30,7 @@ demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
 
 .PHONY: test
 test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS) $(ARGS)
 
 .PHONY: check
 check: lint types arrows ## Run lint, types and arrows

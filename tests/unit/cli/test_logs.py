@@ -120,7 +120,7 @@ def _cycle() -> list[Any]:
         [{1, 2}, range(3), ValueError("x")],
         type,
     ],
-    ids=repr,
+    ids=lambda data: type(data).__name__,
 )
 @pytest.mark.parametrize("log", ["json_log", "console_log"])
 def test_whatever_is_logged_makes_a_line(
