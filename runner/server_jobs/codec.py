@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from server_jobs.errors import InvalidJobDataError, InvalidJobDefinitionError
@@ -23,12 +22,6 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN_ERRORS = 5
 
 
-class _QuietSchema(GenerateJsonSchema):
-    """A default that JSON can't show isn't worth a warning: it is the model's own business."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
-
-
 class Codec(Generic[T]):
     """Validates and serialises one pydantic type. Errors name the job and the field."""
 
@@ -40,16 +33,13 @@ class Codec(Generic[T]):
         self._error = error
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(type_)
-            schema = self._adapter.json_schema(mode="validation", schema_generator=_QuietSchema)
+            core_schema = repr(self._adapter.core_schema)
         except Exception as problem:
             raise InvalidJobDefinitionError(
                 f"{job_name}: pydantic can't make a {what} schema of {type_!r}: {problem}"
             ) from problem
-        self.schema = schema
-        # Pydantic describes SecretStr and SecretBytes as write-only, but not Secret[…].
-        self._has_secrets = '"writeOnly": true' in json.dumps(schema) or "Secret" in repr(
-            self._adapter.core_schema
-        )
+        # A name with "Secret" in it costs some speed where it isn't one of pydantic's types.
+        self._has_secrets = "Secret" in core_schema
 
     def validate(self, value: T | Mapping[str, Any]) -> T:
         """A value of the type, or a mapping that becomes one."""
