@@ -137,7 +137,8 @@ class Job(Generic[P, R]):
         """Execute here and now, once.
 
         With ``persist`` the record is kept like any other: running under a lease of ``lease``
-        seconds, then completed or failed. Without, no database is touched.
+        seconds, then completed or failed; a handler that asks to be run later has failed. Without,
+        no database is touched.
 
         Raises InvalidParamsError (nothing is written then), JobFailedError or JobCancelledError
         with the handler's exception as its cause.
@@ -314,6 +315,7 @@ class Job(Generic[P, R]):
 
         Without ``fence`` the record is claimed, if it is due; with it, the claim that was made
         under that fence is taken up. The result's ``error`` says how the attempt went wrong.
+        A caller that is cancelled gives the job back.
 
         Raises JobNotClaimableError where the record isn't due or isn't held under that fence.
         """
