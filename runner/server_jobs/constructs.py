@@ -160,6 +160,25 @@ def _is_json_sqlite(element: is_json, compiler: Any, **kw: Any) -> str:
     return f"({column} IS NULL OR json_valid({column}))"
 
 
+class is_json_array(FunctionElement[Any]):
+    """A CHECK that a column holds a JSON array."""
+
+    type: TypeEngine[Any] = NullType()
+    inherit_cache = True
+
+
+@compiles(is_json_array)
+def _is_json_array_sqlite(element: is_json_array, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(json_valid({column}) AND json_type({column}) = 'array')"
+
+
+@compiles(is_json_array, "postgresql")
+def _is_json_array_postgres(element: is_json_array, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(jsonb_typeof({column}) = 'array')"
+
+
 class is_timestamp(FunctionElement[Any]):
     """A CHECK that a text column holds a timestamp of our format (its fraction may be missing)."""
 
@@ -174,8 +193,12 @@ def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str
     day = f"{digits * 4}-{digits * 2}-{digits * 2}"
     time = f"{digits * 2}:{digits * 2}:{digits * 2}"
     return (
-        f"({column} IS NULL OR ({column} GLOB '{day} {time}*' AND julianday({column}) IS NOT NULL"
-        f" AND rtrim(substr({column}, 20), '0123456789') IN ('', '.')))"
+        f"({column} IS NULL OR ({column} GLOB '{day} {time}*'"
+        # SQLite takes February 30th, hour 24 and year 0; whoever reads the row may not.
+        f" AND strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19), '+0 days')"
+        f" IS substr({column}, 1, 19) AND {column} >= '0001'"
+        f" AND (length({column}) = 19 OR (substr({column}, 20) GLOB '.{digits}*'"
+        f" AND rtrim(substr({column}, 21), '0123456789') = ''))))"
     )
 
 

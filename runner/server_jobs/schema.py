@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.column_types import JsonText, UtcDateTime
-from server_jobs.constructs import db_now, is_json, is_timestamp
+from server_jobs.constructs import db_now, is_json, is_json_array, is_timestamp
 
 SCHEMA_VERSION = 1
 """What the migrations of this release bring the tables to."""
@@ -146,11 +146,14 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         "progress_range": "progress >= 0 AND progress <= 100",
         "finished_iff_completed_at": f"(status IN ({finished})) = (completed_at IS NOT NULL)",
         "running_iff_leased": "(status = 'running') = (worker_expires_at IS NOT NULL)",
-        "running_has_fence": "status <> 'running' OR fence > 0",
+        "running_has_claim": "status <> 'running' OR (fence > 0 AND attempt_count > 0)",
         "counts": "attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0"
         " AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0",
     }.items():
         table.append_constraint(CheckConstraint(condition, name=f"{prefix}jobs_{name}"))
+    table.append_constraint(
+        CheckConstraint(is_json_array(column.errors), name=f"{prefix}jobs_errors_list")
+    )
     _check_formats(table, prefix)
 
     pending = status_is(column.status, JobStatus.PENDING)

@@ -72,8 +72,9 @@ CREATE TABLE ${schema}${prefix}jobs (
     CONSTRAINT ${prefix}jobs_progress_range CHECK (progress >= 0 AND progress <= 100),
     CONSTRAINT ${prefix}jobs_finished_iff_completed_at CHECK ((status IN ('cancelled', 'completed', 'failed')) = (completed_at IS NOT NULL)),
     CONSTRAINT ${prefix}jobs_running_iff_leased CHECK ((status = 'running') = (worker_expires_at IS NOT NULL)),
-    CONSTRAINT ${prefix}jobs_running_has_fence CHECK (status <> 'running' OR fence > 0),
-    CONSTRAINT ${prefix}jobs_counts CHECK (attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0 AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0)
+    CONSTRAINT ${prefix}jobs_running_has_claim CHECK (status <> 'running' OR (fence > 0 AND attempt_count > 0)),
+    CONSTRAINT ${prefix}jobs_counts CHECK (attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0 AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0),
+    CONSTRAINT ${prefix}jobs_errors_list CHECK ((jsonb_typeof(errors) = 'array'))
 );
 CREATE INDEX ${prefix}jobs_cancel ON ${schema}${prefix}jobs (worker_id) WHERE status = 'running' AND cancel_requested_at IS NOT NULL;
 CREATE INDEX ${prefix}jobs_claim ON ${schema}${prefix}jobs (queue, priority DESC, scheduled_for, id) WHERE status = 'pending' AND ready = true;

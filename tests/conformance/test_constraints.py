@@ -1,0 +1,166 @@
+"""Rows that others write: what works with next to nothing, and what no row may say."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from server_jobs.database import Database, Statement
+from server_jobs.errors import ConstraintViolatedError, DatabaseError
+from server_jobs.outcomes import Completed
+from server_jobs.schema import JobStatus
+from server_jobs.store import Store
+from tests.support.scene import JOB, claim_of, lease_of
+
+FINISHED = {"status": "'completed'", "completed_at": "'2030-01-01 00:00:00'"}
+RUNNING = {
+    "status": "'running'",
+    "worker_expires_at": "'2030-01-01 00:00:00'",
+    "fence": "1",
+    "attempt_count": "1",
+}
+
+
+async def insert(database: Database, **literals: str) -> None:
+    """Insert a row by hand; values are SQL literals."""
+    values = {"id": "'by-hand'", "job_name": f"'{JOB}'"} | literals
+    sql = f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+    await database.execute(Statement(text(sql.replace(":", "\\:"))))
+
+
+async def test_row_of_an_id_and_a_name_is_a_job(database: Database) -> None:
+    store = Store(database)
+    await insert(database)
+    record = await store.get("by-hand")
+    assert (record.status, record.params, record.errors) == (JobStatus.PENDING, "{}", "[]")
+    assert (record.queue, record.max_attempts, record.ready) == ("default", 3, False)
+
+    assert await store.stage() == 1
+    (job,) = await store.claim(claim_of())
+    settled = await store.settle({lease_of(job): Completed("1")})
+
+    assert settled["by-hand"].status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "literals",
+    [FINISHED, RUNNING, {"status": "'failed'", "completed_at": "'2030-01-01 00:00:00.5'"}],
+    ids=["finished", "running", "failed"],
+)
+async def test_consistent_row_is_taken(database: Database, literals: dict[str, str]) -> None:
+    await insert(database, **literals)
+
+    assert (await Store(database).get("by-hand")).id == "by-hand"
+
+
+BROKEN: dict[str, tuple[str, dict[str, str]]] = {
+    "unknown-status": ("status_known", {"status": "'done'"}),
+    "progress-over-100": ("progress_range", {"progress": "100.5"}),
+    "negative-progress": ("progress_range", {"progress": "-1"}),
+    "finished-without-a-moment": ("finished_iff_completed_at", {"status": "'failed'"}),
+    "moment-without-an-end": (
+        "finished_iff_completed_at",
+        {"completed_at": "'2030-01-01 00:00:00'"},
+    ),
+    "running-without-a-lease": (
+        "running_iff_leased",
+        RUNNING | {"worker_expires_at": "NULL"},
+    ),
+    "lease-without-running": (
+        "running_iff_leased",
+        {"worker_expires_at": "'2030-01-01 00:00:00'"},
+    ),
+    "running-without-a-fence": ("running_has_claim", RUNNING | {"fence": "0"}),
+    # A rescue gives the attempt back; one below none would stop the rescue of all others.
+    "running-without-an-attempt": ("running_has_claim", RUNNING | {"attempt_count": "0"}),
+    "no-attempts-allowed": ("counts", {"max_attempts": "0"}),
+    "negative-attempts": ("counts", {"attempt_count": "-1"}),
+    "negative-fence": ("counts", {"fence": "-1"}),
+    "negative-releases": ("counts", {"release_count": "-1"}),
+    # Appending to no array would stop the settling of all others.
+    "errors-not-in-a-list": ("errors_list", {"errors": "'{}'"}),
+    "errors-null": ("errors_list", {"errors": "'null'"}),
+}
+
+
+@pytest.mark.parametrize(("constraint", "literals"), BROKEN.values(), ids=BROKEN.keys())
+async def test_row_that_lies_is_refused(
+    database: Database, constraint: str, literals: dict[str, str]
+) -> None:
+    with pytest.raises(ConstraintViolatedError, match=f"jobs_{constraint}"):
+        await insert(database, **literals)
+
+
+async def test_one_schedule_fires_once_at_a_moment(database: Database) -> None:
+    fire = {"cron_job_id": "'schedule'", "cron_fire_at": "'2030-01-01 00:00:00'"}
+    await insert(database, **fire)
+
+    with pytest.raises(ConstraintViolatedError):
+        await insert(database, id="'again'", **fire)
+
+
+@pytest.mark.parametrize("column", ["params", "result", "errors", "retry_policy", "runtime"])
+@pytest.mark.parametrize("document", ["{", "", "{a: 1}", "nope", "[1,]"])
+async def test_what_isnt_json_is_refused(database: Database, column: str, document: str) -> None:
+    # A database with a type for documents refuses it by that, without a constraint of ours.
+    with pytest.raises(DatabaseError, match=r"_json|jobs_errors_list|type json"):
+        await insert(database, **{column: f"'{document}'"})
+
+
+MALFORMED = {
+    "word": "yesterday",
+    "now": "now",
+    "empty": "",
+    "iso-t": "2030-01-01T00:00:00",
+    "zone": "2030-01-01 00:00:00+02:00",
+    "zulu": "2030-01-01 00:00:00.5Z",
+    "day-only": "2030-01-01",
+    "minutes-only": "2030-01-01 00:00",
+    "month-13": "2030-13-01 00:00:00",
+    "february-30": "2030-02-30 00:00:00",
+    "hour-24": "2030-01-01 24:00:00",
+    "leap-second": "2030-01-01 00:00:60",
+    "year-0": "0000-01-01 00:00:00",
+    "no-fraction": "2030-01-01 00:00:00.",
+    "epoch": "1893456000",
+    "digits-without-a-point": "2030-01-01 00:00:005",
+}
+
+
+@pytest.mark.parametrize("moment", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_moment_that_could_not_be_read_again_is_refused_where_it_is_text(
+    database: Database, moment: str
+) -> None:
+    if database.dialect.name == "postgresql":
+        # It has a type for moments: it refuses nonsense, and takes every way to write one.
+        await refused_or_readable(database, moment)
+        return
+    for column in ("scheduled_for", "created_at", "cron_fire_at"):
+        with pytest.raises(ConstraintViolatedError, match=f"jobs_{column}_time"):
+            await insert(database, **{column: f"'{moment}'"})
+
+
+async def refused_or_readable(database: Database, moment: str) -> None:
+    try:
+        await insert(database, scheduled_for=f"'{moment}'")
+    except DatabaseError:
+        return
+    assert (await Store(database).get("by-hand")).scheduled_for.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2030-01-01 00:00:00",
+        "2030-12-31 23:59:59.999999",
+        "2028-02-29 12:00:00.1",
+        "0001-01-01 00:00:00",
+        "9999-12-31 23:59:59.999999",
+    ],
+)
+async def test_moment_of_our_format_is_taken_and_read(database: Database, moment: str) -> None:
+    zone = "+00" if database.dialect.name == "postgresql" else ""
+    await insert(database, scheduled_for=f"'{moment}{zone}'")
+
+    read = (await Store(database).get("by-hand")).scheduled_for
+    assert read == datetime.fromisoformat(moment).replace(tzinfo=UTC)
