@@ -167,7 +167,7 @@ class BaseWorkerBackend:
             outcome, _ = await self.run(job)
             settled = {}
             if outcome is not None:
-                progress = held.take_progress()
+                progress = held.unwritten_progress
                 reports = {held.lease: progress} if progress is not None else None
                 settled = await self.store.settle({held.lease: outcome}, reports)
         finally:

@@ -162,7 +162,7 @@ class InlineHolder:
 
     async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
         """Write the end, even if the caller is cancelled meanwhile."""
-        progress = held.take_progress()
+        progress = held.unwritten_progress
         reports = {held.lease: progress} if progress is not None else None
         return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
 

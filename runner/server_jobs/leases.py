@@ -72,17 +72,19 @@ class Held:
         if message is not None:
             message = clean(message)[:_LONGEST_MESSAGE]
             self.last_message = message
-        self._unwritten = (percent, self.last_message)
+        with self._lock:
+            self._unwritten = (percent, self.last_message)
 
-    def take_progress(self) -> Progress | None:
-        """What was reported and not taken yet."""
-        unwritten, self._unwritten = self._unwritten, None
-        return unwritten
+    @property
+    def unwritten_progress(self) -> Progress | None:
+        """What was reported and isn't known to be in the row."""
+        return self._unwritten
 
-    def put_back(self, progress: Progress) -> None:
-        """It couldn't be written; a newer report takes precedence."""
-        if self._unwritten is None:
-            self._unwritten = progress
+    def has_written(self, progress: Progress) -> None:
+        """This report is in the row now; a newer one isn't."""
+        with self._lock:
+            if self._unwritten is progress:
+                self._unwritten = None
 
 
 class LeaseKeeper:
@@ -188,19 +190,18 @@ class LeaseKeeper:
                     await self._wake.wait()
 
     async def _write_progress(self) -> None:
-        reports = {}
-        for held in self.all:
-            progress = held.take_progress()
-            if progress is not None:
-                reports[held.lease] = progress
-        if reports:
-            try:
-                await self._store.report_progress(reports)
-            except DatabaseError:
-                for held in self.all:
-                    if held.lease in reports:
-                        held.put_back(reports[held.lease])
-                raise
+        keeping = self.all
+        reports = {
+            held.lease: held.unwritten_progress for held in keeping if held.unwritten_progress
+        }
+        if not reports:
+            return
+        # Until it is there it counts as unwritten: the settlement of a job that ends meanwhile may
+        # overtake us, and must carry it.
+        await self._store.report_progress(reports)
+        for held in keeping:
+            if held.lease in reports:
+                held.has_written(reports[held.lease])
 
     async def _renew(self) -> None:
         keeping = self.all

@@ -246,7 +246,7 @@ class LocalWorker(BaseWorkerBackend):
                     job.max_attempts,
                     outcome.error.message,
                 )
-            self._ended.add(held.lease, outcome, held.take_progress())
+            self._ended.add(held.lease, outcome, held.unwritten_progress)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
         job = self._running.pop(task)

@@ -44,17 +44,16 @@ async def test_progress_is_clamped(
 ) -> None:
     await context.update_progress(percent)
 
-    assert held.take_progress() == (noted, None)
+    assert held.unwritten_progress == (noted, None)
 
 
 async def test_progress_is_noted_whether_it_is_awaited_or_not(
     context: JobContext, held: Held
 ) -> None:
     context.update_progress(10)
-    assert held.take_progress() == (10.0, None)
+    assert held.unwritten_progress == (10.0, None)
     await context.update_progress(20)
-    assert held.take_progress() == (20.0, None)
-    assert held.take_progress() is None
+    assert held.unwritten_progress == (20.0, None)
 
 
 async def test_awaiting_progress_lets_other_tasks_run(context: JobContext) -> None:
@@ -69,9 +68,9 @@ async def test_awaiting_progress_lets_other_tasks_run(context: JobContext) -> No
 def test_message_stands_until_another_one_comes(context: JobContext, held: Held) -> None:
     context.update_progress(10, "reading")
     context.update_progress(20)
-    assert held.take_progress() == (20.0, "reading")
+    assert held.unwritten_progress == (20.0, "reading")
     context.update_progress(30, "")
-    assert held.take_progress() == (30.0, "")
+    assert held.unwritten_progress == (30.0, "")
 
 
 @pytest.mark.parametrize(
@@ -82,21 +81,23 @@ def test_message_is_made_fit_to_be_stored(
 ) -> None:
     context.update_progress(10, message)
 
-    assert held.take_progress() == (10.0, noted)
+    assert held.unwritten_progress == (10.0, noted)
 
 
-def test_progress_that_could_not_be_written_gives_way_to_newer(
+def test_progress_counts_as_unwritten_until_that_very_report_is_written(
     context: JobContext, held: Held
 ) -> None:
     context.update_progress(10)
-    taken = held.take_progress()
-    assert taken is not None
-    held.put_back(taken)
-    assert held.take_progress() == (10.0, None)
-
+    first = held.unwritten_progress
     context.update_progress(20)
-    held.put_back(taken)
-    assert held.take_progress() == (20.0, None)
+    second = held.unwritten_progress
+    assert first is not None
+    assert second is not None
+
+    held.has_written(first)
+    assert held.unwritten_progress == (20.0, None)
+    held.has_written(second)
+    assert held.unwritten_progress is None
 
 
 async def test_progress_without_a_record_goes_nowhere() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from server_jobs import (
     connect,
     define_job,
 )
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database, Row, Statement
 from server_jobs.errors import InvalidOptionError, MigrationRequiredError
 from server_jobs.leases import TICK_SECONDS
 from server_jobs.store import Store
@@ -331,6 +332,45 @@ async def test_last_message_of_a_completed_job_is_kept(database: Database, store
 
     (row,) = await all_rows(store)
     assert (row.progress, row.progress_message) == (100, "second")
+
+
+class SlowReportsDatabase(FaultyDatabase):
+    """A real database on which a report of progress takes until a batch was run."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.reporting = threading.Event()
+        self._batch_was_run = threading.Event()
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        if "reports" in statement.values:
+            self.reporting.set()
+            await asyncio.to_thread(self._batch_was_run.wait, SOON)
+        return await super().execute(statement)
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        answer = await super().batch(statements)
+        self._batch_was_run.set()
+        return answer
+
+
+async def test_last_progress_is_kept_though_the_end_overtakes_its_report(
+    database: Database, store: Store
+) -> None:
+    slow = SlowReportsDatabase(database)
+
+    @define_job(name="Report")
+    def report(params: None, context: JobContext) -> None:
+        context.update_progress(42, "nearly half")
+        assert slow.reporting.wait(SOON)
+        raise ValueError
+
+    with pytest.raises(JobFailedError, match="ValueError"):
+        await on(slow, report).now(None)
+
+    (row,) = await all_rows(store)
+    assert (row.status, row.progress) == (JobStatus.FAILED, 42)
+    assert row.progress_message == "nearly half"
 
 
 # ── leases ───────────────────────────────────────────────────────────────────────────────────
