@@ -34,7 +34,7 @@ class InMemoryBackend(BaseWorkerBackend):
     ) -> None:
         del database
         super().__init__(
-            database=connect("sqlite://", table_prefix=""),
+            database=connect("sqlite://", schema="", table_prefix=""),
             job_registry=job_registry,
             config=config,
         )

@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.database import parse_url, table_names
+from server_jobs.database import locate, table_names
 from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     DatabaseError,
@@ -42,9 +42,9 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
     Raises ForeignTableError where a table of our name isn't ours, SchemaTooNewError where a newer
     release has been here, and DatabaseUnavailableError.
     """
-    names = table_names(schema, table_prefix)
+    parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     steps = _steps()
-    engine = _engine(url)
+    engine = _engine(parsed)
     try:
         with _locked(engine, names) as connection:
             before = _current(connection, names)
@@ -146,8 +146,7 @@ def _refuse_foreign(connection: Connection, names: Tables) -> None:
             )
 
 
-def _engine(url: str) -> Engine:
-    parsed = parse_url(url)
+def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         ours = [name for name in parsed.query if name in {"pool_size", "pgbouncer"}]
         parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
@@ -158,7 +157,9 @@ def _engine(url: str) -> Engine:
                 "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
             ) from error
     engine = create_engine(
-        parsed.set(query={}), poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS}
+        parsed.set(drivername="sqlite", query={}),
+        poolclass=NullPool,
+        connect_args={"timeout": _BUSY_SECONDS},
     )
     # The driver's own transactions would begin only at the first row that is written.
     event.listen(engine, "connect", lambda connection, _: _by_hand(connection))

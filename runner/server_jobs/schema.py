@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from hashlib import sha256
 
 from sqlalchemy import (
     BigInteger,
@@ -66,6 +67,10 @@ def status_is(column: ColumnElement[str], *statuses: JobStatus) -> ColumnElement
     return column.in_([literal_column(f"'{status}'") for status in statuses])
 
 
+_LONGEST_CHANNEL = 63
+"""PostgreSQL refuses to notify on a longer one."""
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of one installation."""
@@ -80,7 +85,10 @@ class Tables:
     @property
     def channel(self) -> str:
         """The PostgreSQL notification channel on which new jobs are announced."""
-        return "_".join(part for part in (self.schema, f"{self.prefix}server_jobs") if part)
+        name = "_".join(part for part in (self.schema, f"{self.prefix}server_jobs") if part)
+        if len(name) <= _LONGEST_CHANNEL:
+            return name
+        return f"server_jobs_{sha256(name.encode()).hexdigest()[:32]}"
 
     @property
     def alembic_version(self) -> str:

@@ -1,5 +1,6 @@
 """Running migrations: once, again, all at once, beside other people's tables."""
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
@@ -16,7 +17,6 @@ from server_jobs.database import connect
 from server_jobs.errors import (
     DatabaseUnavailableError,
     ForeignTableError,
-    InvalidDatabaseUrlError,
     MigrationRequiredError,
     SchemaTooNewError,
 )
@@ -136,20 +136,47 @@ async def test_schema_is_made_and_used(postgres_url: str) -> None:
         assert run("SELECT schemaname FROM pg_tables WHERE tablename = 'jobs'") == [("work",)]
 
 
-async def test_schemas_news_reach_its_own_listeners(postgres_url: str) -> None:
-    for schema in ("one", "two"):
-        migrate(postgres_url, schema=schema)
-    one, two = (connect(postgres_url, schema=schema) for schema in ("one", "two"))
+@pytest.mark.parametrize("schema", ["Shop", "user", "s" * 63], ids=["capital", "word", "longest"])
+async def test_schema_of_any_name_is_used(postgres_url: str, schema: str) -> None:
+    names = {"schema": schema, "table_prefix": "p" * 30}
+    migrate(postgres_url, **names)
+
+    assert migrate(postgres_url, **names) == []
+    assert await works(postgres_url, **names)
+
+
+async def test_long_names_dont_keep_news_from_listeners(postgres_url: str) -> None:
+    names = {"schema": "s" * 63, "table_prefix": "p" * 30}
+    migrate(postgres_url, **names)
+    listener, other = (connect(postgres_url, **names) for _ in range(2))  # type: ignore[arg-type]
     try:
-        assert one.tables.channel != two.tables.channel
+        await listener.wait_for_change(0)
+        waiting = asyncio.create_task(listener.wait_for_change(30))
+        await Store(other).enqueue([new_job()])
+        await asyncio.wait_for(waiting, timeout=5)
     finally:
-        await one.close()
-        await two.close()
+        await listener.close()
+        await other.close()
 
 
-def test_schema_in_sqlite_is_refused(sqlite_url: str) -> None:
-    with pytest.raises(InvalidDatabaseUrlError, match="table_prefix"):
-        connect(sqlite_url, schema="work")
+@pytest.mark.parametrize(
+    ("database_url", "scheme"),
+    [
+        ("sqlite", "sqlite+aiosqlite"),
+        ("postgres", "postgres"),
+        ("postgres", "postgresql+asyncpg"),
+        ("postgres", "postgresql+psycopg"),
+    ],
+    indirect=["database_url"],
+)
+async def test_url_of_the_users_own_driver_leads_to_the_same_tables(
+    database_url: str, scheme: str
+) -> None:
+    _, _, rest = database_url.partition("://")
+
+    assert migrate(f"{scheme}://{rest}") == STEPS
+    assert await works(f"{scheme}://{rest}")
+    assert migrate(database_url) == []
 
 
 def test_users_own_alembic_version_is_left_alone(database_url: str) -> None:

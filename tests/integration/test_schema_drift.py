@@ -17,7 +17,8 @@ from tests.support.postgres import temporary_database
 
 VERSION_TABLE = "server_jobs_version"
 
-each_prefix = pytest.mark.parametrize("prefix", ["", "my_"], ids=["plain", "prefix"])
+# The longest one too: names beyond PostgreSQL's 63 characters would be cut.
+each_prefix = pytest.mark.parametrize("prefix", ["", "p" * 30], ids=["plain", "prefix"])
 
 
 def made_by_script(path: Path, script: str) -> Path:

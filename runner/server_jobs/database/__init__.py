@@ -18,7 +18,10 @@ from server_jobs.schema import Tables, tables
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+# With it the longest name of a constraint stays within PostgreSQL's 63 characters. Capitals would
+# make names that nobody can write without quoting them.
+_PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,29}")
 _LARGEST_PAYLOAD = 64 * 1024 * 1024
 
 
@@ -41,19 +44,48 @@ def connect(
 
     Raises :class:`~server_jobs.errors.InvalidDatabaseUrlError`.
     """
-    parsed = parse_url(url)
-    names = table_names(schema, table_prefix)
-    limit = max_payload_bytes or _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
+    parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
+    limit = max_payload_bytes
+    if limit is None:
+        limit = _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, names, limit)
     return _postgres(parsed, names, limit)
 
 
+def locate(
+    url: str, *, schema: str | None = None, table_prefix: str | None = None
+) -> tuple[URL, Tables]:
+    """Where the tables are: a URL and their names, or InvalidDatabaseUrlError."""
+    parsed = parse_url(url)
+    names = table_names(schema, table_prefix)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.host or parsed.username:
+            raise InvalidDatabaseUrlError(
+                f"sqlite://{parsed.host} names a host; a file is sqlite:///relative or"
+                " sqlite:////absolute"
+            )
+        if names.schema is not None:
+            raise InvalidDatabaseUrlError("SQLite has no schemas; use table_prefix")
+    return parsed, names
+
+
 def table_names(schema: str | None = None, table_prefix: str | None = None) -> Tables:
-    """The tables in this schema and under this prefix, or as the environment says."""
-    schema = schema or os.environ.get("SERVER_JOBS_SCHEMA") or None
-    prefix = table_prefix or os.environ.get("SERVER_JOBS_TABLE_PREFIX") or ""
-    return tables(_identifier("schema", schema), _identifier("table_prefix", prefix) or "")
+    """The tables in this schema and under this prefix; those not given, as the environment says."""
+    if schema is None:
+        schema = os.environ.get("SERVER_JOBS_SCHEMA", "")
+    if table_prefix is None:
+        table_prefix = os.environ.get("SERVER_JOBS_TABLE_PREFIX", "")
+    if schema and not _SCHEMA.fullmatch(schema):
+        raise InvalidDatabaseUrlError(
+            f"schema={schema!r} can't be used: up to 63 letters, digits and underscores"
+        )
+    if table_prefix and not _PREFIX.fullmatch(table_prefix):
+        raise InvalidDatabaseUrlError(
+            f"table_prefix={table_prefix!r} can't be used: up to 30 lower-case letters, digits and"
+            " underscores"
+        )
+    return tables(schema or None, table_prefix)
 
 
 def parse_url(url: str) -> URL:
@@ -79,12 +111,6 @@ def parse_url(url: str) -> URL:
 def _sqlite(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
     from server_jobs.database.sqlite import SqliteDatabase
 
-    if url.host or url.username:
-        raise InvalidDatabaseUrlError(
-            f"sqlite://{url.host} names a host; a file is sqlite:///relative or sqlite:////absolute"
-        )
-    if names.schema is not None:
-        raise InvalidDatabaseUrlError("SQLite has no schemas; use table_prefix")
     options = _options(url, {"synchronous", "busy_timeout"})
     capabilities = Capabilities(serves_remote_workers=False)
     return SqliteDatabase(
@@ -102,12 +128,15 @@ def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Databas
     ours = {
         name: str(value) for name, value in url.query.items() if name in {"pool_size", "pgbouncer"}
     }
-    pgbouncer = ours.get("pgbouncer", "false").lower() in {"1", "true", "yes", "on"}
+    pgbouncer = _flag("pgbouncer", ours.get("pgbouncer", "false"))
+    pool_size = int(_number("pool_size", ours.get("pool_size", "10")))
+    if pool_size < 1:
+        raise InvalidDatabaseUrlError(f"pool_size={pool_size}: at least one connection is needed")
     return PostgresDatabase(
         url.difference_update_query(list(ours)),
         tables=names,
         capabilities=_limited(Capabilities(notifies=not pgbouncer), max_payload_bytes),
-        pool_size=max(1, int(_number("pool_size", ours.get("pool_size", "10")))),
+        pool_size=pool_size,
         pgbouncer=pgbouncer,
     )
 
@@ -146,12 +175,21 @@ def _number(name: str, value: str) -> float:
     return number
 
 
-def _identifier(name: str, value: str | None) -> str | None:
-    if value and not _IDENTIFIER.fullmatch(value):
-        raise InvalidDatabaseUrlError(
-            f"{name}={value!r} can't be used: up to 40 letters, digits and underscores"
-        )
-    return value
+def _flag(name: str, value: str) -> bool:
+    if value.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if value.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise InvalidDatabaseUrlError(f"{name}={value!r} is neither true nor false")
 
 
-__all__ = ["Capabilities", "Database", "Row", "Statement", "connect", "parse_url", "table_names"]
+__all__ = [
+    "Capabilities",
+    "Database",
+    "Row",
+    "Statement",
+    "connect",
+    "locate",
+    "parse_url",
+    "table_names",
+]
