@@ -29,8 +29,24 @@ from tests.support.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
 
-COLUMNS = "id, job_name, queue, priority, status, ready, scheduled_for, completed_at, fence," + (
-    " worker_id, worker_expires_at, handler_started_at, cancel_requested_at, unique_key"
+COLUMNS = ", ".join(
+    [
+        "id",
+        "job_name",
+        "queue",
+        "priority",
+        "status",
+        "ready",
+        "scheduled_for",
+        "completed_at",
+        "fence",
+        "attempt_count",
+        "worker_id",
+        "worker_expires_at",
+        "handler_started_at",
+        "cancel_requested_at",
+        "unique_key",
+    ]
 )
 
 
@@ -53,6 +69,7 @@ def filling() -> Iterator[tuple[Any, ...]]:
             given.get("scheduled_for", past + timedelta(milliseconds=number)),
             given.get("completed_at"),
             given.get("fence", 0),
+            given.get("fence", 0),  # as many attempts as claims
             given.get("worker_id"),
             given.get("expires_at"),
             given.get("started_at"),
