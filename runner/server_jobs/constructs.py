@@ -189,15 +189,12 @@ class is_timestamp(FunctionElement[Any]):
 @compiles(is_timestamp)
 def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str:
     (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
-    digits = "[0-9]"
-    day = f"{digits * 4}-{digits * 2}-{digits * 2}"
-    time = f"{digits * 2}:{digits * 2}:{digits * 2}"
+    # Written back by SQLite it must be the same: no February 30th, no hour 24, no other format.
+    # IS, for a CHECK lets NULL pass; year 0 is SQLite's, but not Python's.
     return (
-        f"({column} IS NULL OR ({column} GLOB '{day} {time}*'"
-        # SQLite takes February 30th, hour 24 and year 0; whoever reads the row may not.
-        f" AND strftime('%Y-%m-%d %H:%M:%S', substr({column}, 1, 19), '+0 days')"
+        f"({column} IS NULL OR (datetime(substr({column}, 1, 19), '+0 days')"
         f" IS substr({column}, 1, 19) AND {column} >= '0001'"
-        f" AND (length({column}) = 19 OR (substr({column}, 20) GLOB '.{digits}*'"
+        f" AND (length({column}) = 19 OR (substr({column}, 20) GLOB '.[0-9]*'"
         f" AND rtrim(substr({column}, 21), '0123456789') = ''))))"
     )
 

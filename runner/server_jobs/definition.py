@@ -145,7 +145,12 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
             f"{name}: a handler takes (params) or (params, context), not"
             f" {inspect.signature(handler)}"
         )
-    return positional, len(positional) >= 2
+    # A second argument with a default is the handler's own business, unless it is named for it.
+    second = positional[1] if len(positional) >= 2 else None
+    takes_context = second is not None and (
+        second.default is inspect.Parameter.empty or second.name == "context"
+    )
+    return positional, takes_context
 
 
 def _hints(

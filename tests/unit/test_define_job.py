@@ -290,3 +290,11 @@ def test_schema_that_pydantic_does_not_know_makes_no_job() -> None:
     schema: Any = object()
     with pytest.raises(InvalidJobDefinitionError, match="Buy: pydantic can't make a result schema"):
         define_job(name="Buy", params_schema=Order, result_schema=schema, handler=buy)
+
+
+async def test_second_argument_with_a_default_of_its_own_is_not_the_context() -> None:
+    @define_job(name="Verbose")
+    def handler(params: Order, verbose: bool = False) -> str:
+        return repr(verbose)
+
+    assert await handler(Order(item="tea")) == "False"

@@ -164,7 +164,8 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
         ]
 
     def _translated(self, error: psycopg.Error) -> Exception:
-        text = f"{self._where}: {error}"
+        # The primary message alone: the detail quotes the row, params and all.
+        text = f"{self._where}: {error.diag.message_primary or error}"
         match error:
             case psycopg.IntegrityError():
                 return ConstraintViolatedError(text)
