@@ -6,6 +6,7 @@ import asyncio
 import os
 import selectors
 import threading
+import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -49,9 +50,15 @@ class _Loop:
             loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())
         )
 
-    def __del__(self) -> None:
-        # Not Runner.close(), which waits for the loop's threads: at the interpreter's end none can
-        # be started to do so, and in a forked child there are none.
-        loop = self.runner.get_loop()
-        if not loop.is_running():
-            loop.close()
+        # When the thread ends, or else the interpreter, while modules are still whole.
+        weakref.finalize(self, _close, self.runner.get_loop())
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, but not by Runner.close().
+
+    That waits for the loop's threads: at the interpreter's end none can be started to do so, and
+    in a forked child there are none.
+    """
+    if not loop.is_running():
+        loop.close()
