@@ -146,23 +146,32 @@ class BaseWorkerBackend:
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
         """Stage what is due, then claim from one queue after the other until there are enough."""
         await self.store.stage()
+        available = await self.store.available(
+            queues=self.config.queues, job_names=self.registry.get_names()
+        )
         wanted = self.config.concurrency if limit is None else limit
         claimed: list[ClaimedJob] = []
         for queue in self._rotation():
             if len(claimed) >= wanted:
                 break
-            claimed += await self.store.claim(self.claim_of(queue, wanted - len(claimed)))
+            try:
+                claimed += await self.store.claim(self.claim_of(queue, wanted - len(claimed)))
+            except DatabaseError:
+                if not claimed:
+                    raise
+                break  # what is claimed is for the caller to execute; the next poll says what's up
         for job in claimed:
             self.leases.hold(job)
-        left = await self.store.available(
-            queues=self.config.queues, job_names=self.registry.get_names()
-        )
-        return PollResult(claimed, len(claimed) + left)
+        return PollResult(claimed, max(available, len(claimed)))
 
     async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
         """Execute a claimed job and settle its record."""
         began = time.perf_counter()
-        held = self.leases.get(job.id) or self.leases.hold(job)
+        held = self.leases.get(job.id)
+        if held is None or held.lease.fence < job.fence:
+            held = self.leases.hold(job)
+        elif held.lease.fence > job.fence:
+            return WorkerExecutionResult(job.id, False, 0.0, "the lease was lost")
         try:
             outcome, _ = await self.run(job)
             settled = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Container, Mapping
 
@@ -57,7 +58,7 @@ class GroupCommit:
                     group, claim, self._reports_of(group)
                 )
                 self._done(group, settled)
-            except DatabaseUnavailableError:
+            except (DatabaseUnavailableError, asyncio.CancelledError):
                 self._uncertain |= group.keys()
                 raise
             except DatabaseError:

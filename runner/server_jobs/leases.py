@@ -174,12 +174,12 @@ class LeaseKeeper:
         renewed_at = -math.inf
         while not self._stopped.is_set():
             try:
-                await self._write_progress()
                 if loop.time() - renewed_at >= interval:
                     await self._renew()
                     renewed_at = loop.time()
                 else:
                     await self._find_cancellations()
+                await self._write_progress()
             except (DatabaseError, SchemaError) as error:
                 # The leases outlive a short outage; what expires meanwhile comes back as lost.
                 _log.warning("leases can't be renewed just now: %s", error)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from server_jobs.backend import BaseWorkerBackend, WorkerBackendConfig
 from server_jobs.database import Database
-from server_jobs.errors import ConfigurationError, DatabaseError
+from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
 from server_jobs.outcomes import Completed, Failed, Lease
@@ -106,7 +106,8 @@ class LocalWorker(BaseWorkerBackend):
     async def run_until_stopped(self) -> WorkerTotals:
         """Work until ``stop()`` is called or, draining, until the queues are empty.
 
-        Raises SchemaError where the tables can't be used.
+        Raises SchemaError where the tables can't be used. Whoever cancels it stops it without
+        the grace period.
         """
         await self.initialize()
         _log.info(
@@ -123,8 +124,14 @@ class LocalWorker(BaseWorkerBackend):
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
         try:
-            await self._work()
-            await self._wind_down()
+            try:
+                await self._work()
+            except BaseException:
+                # What was under way to the database may yet happen: ask what we hold.
+                self._stopping = self._hurried = self._doubtful = True
+                raise
+            finally:
+                await self._wind_down()
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -325,18 +332,22 @@ class LocalWorker(BaseWorkerBackend):
 
     async def _wind_down(self) -> None:
         """Let handlers end, then interrupt them, and settle all that has ended."""
-        await self._settle_until(self.settings.grace, or_hurried=True)
-        for held in self.leases.all:
-            held.stop(StopReason.SHUTDOWN)
-        # An interrupted handler ends in a moment; a plain one may not listen at all.
-        await self._settle_until(LAST_MOMENT_SECONDS, or_hurried=False)
-        for job in self._running.values():
-            _log.warning(
-                "job %s (%s): its handler doesn't stop; the lease will expire", job.id, job.job_name
-            )
-        for held in self.leases.all:
-            # Still running, or ended and not to be written: neither may be given back.
-            self.leases.drop(held.lease)
+        try:
+            await self._settle_until(self.settings.grace, or_hurried=True)
+            for held in self.leases.all:
+                held.stop(StopReason.SHUTDOWN)
+            # An interrupted handler ends in a moment; a plain one may not listen at all.
+            await self._settle_until(LAST_MOMENT_SECONDS, or_hurried=False)
+        finally:
+            for job in self._running.values():
+                _log.warning(
+                    "job %s (%s): its handler doesn't stop; the lease will expire",
+                    job.id,
+                    job.job_name,
+                )
+            for held in self.leases.all:
+                # Still running, or ended and not to be written: neither may be given back.
+                self.leases.drop(held.lease)
 
     async def _settle_until(self, seconds: float, *, or_hurried: bool) -> None:
         """Settle what ends, until nothing runs any more or time is up."""
@@ -347,7 +358,7 @@ class LocalWorker(BaseWorkerBackend):
                 try:
                     await self._cycle(None)
                     continue
-                except DatabaseError as error:
+                except (DatabaseError, SchemaError) as error:
                     _log.warning("can't settle what has ended just now: %s", error)
                     await asyncio.sleep(0.2)
             left = deadline - loop.time()

@@ -542,6 +542,51 @@ async def test_handlers_that_outlast_the_grace_period_are_interrupted_and_given_
     assert record.worker_id is None
 
 
+async def test_a_worker_that_is_cancelled_ends_its_handlers_before_it_gives_their_jobs_back(
+    database: Database, store: Store
+) -> None:
+    began = asyncio.Event()
+    seen: list[str] = []
+
+    @define_job(name="Endless")
+    async def endless(params: Number) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append((await store.get(job_id)).status)
+
+    worker = make_worker(database, registry_of(database, endless), grace=3_600)
+    job_id = await endless.later(Number())
+    running = asyncio.create_task(worker.run_until_stopped())
+    await asyncio.wait_for(began.wait(), 10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 10)
+
+    assert seen == [JobStatus.RUNNING]
+    record = await store.get(job_id)
+    assert (record.status, record.attempt_count, record.release_count) == (JobStatus.PENDING, 0, 1)
+
+
+@on_postgres
+async def test_one_broken_connection_stands_for_all_of_a_restarted_server(
+    database: Database, migrated_url: str
+) -> None:
+    @define_job(name="Note")
+    async def note(params: Number) -> None: ...
+
+    registry_of(database, note)
+    await asyncio.gather(*(note.later(Number()) for _ in range(60)))
+    async with await psycopg.AsyncConnection.connect(migrated_url, autocommit=True) as killer:
+        await killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    for n in range(20):
+        await note.later(Number(n=n))
+
+
 async def test_a_job_whose_handler_does_not_listen_is_not_given_back(
     database: Database,
     store: Store,

@@ -118,7 +118,9 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
         connection.close()
 
     def _broken(self, connection: _Connection, error: Exception) -> bool:
-        return connection.broken or connection.closed
+        # A server that takes no writes was demoted: the next connection may lead to its successor.
+        demoted = isinstance(error.__cause__, pg_errors.ReadOnlySqlTransaction)
+        return demoted or connection.broken or connection.closed
 
     def _run(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
         run = self._one if len(statements) == 1 else self._transaction
@@ -176,7 +178,11 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
             case psycopg.OperationalError() if (error.sqlstate or "").startswith("54"):
                 # A limit of the program, such as a too long index entry: no use to try again.
                 return DatabaseError(text)
-            case psycopg.OperationalError() | psycopg.InterfaceError():
+            case (
+                psycopg.OperationalError()
+                | psycopg.InterfaceError()
+                | pg_errors.ReadOnlySqlTransaction()
+            ):
                 return DatabaseUnavailableError(text)
             case _:
                 return DatabaseError(text)

@@ -35,6 +35,8 @@ class _Pool(Generic[C]):
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.own = threading.local()
         self.connections: list[C] = []
+        self.breaks = 0
+        """How often a connection broke: whoever has one from before is to open another."""
 
 
 class ThreadedDatabase(ABC, Generic[C]):
@@ -116,17 +118,27 @@ class ThreadedDatabase(ABC, Generic[C]):
     def _with_connection(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
         with self._use:
             connection: C | None = getattr(pool.own, "connection", None)
+            if connection is not None and pool.own.breaks != pool.breaks:
+                # Another one broke since: a server that was restarted has dropped them all.
+                self._drop(pool, connection)
+                connection = None
             if connection is None:
+                pool.own.breaks = pool.breaks
                 connection = pool.own.connection = self._connect()
                 pool.connections.append(connection)
             try:
                 return work(connection)
             except Exception as error:
                 if self._broken(connection, error):
-                    pool.own.connection = None
-                    pool.connections.remove(connection)
-                    self._disconnect(connection)
+                    if pool.own.breaks == pool.breaks:  # the news of many that broke at once
+                        pool.breaks += 1
+                    self._drop(pool, connection)
                 raise
+
+    def _drop(self, pool: _Pool[C], connection: C) -> None:
+        pool.own.connection = None
+        pool.connections.remove(connection)
+        self._disconnect(connection)
 
     def _shut(self, pool: _Pool[C]) -> None:
         pool.threads.shutdown(wait=True)
