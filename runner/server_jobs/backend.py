@@ -20,8 +20,9 @@ from server_jobs.errors import (
     SchemaError,
 )
 from server_jobs.execution import Execution
+from server_jobs.group_commit import settle_alone
 from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.leases import LeaseKeeper
+from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Lease, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -123,6 +124,7 @@ class BaseWorkerBackend:
             self.store, worker_id=self.worker_id, lease_seconds=self.config.lease
         )
         self._next_queue = 0
+        self._executing: set[Held] = set()
 
     async def initialize(self) -> None:
         """Check the tables and begin to keep leases."""
@@ -130,8 +132,10 @@ class BaseWorkerBackend:
         await self.leases.__aenter__()
 
     async def shutdown(self) -> None:
-        """Give back the jobs that were claimed and not executed."""
-        held = self.leases.all
+        """Give back the jobs that were claimed and not begun; ask the others to end."""
+        for running in self._executing:
+            running.stop(StopReason.SHUTDOWN)  # its own execute() gives it back
+        held = [job for job in self.leases.all if job not in self._executing]
         try:
             if held:
                 await self.store.settle(
@@ -168,23 +172,21 @@ class BaseWorkerBackend:
         """Execute a claimed job and settle its record."""
         began = time.perf_counter()
         held = self.leases.get(job.id)
-        if held is None or held.lease.fence < job.fence:
-            held = self.leases.hold(job)
-        elif held.lease.fence > job.fence:
+        if held is None or held.lease.fence != job.fence:
             return WorkerExecutionResult(job.id, False, 0.0, "the lease was lost")
+        self._executing.add(held)
+        accepted: Outcome | None = None
         try:
             outcome, _ = await self.run(job)
-            settled = {}
             if outcome is not None:
-                progress = held.unwritten_progress
-                reports = {held.lease: progress} if progress is not None else None
-                settled = await self.store.settle({held.lease: outcome}, reports)
+                accepted = await settle_alone(self.store, held, outcome)
         finally:
+            self._executing.discard(held)
             self.leases.drop(held.lease)
         duration = (time.perf_counter() - began) * 1000
-        if outcome is None or job.id not in settled:
+        if accepted is None:
             return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
-        reason = _reason(outcome)
+        reason = _reason(accepted)
         return WorkerExecutionResult(job.id, reason is None, duration, reason)
 
     async def release_lock(self, job_id: str) -> None:

@@ -150,7 +150,26 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
     takes_context = second is not None and (
         second.default is inspect.Parameter.empty or second.name == "context"
     )
+    if takes_context and second is not None and not _may_be_context(second.annotation):
+        raise InvalidJobDefinitionError(
+            f"{name}: a handler's second argument is its JobContext, not"
+            f" {second.name}: {second.annotation!r}; put what it needs into the params"
+        )
     return positional, takes_context
+
+
+def _may_be_context(annotation: Any) -> bool:
+    """Whether a context may be passed for it: annotated as one, or as nothing in particular."""
+    if annotation in {inspect.Parameter.empty, Any, object, JobContext}:
+        return True
+    return isinstance(annotation, str) and annotation.strip("\"'").rpartition(".")[2] not in {
+        "int",
+        "str",
+        "float",
+        "bool",
+        "dict",
+        "list",
+    }
 
 
 def _hints(

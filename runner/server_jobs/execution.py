@@ -28,6 +28,9 @@ from server_jobs.retry import RetryPolicy
 from server_jobs.text import clean, message_of
 from server_jobs.transitions import MAX_RELEASES
 
+TIMED_OUT = "TimedOut"
+"""The type of the error of an attempt that took longer than its timeout."""
+
 _LONGEST_ERROR = 10_000
 _LONGEST_TRACEBACK = 30_000
 
@@ -113,7 +116,7 @@ class Execution:
                 message = (
                     f"the handler took longer than its timeout of {self._job.timeout_seconds:g} s"
                 )
-                return self._failed(self._attempt_error("TimedOut", message))
+                return self._failed(self._attempt_error(TIMED_OUT, message))
             case StopReason.CANCELLED:
                 return Abandoned(StopReason.CANCELLED.value)
             case _:  # the lease is lost: what we'd write would be refused

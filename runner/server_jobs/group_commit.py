@@ -7,6 +7,7 @@ import logging
 from collections.abc import Container, Mapping
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.leases import Held
 from server_jobs.outcomes import Completed, Failed, Lease, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob
 from server_jobs.schema import JobStatus
@@ -133,3 +134,20 @@ class GroupCommit:
 
     def _reports_of(self, group: Mapping[Lease, Outcome]) -> dict[Lease, Progress]:
         return {lease: self._reports[lease] for lease in group if lease in self._reports}
+
+
+async def settle_alone(store: Store, held: Held, outcome: Outcome) -> Outcome | None:
+    """Settle one job by the rules of a group → the outcome that was accepted, None where lost.
+
+    It is another than was given where the database refused that. An outage is waited out for
+    some seconds; then raises DatabaseUnavailableError, and the lease is left to expire.
+    """
+    group = GroupCommit(store)
+    group.add(held.lease, outcome, held.unwritten_progress)
+    for pause in (0.05, 0.2, 1.0, 3.0):
+        try:
+            return (await group.commit(None))[0][held.lease]
+        except DatabaseUnavailableError as error:
+            _log.warning("job %s can't be settled just now: %s", held.lease.job_id, error)
+            await asyncio.sleep(pause)
+    return (await group.commit(None))[0][held.lease]

@@ -23,17 +23,19 @@ from server_jobs.errors import (
     ServerJobsError,
 )
 from server_jobs.execution import (
+    TIMED_OUT,
     Execution,
     call_handler,
     cancellations_of_this_task,
     time_limit,
 )
+from server_jobs.group_commit import settle_alone
 from server_jobs.leases import Held, LeaseKeeper, StopReason
-from server_jobs.outcomes import Abandoned, Completed, Lease, Outcome, Released
+from server_jobs.outcomes import Abandoned, Completed, Failed, Lease, Outcome, Released
 from server_jobs.records import ClaimedJob, NewJob
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.schema import JobStatus
-from server_jobs.store import Settled, Store
+from server_jobs.store import Store
 from server_jobs.text import message_of
 
 R = TypeVar("R")
@@ -123,7 +125,7 @@ class InlineHolder:
         )
         reason = StopReason.CALLER.value
         started_at = datetime.now(UTC)
-        settled: dict[str, Settled] = {}
+        accepted: Outcome | None = None
         try:
             try:
                 outcome = await execution.run()
@@ -131,22 +133,27 @@ class InlineHolder:
                 await self._settle(held, Abandoned(reason) if once else Released(reason))
                 raise
             if outcome is not None:
-                settled = await self._settle(held, outcome)
+                accepted = await self._settle(held, outcome)
         finally:
             self._keeper.drop(held.lease)
-        state = settled.get(job.id)
+        status = None
+        if isinstance(accepted, Completed):
+            status = JobStatus.COMPLETED
+        elif accepted is not None:
+            status = (await self._store.get(job.id)).status
         metadata = JobMetadata(
             definition.name,
-            state.status if state else None,
+            status,
             job_id=job.id,
             attempt=job.attempt_count,
             correlation_id=job.correlation_id,
             started_at=started_at,
             completed_at=datetime.now(UTC),
         )
-        if isinstance(outcome, Completed) and state is not None:
+        if isinstance(accepted, Completed):
             return JobResult(metadata, execution.value)
-        return JobResult(metadata, error=_problem(definition.name, job.id, state, execution))
+        problem = _problem(definition.name, job.id, status, accepted, execution.error)
+        return JobResult(metadata, error=problem)
 
     async def _taken(self, taking: Coroutine[Any, Any, T], otherwise: Outcome) -> T:
         """What a claim brings. If we are cancelled meanwhile, it may still bring it: give it up."""
@@ -160,11 +167,9 @@ class InlineHolder:
                     await self._settle(Held(Lease(job.id, job.fence)), otherwise)
             raise
 
-    async def _settle(self, held: Held, outcome: Outcome) -> dict[str, Settled]:
+    async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:
         """Write the end, even if the caller is cancelled meanwhile."""
-        progress = held.unwritten_progress
-        reports = {held.lease: progress} if progress is not None else None
-        return await asyncio.shield(self._store.settle({held.lease: outcome}, reports))
+        return await asyncio.shield(settle_alone(self._store, held, outcome))
 
 
 @contextlib.asynccontextmanager
@@ -179,17 +184,24 @@ async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIte
 
 
 def _problem(
-    job_name: str, job_id: str, state: Settled | None, execution: Execution
+    job_name: str,
+    job_id: str,
+    status: JobStatus | None,
+    accepted: Outcome | None,
+    cause: Exception | None,
 ) -> JobFailedError:
-    if state is None:
+    if accepted is None:
         return JobFailedError(
             f"{job_name} {job_id}: its lease was lost; somebody else may run it now",
             job_name=job_name,
             job_id=job_id,
         )
-    if state.status is JobStatus.CANCELLED:
-        return _cancelled(job_name, job_id, execution.error)
-    return _failure(job_name, job_id, execution.error)
+    if status is JobStatus.CANCELLED:
+        return _cancelled(job_name, job_id, cause)
+    if cause is None and isinstance(accepted, Failed) and accepted.error.type != TIMED_OUT:
+        message = f"{job_name} {job_id} failed: {accepted.error.message}"
+        return JobFailedError(message, job_name=job_name, job_id=job_id)
+    return _failure(job_name, job_id, cause)
 
 
 def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
