@@ -15,6 +15,7 @@ from server_jobs.group_commit import GroupCommit
 from server_jobs.outcomes import Completed, Lease
 from server_jobs.store import Claim, Store
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
+from tests.support.raw_sql import refuse, run
 from tests.support.workers import (
     Number,
     drain,
@@ -314,27 +315,6 @@ async def test_every_completion_is_accepted_once_whatever_breaks_when(
     assert worker.totals.lost <= 30  # a failed attempt that was claimed again can't be looked up
 
 
-async def refuse(database: Database, condition: str) -> None:
-    """Let the database itself refuse rows that become so."""
-    if database.dialect.name == "sqlite":
-        await run(
-            database,
-            f"CREATE TRIGGER refusal BEFORE UPDATE ON jobs WHEN {condition}"
-            " BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
-        )
-    else:
-        await run(
-            database,
-            "CREATE FUNCTION refusal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " RAISE check_violation USING MESSAGE = 'refused by the test'; END $$",
-        )
-        await run(
-            database,
-            f"CREATE TRIGGER refusal BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({condition})"
-            " EXECUTE FUNCTION refusal()",
-        )
-
-
 async def record_endings(database: Database) -> None:
     """Let the database itself write down every row that becomes completed, and how often."""
     await run(database, "CREATE TABLE endings (id text NOT NULL)")
@@ -361,7 +341,3 @@ async def record_endings(database: Database) -> None:
 async def recorded_endings(database: Database) -> list[str]:
     rows = await database.execute(Statement(text("SELECT id FROM endings")))
     return [job_id for (job_id,) in rows]
-
-
-async def run(database: Database, sql: str) -> None:
-    await database.execute(Statement(text(sql)))
