@@ -1,6 +1,8 @@
 """SQL that only tests have: triggers, and rows by hand."""
 
-from server_jobs.database import Database
+from sqlalchemy import text
+
+from server_jobs.database import Database, Statement
 
 
 async def refuse(database: Database, condition: str) -> None:
