@@ -13,7 +13,7 @@ from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
-from server_jobs.outcomes import Completed, Failed, Lease
+from server_jobs.outcomes import Completed, Failed, Lease, Outcome
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
 from server_jobs.store import STAGE_LIMIT, Claim
@@ -204,7 +204,6 @@ class LocalWorker(BaseWorkerBackend):
         for lease, outcome in settled.items():
             self.leases.drop(lease)
             self._count(outcome)
-            _log.debug("job %s is settled: %s", lease.job_id, type(outcome).__name__)
             if outcome is None:
                 _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
             elif not isinstance(outcome, Completed):
@@ -235,6 +234,7 @@ class LocalWorker(BaseWorkerBackend):
         task.add_done_callback(self._one_ended)
 
     async def _execute_one(self, job: ClaimedJob) -> None:
+        began = asyncio.get_running_loop().time()
         outcome, execution = await self.run(job, self._threads)
         held = execution.held
         if outcome is None or self.leases.get(job.id) is not held:
@@ -244,15 +244,7 @@ class LocalWorker(BaseWorkerBackend):
                 "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
             )
         else:
-            if isinstance(outcome, Failed):
-                _log.warning(
-                    "job %s (%s) failed on attempt %d of %d: %s",
-                    job.id,
-                    job.job_name,
-                    job.attempt_count,
-                    job.max_attempts,
-                    outcome.error.message,
-                )
+            _report(job, outcome, execution.error, asyncio.get_running_loop().time() - began)
             self._ended.add(held.lease, outcome, held.unwritten_progress)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
@@ -368,3 +360,29 @@ class LocalWorker(BaseWorkerBackend):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, 0.5)):
                     await self._news.wait()
+
+
+def _report(
+    job: ClaimedJob, outcome: Outcome, error: Exception | None, duration_seconds: float
+) -> None:
+    """One line for each execution, with fields for whoever reads logs by machine."""
+    fields = {
+        "job_id": job.id,
+        "job_name": job.job_name,
+        "attempt": job.attempt_count,
+        "duration_ms": round(duration_seconds * 1000, 3),
+    }
+    which = f"job {job.id} ({job.job_name})"
+    match outcome:
+        case Completed():
+            _log.info("%s completed in %.0f ms", which, duration_seconds * 1000, extra=fields)
+        case Failed(reason, permanent, delay):
+            attempt = f"attempt {job.attempt_count} of {job.max_attempts}"
+            if permanent or job.attempt_count >= job.max_attempts:
+                text = "%s failed on %s, for good: %s"
+                _log.error(text, which, attempt, reason.message, exc_info=error, extra=fields)
+            else:
+                text = "%s failed on %s, again in %.1f s: %s"
+                _log.warning(text, which, attempt, delay, reason.message, extra=fields)
+        case _:
+            _log.info("%s: %s", which, type(outcome).__name__.lower(), extra=fields)
