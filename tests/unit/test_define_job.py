@@ -298,3 +298,11 @@ async def test_second_argument_with_a_default_of_its_own_is_not_the_context() ->
         return repr(verbose)
 
     assert await handler(Order(item="tea")) == "False"
+
+
+def test_second_argument_that_cannot_be_the_context_is_refused() -> None:
+    def handler(params: Order, count: int) -> str:
+        return str(count)
+
+    with pytest.raises(InvalidJobDefinitionError, match="second argument is its JobContext"):
+        define_job(name="Counted")(handler)

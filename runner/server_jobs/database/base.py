@@ -37,8 +37,6 @@ class Capabilities:
     """A change wakes ``wait_for_change`` at once; otherwise it polls."""
     serves_remote_workers: bool = True
     """Workers on other machines can reach it (a SQLite file can't serve a cluster)."""
-    max_parameters: int = 32_766
-    """Bound parameters in one statement."""
     max_statement_bytes: int = 64 * 1024 * 1024
     """Bytes of one statement, its parameters included."""
     max_payload_bytes: int = 1024 * 1024
