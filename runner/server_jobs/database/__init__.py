@@ -99,6 +99,12 @@ def parse_url(url: str) -> URL:
             "the database URL can't be parsed; it looks like sqlite:///jobs.db or"
             " postgresql://user:password@host:5432/name (special characters %-encoded)"
         ) from None
+    if "@" in (parsed.host or ""):
+        # Not shown: what stands before the last @ is the end of the password.
+        raise InvalidDatabaseUrlError(
+            "the database URL has more than one @ before its host; in a user name or a password"
+            " it is written %40"
+        )
     if backend == "postgres":
         parsed = parsed.set(drivername="postgresql")
     elif backend not in {"sqlite", "postgresql"}:

@@ -100,15 +100,16 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
 
     def _connect(self) -> sqlite3.Connection:
         connection = _open(self._path, self._busy_timeout)
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         if self._path is not None:
             try:
+                # The first look into the file, which may not be a database at all.
                 connection.execute("PRAGMA journal_mode = wal").fetchall()
             except sqlite3.Error as error:
                 # While somebody writes in another mode it can't be changed, and serves as well.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     connection.close()
                     raise _translated(error, self._path) from error
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return connection
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
