@@ -9,7 +9,8 @@ import pytest
 
 import server_jobs
 from server_jobs import connect
-from server_jobs.outcomes import Lease
+from server_jobs.outcomes import Failed, Lease
+from server_jobs.records import AttemptError
 from server_jobs.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
@@ -322,6 +323,31 @@ def test_show_says_who_holds_a_running_job_and_how_far_it_is(cli: Cli) -> None:
     assert "50 % half-way" in cli.ok("list")
 
 
+def test_running_jobs_note_is_its_progress_not_an_earlier_attempts_error(cli: Cli) -> None:
+    job_id = enqueue(cli, 13)
+
+    async def fail_once_and_run_again() -> None:
+        database = connect(cli.settings["database_url"])
+        store = Store(database)
+        first = await store.claim_one(job_id, worker_id="worker-1", lease_seconds=60)
+        assert first is not None
+        error = AttemptError(1, None, "ValueError", "no thirteens", "", "worker-1")
+        await store.settle({Lease(job_id, first.fence): Failed(error)})
+        second = await store.claim_one(job_id, worker_id="worker-1", lease_seconds=60)
+        assert second is not None
+        await store.report_progress({Lease(job_id, second.fence): (100 / 12, "page 1")})
+        await database.close()
+
+    asyncio.run(fail_once_and_run_again())
+    listed, shown = cli.ok("list"), cli.ok("show", job_id)
+
+    assert "8 % page 1" in listed
+    assert "thirteens" not in listed
+    assert "earlier error no thirteens" in shown
+    assert "\nerror " not in shown
+    assert "progress      8 %: page 1" in shown
+
+
 # ── which database ───────────────────────────────────────────────────────────────────────────
 
 
@@ -475,7 +501,9 @@ def test_workers_log_is_json_on_stderr_and_ends_with_a_summary(cli: Cli) -> None
     assert start["level"] == "info"
     assert summary["event"] == "worker stopped"
     assert (summary["completed"], summary["failed_attempts"]) == (1, 1)
-    (line,) = (line for line in between if line.get("job_id") == job_id)
+    line, ended = (line for line in between if line.get("job_id") == job_id)
+    assert (ended["logger"], ended["attempt"]) == ("server_jobs.worker", 1)
+    assert "completed in" in ended["event"]
     assert line["event"] == "charging"
     assert line["logger"] == "server_jobs.handler"
     assert line["job_name"] == "Charge"

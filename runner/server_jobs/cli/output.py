@@ -16,12 +16,21 @@ from rich.text import Text
 
 from server_jobs.codec import mask_secrets
 from server_jobs.records import JobRecord
+from server_jobs.schema import JobStatus
 
 # A web address with a port and, later, an @ isn't one: only other schemes carry passwords here.
 _URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s@"']*@""", re.I)
 _QUERY_PASSWORD = re.compile(r"""([?&]\w*password=)[^\s&"']*""", re.I)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000
+
+STATUS_STYLES = {
+    JobStatus.PENDING: "",
+    JobStatus.RUNNING: "cyan",
+    JobStatus.COMPLETED: "green",
+    JobStatus.FAILED: "red",
+    JobStatus.CANCELLED: "yellow",
+}
 
 
 def mask_passwords(text: str) -> str:
@@ -35,6 +44,11 @@ def console() -> Console:
     """Stdout, for people. In a pipe, lines are as long as they need to be."""
     width = None if sys.stdout.isatty() else _UNBOUNDED
     return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def terminal_width() -> int | None:
+    """How wide the terminal is; None where stdout is none."""
+    return console().width if sys.stdout.isatty() else None
 
 
 def plain(text: object, style: str = "") -> Text:
@@ -69,6 +83,11 @@ def as_json(document: Any) -> str:
 def moment(value: datetime | None) -> str:
     """A moment in UTC, to the second."""
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def percent(progress: float) -> str:
+    """How far a job is, rounded; 100 only where it is."""
+    return f"{100 if progress >= 100 else min(round(progress), 99)} %"
 
 
 def masked_document(text: str) -> Any:
