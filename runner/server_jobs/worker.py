@@ -244,7 +244,7 @@ class LocalWorker(BaseWorkerBackend):
                 "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
             )
         else:
-            _report(job, outcome, execution.error, asyncio.get_running_loop().time() - began)
+            _report(job, outcome, asyncio.get_running_loop().time() - began)
             self._ended.add(held.lease, outcome, held.unwritten_progress)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
@@ -362,11 +362,9 @@ class LocalWorker(BaseWorkerBackend):
                     await self._news.wait()
 
 
-def _report(
-    job: ClaimedJob, outcome: Outcome, error: Exception | None, duration_seconds: float
-) -> None:
+def _report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
     """One line for each execution, with fields for whoever reads logs by machine."""
-    fields = {
+    fields: dict[str, object] = {
         "job_id": job.id,
         "job_name": job.job_name,
         "attempt": job.attempt_count,
@@ -380,7 +378,8 @@ def _report(
             attempt = f"attempt {job.attempt_count} of {job.max_attempts}"
             if permanent or job.attempt_count >= job.max_attempts:
                 text = "%s failed on %s, for good: %s"
-                _log.error(text, which, attempt, reason.message, exc_info=error, extra=fields)
+                fields["traceback"] = reason.traceback  # cleaned: not all text can be written
+                _log.error(text, which, attempt, reason.message, extra=fields)
             else:
                 text = "%s failed on %s, again in %.1f s: %s"
                 _log.warning(text, which, attempt, delay, reason.message, extra=fields)
