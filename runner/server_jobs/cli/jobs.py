@@ -116,7 +116,7 @@ def list_jobs(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, the newest first.
+    """List jobs, the newest first, times in UTC.
 
     server-jobs list --status failed --limit 10
     server-jobs list --name SendEmail --json | jq '.[].error'
