@@ -8,6 +8,8 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := runner tests $(wildcard examples benchmarks)
+PEERS_VENV := $(VENV)-peers
+PEERS_INSTALLED := $(PEERS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,13 +18,13 @@ SOURCES := runner tests $(wildcard examples benchmarks)
 help: ## Print this list
 	@echo 'server-jobs: background jobs on the SQL database that you already have'
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'Settings, with their defaults:'
 	@echo '  PYTHON=$(PYTHON)   the Python (3.11 or newer) that the virtual environment is made with'
 	@echo '  VENV=$(VENV)       where the virtual environment is'
 	@echo '  TESTS=$(TESTS)      what `make test` runs, for instance TESTS=tests/unit'
-	@echo '  ARGS=            more arguments for `make test` and `make demo`, for instance ARGS="-k claim"'
+	@echo '  ARGS=            more arguments for `make test`, `make demo` and `make bench`, for instance ARGS="-k claim"'
 
 .PHONY: demo
 demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
@@ -31,6 +33,14 @@ demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
 .PHONY: test
 test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS) $(ARGS)
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure speed, memory and import time beside the raw limits
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(PEERS_INSTALLED) ## Measure speed beside other job queues, in an environment of their own
+	@$(PEERS_VENV)/bin/python -m benchmarks.peers $(ARGS)
 
 .PHONY: check
 check: lint types arrows ## Run lint, types and arrows
@@ -63,7 +73,7 @@ venv: $(INSTALLED) ## Make the virtual environment, or bring it up to date
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and build results
-	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS_VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -77,4 +87,12 @@ $(INSTALLED): pyproject.toml
 	@echo 'Installing server-jobs and its development tools into $(VENV) (the first time, this takes a minute)'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Not among the development tools: nobody needs five other job queues to work on this one.
+$(PEERS_INSTALLED): pyproject.toml benchmarks/peers/requirements.txt
+	@echo 'Installing server-jobs and other job queues into $(PEERS_VENV) (the first time, this takes a minute)'
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[all]' --requirement benchmarks/peers/requirements.txt
 	@touch $@

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
@@ -33,22 +33,25 @@ SETTINGS = {
     "synchronous_commit": "off",
     # Tests start many worker processes, each with a pool.
     "max_connections": "300",
-    # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
-    "listen_addresses": "",
 }
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[str]:
-    """Start a PostgreSQL server with an empty cluster; yield its URL; remove every trace of it."""
+def running_server(
+    settings: Mapping[str, str] = SETTINGS, parent: Path | None = None
+) -> Iterator[str]:
+    """Start a PostgreSQL server with an empty cluster; yield its URL; remove every trace of it.
+
+    ``parent`` is the folder for its own one, by default the system's for temporary files.
+    """
     # Directly under the system's temporary folder: the path of a socket may have some 100 bytes,
     # and as root another user must be able to walk down to it.
-    home = Path(tempfile.mkdtemp(prefix="sj-pg-")).resolve()
+    home = Path(tempfile.mkdtemp(prefix="sj-pg-", dir=parent)).resolve()
     try:
         account = _prepare_account(home)
         bin_folder = _binaries(home, account)
         _initialise(bin_folder, home, account)
-        with _postgres_process(bin_folder, home, account):
+        with _postgres_process(bin_folder, home, account, settings):
             yield f"postgresql://postgres@/postgres?host={quote(str(home), safe='/')}"
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -122,10 +125,11 @@ def _initialise(bin_folder: Path, home: Path, account: pwd.struct_passwd | None)
 
 @contextlib.contextmanager
 def _postgres_process(
-    bin_folder: Path, home: Path, account: pwd.struct_passwd | None
+    bin_folder: Path, home: Path, account: pwd.struct_passwd | None, settings: Mapping[str, str]
 ) -> Iterator[None]:
     command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
-    for setting, value in SETTINGS.items():
+    # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
+    for setting, value in {"listen_addresses": "", **settings}.items():
         command += ["-c", f"{setting}={value}"]
     log_path = home / "log"
     with log_path.open("wb") as log:

@@ -1,0 +1,130 @@
+"""Throw-away databases as durable as in production, with this release's tables in them."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+from uuid import uuid4
+
+import psycopg
+
+from server_jobs.migrate import migrate
+from tests.support.postgres import running_server, temporary_database
+
+Kind = Literal["sqlite", "postgresql"]
+
+SETTINGS = {
+    "sqlite": "SQLite: a file in WAL mode, synchronous=FULL (a commit survives a power cut)",
+    "postgresql": "PostgreSQL: its defaults, fsync and synchronous_commit on (likewise); reached"
+    " by a socket",
+}
+
+
+class BenchDatabase(ABC):
+    """An empty database, and what a measurement does to it from outside."""
+
+    title: str
+    kind: Kind
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        migrate(url)
+
+    @abstractmethod
+    def run(self, sql: str) -> list[tuple[object, ...]]:
+        """Run a statement and commit it."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Do at once what the database does in the background sooner or later."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Remove every job."""
+
+    def count(self, condition: str = "true") -> int:
+        """How many jobs there are that fulfil a condition."""
+        found = self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0]
+        assert isinstance(found, int)
+        return found
+
+
+class SqliteBench(BenchDatabase):
+    """A SQLite file."""
+
+    title = "SQLite"
+    kind = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(f"sqlite:///{path}")
+
+    def run(self, sql: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def settle(self) -> None:
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def clear(self) -> None:
+        self.run("DELETE FROM jobs")
+        self.settle()
+
+
+class PostgresBench(BenchDatabase):
+    """A database of a PostgreSQL server."""
+
+    title = "PostgreSQL"
+    kind = "postgresql"
+
+    def run(self, sql: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def settle(self) -> None:
+        self.run("VACUUM ANALYZE jobs")
+        self.run("CHECKPOINT")
+
+    def clear(self) -> None:
+        self.run("TRUNCATE jobs")
+
+
+class Databases:
+    """Makes empty databases in one folder and, if there is one, on one server."""
+
+    def __init__(self, folder: Path, server_url: str | None) -> None:
+        self.folder = folder
+        self.server_url = server_url
+
+    @contextmanager
+    def empty(self, kind: Kind) -> Iterator[BenchDatabase]:
+        """A database without a job in it; gone afterwards."""
+        if kind == "sqlite":
+            path = self.folder / f"{uuid4().hex}.db"
+            try:
+                yield SqliteBench(path)
+            finally:
+                for file in self.folder.glob(f"{path.name}*"):
+                    file.unlink()
+        else:
+            assert self.server_url is not None
+            with temporary_database(self.server_url) as url:
+                yield PostgresBench(url)
+
+
+@contextmanager
+def throw_away(folder: Path, *, postgres: bool) -> Iterator[Databases]:
+    """Databases under ``folder``, with a PostgreSQL server of their own if it is wanted."""
+    with TemporaryDirectory(prefix="sj-bench-", dir=folder) as home:
+        if postgres:
+            # No setting is given: the defaults are the durable ones.
+            with running_server(settings={}, parent=folder) as url:
+                yield Databases(Path(home), url)
+        else:
+            yield Databases(Path(home), None)
