@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
-from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+# By attribute, so that pydantic loads what is used when it is used: importing stays cheap.
+import pydantic
+import pydantic_core
 
 from server_jobs.errors import InvalidJobDataError, InvalidJobDefinitionError
 
@@ -32,7 +33,7 @@ class Codec(Generic[T]):
         self._what = what
         self._error = error
         try:
-            self._adapter: TypeAdapter[T] = TypeAdapter(type_)
+            self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(type_)
             core_schema = repr(self._adapter.core_schema)
         except Exception as problem:
             raise InvalidJobDefinitionError(
@@ -45,7 +46,7 @@ class Codec(Generic[T]):
         """A value of the type, or a mapping that becomes one."""
         try:
             return self._adapter.validate_python(value)
-        except ValidationError as error:
+        except pydantic.ValidationError as error:
             self._refuse(error)
 
     def dump(self, value: T, *, max_bytes: int) -> str:
@@ -53,7 +54,7 @@ class Codec(Generic[T]):
         try:
             text = self._dump_with_secrets(value) if self._has_secrets else self._dump(value)
             size = len(text.encode())
-        except (PydanticSerializationError, UnicodeError) as error:
+        except (pydantic_core.PydanticSerializationError, UnicodeError) as error:
             detail = type(error).__name__ if self._has_secrets else error
             raise self._error(f"{self._job_name}: {self._what} can't be JSON: {detail}") from (
                 None if self._has_secrets else error
@@ -79,7 +80,7 @@ class Codec(Generic[T]):
         try:
             # By name as we write it; by alias too, for rows that other programs insert.
             return self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
-        except ValidationError as error:
+        except pydantic.ValidationError as error:
             self._refuse(error)
 
     def _dump(self, value: T) -> str:
@@ -127,7 +128,7 @@ class Codec(Generic[T]):
         fields = [field for field, leaf in _leaves(self._python(value)) if "\0" in str(leaf)]
         return f" in {fields[0]}" if fields and fields[0] else ""
 
-    def _refuse(self, error: ValidationError) -> NoReturn:
+    def _refuse(self, error: pydantic.ValidationError) -> NoReturn:
         problems = error.errors(include_url=False)
         lines = []
         for problem in problems[:_SHOWN_ERRORS]:
@@ -158,7 +159,7 @@ def _open_secret(document: dict[str, Any]) -> Any:
 
 def _reveal_into(masked: Any, value: Any) -> Any:
     """Pydantic writes secrets as asterisks; put what they hold in their place."""
-    if isinstance(value, (SecretStr, SecretBytes, Secret)):
+    if isinstance(value, (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)):
         secret = value.get_secret_value()
         return {SECRET_KEY: secret.decode() if isinstance(secret, bytes) else secret}
     if isinstance(masked, dict) and isinstance(value, dict):

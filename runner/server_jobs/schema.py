@@ -1,9 +1,9 @@
 """The tables: every column, constraint and index, and why it is there.
 
-``jobs`` and ``cron_jobs`` are the tables under their usual names; :func:`tables` makes the same
-under a prefix or in a PostgreSQL schema. Every column but ``id``, ``job_name`` and, for
-schedules, ``name`` and ``cron_expression`` has a server default, so that a row that was inserted
-by hand, or by another language, works.
+:func:`tables` makes ``jobs`` and ``cron_jobs``, on request under a prefix or in a PostgreSQL
+schema; importing makes nothing. Every column but ``id``, ``job_name`` and, for schedules, ``name``
+and ``cron_expression`` has a server default, so that a row that was inserted by hand, or by
+another language, works.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class JobStatus(StrEnum):
 
 
 FINISHED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+LIVE = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
+RETRYABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 def status_is(column: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[bool]:
@@ -292,7 +294,3 @@ def tables(schema: str | None = None, prefix: str = "") -> Tables:
         schema=schema,
         prefix=prefix,
     )
-
-
-jobs = tables().jobs
-cron_jobs = tables().cron_jobs

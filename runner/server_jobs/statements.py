@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +32,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Subquery
@@ -45,6 +44,9 @@ from server_jobs.database import Statement
 from server_jobs.records import JobRecord, NewJob
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import FINISHED, JobStatus, Tables, status_is
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 Rows = Sequence[Sequence[Any]]
 """Values for a ``rows`` parameter; their order is that of the method's docstring."""
@@ -738,8 +740,14 @@ class Statements:
         return [self._jobs.c[name] for name in JobRecord.__dataclass_fields__]
 
     def _insert(self) -> postgresql.Insert | sqlite.Insert:
-        # Only the dialects' own INSERTs know ON CONFLICT.
-        return postgresql.insert(self._jobs) if self._postgres else sqlite.insert(self._jobs)
+        # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.
+        if self._postgres:
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(self._jobs)
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(self._jobs)
 
     def _announced(self, insert: postgresql.Insert | sqlite.Insert) -> Executable:
         """The INSERT, returning ids; on PostgreSQL it wakes the workers that listen."""

@@ -10,18 +10,18 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.sql.schema import DefaultClause
 
-from server_jobs import connect, create_job_registry, define_job
+from server_jobs import connect, create_job_registry, define_job, schema
 from server_jobs.migrate import migrate
-from server_jobs.schema import cron_jobs, jobs
 from server_jobs.worker import LocalWorker, WorkerConfig
 from tests.support.pages import ROOT, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "schema.md"
 POSTGRES = PGDialect()  # type: ignore[no-untyped-call]
 SQLITE = SQLiteDialect()
+TABLES = (schema.tables().jobs, schema.tables().cron_jobs)
 
 
-@pytest.mark.parametrize("table", [jobs, cron_jobs], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_columns_are_those_of_the_code(table: Table) -> None:
     (rows,) = tables(PAGE)[f"`{table.name}`"]
 
@@ -60,7 +60,7 @@ def test_indexes_are_those_of_the_code() -> None:
             ", ".join(key(str(expression)) for expression in index.expressions),
             "yes" if index.unique else "no",
         )
-        for table in (jobs, cron_jobs)
+        for table in TABLES
         for index in table.indexes
     }
 
@@ -76,7 +76,7 @@ def test_constraints_are_those_of_the_code() -> None:
 
     named = {
         str(constraint.name)
-        for table in (jobs, cron_jobs)
+        for table in TABLES
         for constraint in table.constraints
         if constraint.name is not None
     }
