@@ -23,7 +23,7 @@ from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.leases import Held, LeaseKeeper, StopReason
-from server_jobs.outcomes import Abandoned, Completed, Lease, Outcome, Postponed, Released
+from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
 from server_jobs.store import Claim, Store
@@ -226,7 +226,7 @@ class BaseWorkerBackend:
     ) -> tuple[Outcome | None, Execution]:
         """Execute a held job → what is to be written."""
         held = self.leases.get(job.id)
-        if held is None or held.lease != Lease(job.id, job.fence):
+        if held is None or held.lease != job.lease:
             raise LeaseLostError(f"job {job.id} isn't held by {self.worker_id}")
         execution = Execution(
             self.registry.get(job.job_name).definition,

@@ -8,8 +8,8 @@ from collections.abc import Container, Mapping
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.leases import Held
-from server_jobs.outcomes import Completed, Failed, Lease, Outcome, Progress
-from server_jobs.records import AttemptError, ClaimedJob
+from server_jobs.outcomes import Completed, Failed, Outcome, Progress
+from server_jobs.records import AttemptError, ClaimedJob, Lease
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Store
 from server_jobs.text import clean

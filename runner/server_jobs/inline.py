@@ -31,8 +31,8 @@ from server_jobs.execution import (
 )
 from server_jobs.group_commit import settle_alone
 from server_jobs.leases import Held, LeaseKeeper, StopReason
-from server_jobs.outcomes import Abandoned, Completed, Failed, Lease, Outcome, Released
-from server_jobs.records import ClaimedJob, NewJob
+from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Released
+from server_jobs.records import ClaimedJob, Lease, NewJob
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.schema import JobStatus
 from server_jobs.store import Store
@@ -164,7 +164,7 @@ class InlineHolder:
             with contextlib.suppress(ServerJobsError):
                 job = await claim
                 if isinstance(job, ClaimedJob):
-                    await self._settle(Held(Lease(job.id, job.fence)), otherwise)
+                    await self._settle(Held(job.lease), otherwise)
             raise
 
     async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:

@@ -12,8 +12,8 @@ from enum import Enum
 from types import TracebackType
 
 from server_jobs.errors import DatabaseError, SchemaError
-from server_jobs.outcomes import Lease, Progress
-from server_jobs.records import ClaimedJob
+from server_jobs.outcomes import Progress
+from server_jobs.records import ClaimedJob, Lease
 from server_jobs.store import Store
 from server_jobs.text import clean
 
@@ -111,7 +111,7 @@ class LeaseKeeper:
 
         An older claim of the same job (we slept, it expired, it came back to us) has lost its own.
         """
-        held = Held(Lease(job.id, job.fence))
+        held = Held(job.lease)
         with self._lock:
             older = self._held.get(job.id)
             self._held[job.id] = held

@@ -1,4 +1,4 @@
-"""How an execution ends, and what proves the right to say so."""
+"""How an execution ends."""
 
 from __future__ import annotations
 
@@ -73,14 +73,6 @@ Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | Lau
 
 Progress: TypeAlias = tuple[float, str | None]
 """Percent, and what the job is doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What proves the right to write: the job's id and the fence of its claim."""
-
-    job_id: str
-    fence: int
 
 
 def columns_of(outcome: Outcome) -> tuple[object, ...]:

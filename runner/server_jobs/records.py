@@ -56,6 +56,14 @@ class AttemptError:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """What proves the right to write: the job's id and the fence of its claim."""
+
+    job_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """What a claim gives its holder. ``params`` and ``retry_policy`` are raw JSON text.
 
@@ -75,6 +83,11 @@ class ClaimedJob:
     correlation_id: str | None
     worker_id: str
     scheduled_for: datetime
+
+    @property
+    def lease(self) -> Lease:
+        """What its holder writes under."""
+        return Lease(self.id, self.fence)
 
 
 @dataclass(frozen=True, slots=True)

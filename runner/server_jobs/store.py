@@ -30,14 +30,13 @@ from server_jobs.outcomes import (
     Disrupted,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Progress,
     Released,
     columns_of,
 )
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, NewJob
+from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION, JobStatus
 from server_jobs.statements import Statements, statements
@@ -414,7 +413,7 @@ class Store:
     async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
         """Our version table is missing; if ``jobs`` isn't, it is somebody else's."""
         try:
-            await self.database.execute(self._sql.counts())
+            await self.database.execute(self._sql.get(""))
         except MigrationRequiredError as error:
             if "column" not in str(error):
                 return

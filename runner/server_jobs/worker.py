@@ -13,7 +13,7 @@ from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
-from server_jobs.outcomes import Completed, Failed, Lease, Outcome
+from server_jobs.outcomes import Completed, Failed, Outcome
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
 from server_jobs.store import STAGE_LIMIT, Claim
@@ -251,7 +251,7 @@ class LocalWorker(BaseWorkerBackend):
         job = self._running.pop(task)
         if task.cancelled() or task.exception() is not None:
             # Not a handler's exception: those are outcomes. The lease is left to expire.
-            self.leases.drop(Lease(job.id, job.fence))
+            self.leases.drop(job.lease)
             if not task.cancelled():
                 _log.error("job %s: its execution broke off", job.id, exc_info=task.exception())
         self._news.set()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from server_jobs.outcomes import Abandoned, Completed, Failed, Lease
+from server_jobs.outcomes import Abandoned, Completed, Failed
+from server_jobs.records import Lease
 from server_jobs.schema import JobStatus
 from tests.support.scene import JOB, Scene, changes, error, new_job
 

@@ -10,7 +10,7 @@ from server_jobs.errors import ConstraintViolatedError, DatabaseError
 from server_jobs.outcomes import Completed
 from server_jobs.schema import JobStatus
 from server_jobs.store import Store
-from tests.support.scene import JOB, claim_of, lease_of
+from tests.support.scene import JOB, claim_of
 
 FINISHED = {"status": "'completed'", "completed_at": "'2030-01-01 00:00:00'"}
 RUNNING = {
@@ -37,7 +37,7 @@ async def test_row_of_an_id_and_a_name_is_a_job(database: Database) -> None:
 
     assert await store.stage() == 1
     (job,) = await store.claim(claim_of())
-    settled = await store.settle({lease_of(job): Completed("1")})
+    settled = await store.settle({job.lease: Completed("1")})
 
     assert settled["by-hand"].status is JobStatus.COMPLETED
 

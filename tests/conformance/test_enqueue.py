@@ -9,7 +9,7 @@ import pytest
 from server_jobs.errors import ConstraintViolatedError
 from server_jobs.records import JobRecord
 from server_jobs.schema import JobStatus
-from tests.support.scene import Scene, claim_of, lease_of, new_job
+from tests.support.scene import Scene, claim_of, new_job
 
 
 async def test_new_row_holds_what_was_given_and_defaults_elsewhere(scene: Scene) -> None:
@@ -217,4 +217,4 @@ async def test_row_that_its_maker_executes_is_born_running(scene: Scene) -> None
     assert record.worker_expires_at == scene.clock.after(30)
     assert (record.queue, record.timeout_seconds) == ("mail", 9.5)
     assert (claimed.id, claimed.fence, claimed.correlation_id) == (new.id, 1, "correlation")
-    assert await scene.store.heartbeat([lease_of(claimed)], lease_seconds=60) == {new.id: False}
+    assert await scene.store.heartbeat([claimed.lease], lease_seconds=60) == {new.id: False}

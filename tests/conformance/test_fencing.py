@@ -10,13 +10,13 @@ from server_jobs.outcomes import (
     Disrupted,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Released,
 )
+from server_jobs.records import Lease
 from server_jobs.schema import JobStatus
-from tests.support.scene import Scene, error, lease_of, new_job
+from tests.support.scene import Scene, error, new_job
 
 OUTCOMES: list[Outcome] = [
     Completed('"late"', "late"),
@@ -153,7 +153,7 @@ async def test_only_the_first_of_two_settlements_counts(scene: Scene) -> None:
 
 async def test_after_a_lost_answer_the_holder_can_tell_what_it_settled(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(3)])
-    done, lost, running = (lease_of(job) for job in await scene.claim(3))
+    done, lost, running = (job.lease for job in await scene.claim(3))
     await scene.settle(done, Completed("1"))
     await scene.settle(lost, Released("shutdown"))
     lost_again = await scene.claimed_again(lost.job_id)

@@ -8,20 +8,19 @@ from server_jobs.outcomes import (
     Completed,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError
+from server_jobs.records import AttemptError, Lease
 from server_jobs.schema import JobStatus
-from tests.support.scene import Scene, claim_of, error, lease_of, new_job
+from tests.support.scene import Scene, claim_of, error, new_job
 
 
 async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
     await scene.store.enqueue([new_job(max_attempts=2) for _ in range(6)])
-    leases = [lease_of(job) for job in await scene.claim(5)]
-    leases += [lease_of(job) for job in await scene.claim(1, starting=False)]
+    leases = [job.lease for job in await scene.claim(5)]
+    leases += [job.lease for job in await scene.claim(1, starting=False)]
     outcomes: list[Outcome] = [
         Completed('"done"'),
         Failed(error(), delay_seconds=1),
@@ -45,7 +44,7 @@ async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
 
 async def test_a_thousand_completions_keep_their_own_results(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(1_200)])
-    leases = [lease_of(job) for job in await scene.claim(1_200)]
+    leases = [job.lease for job in await scene.claim(1_200)]
 
     settled = await scene.store.settle({lease: Completed(f'"{lease.job_id}"') for lease in leases})
 
@@ -80,7 +79,7 @@ async def test_claim_sees_what_the_same_step_gave_back(scene: Scene) -> None:
 
 async def test_refused_write_undoes_the_step_whole(scene: Scene) -> None:
     await scene.store.enqueue([new_job(), new_job(), new_job()])
-    good, bad = (lease_of(job) for job in await scene.claim(2))
+    good, bad = (job.lease for job in await scene.claim(2))
     outcomes: dict[Lease, Outcome] = {
         good: Completed("1"),
         bad: Failed(AttemptError(1, None, "E", "no UTF-8: \ud800", "", "")),

@@ -1,7 +1,8 @@
 """Holding jobs: heartbeats, progress, and what the database says a worker holds."""
 
-from server_jobs.outcomes import Completed, Lease
-from tests.support.scene import Scene, changes, lease_of, new_job
+from server_jobs.outcomes import Completed
+from server_jobs.records import Lease
+from tests.support.scene import Scene, changes, new_job
 
 
 async def test_heartbeat_changes_just_the_lease(scene: Scene) -> None:
@@ -19,7 +20,7 @@ async def test_heartbeat_changes_just_the_lease(scene: Scene) -> None:
 
 async def test_heartbeat_brings_a_requested_cancellation(scene: Scene) -> None:
     await scene.store.enqueue([new_job(), new_job()])
-    wanted, unwanted = (lease_of(job) for job in await scene.claim(2))
+    wanted, unwanted = (job.lease for job in await scene.claim(2))
     await scene.store.cancel(unwanted.job_id)
 
     assert await scene.store.heartbeat([wanted, unwanted], lease_seconds=60) == {
@@ -42,7 +43,7 @@ async def test_heartbeat_of_nothing_answers_nothing(scene: Scene) -> None:
 
 async def test_one_heartbeat_renews_a_thousand_leases(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(1_200)])
-    leases = [lease_of(job) for job in await scene.claim(1_200)]
+    leases = [job.lease for job in await scene.claim(1_200)]
 
     assert len(await scene.store.heartbeat(leases, lease_seconds=60)) == 1_200
 
@@ -73,7 +74,7 @@ async def test_progress_without_a_message_takes_the_message_away(scene: Scene) -
 
 async def test_progress_of_many_jobs_stays_with_each(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(3)])
-    leases = [lease_of(job) for job in await scene.claim(3)]
+    leases = [job.lease for job in await scene.claim(3)]
     reports: dict[Lease, tuple[float, str | None]] = {
         lease: (float(number), f"step {number}") for number, lease in enumerate(leases)
     }
@@ -87,8 +88,8 @@ async def test_progress_of_many_jobs_stays_with_each(scene: Scene) -> None:
 
 async def test_worker_learns_which_of_its_jobs_to_cancel(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(4)])
-    mine = [lease_of(job) for job in await scene.claim(3, worker_id="me")]
-    (other,) = [lease_of(job) for job in await scene.claim(1, worker_id="other")]
+    mine = [job.lease for job in await scene.claim(3, worker_id="me")]
+    (other,) = [job.lease for job in await scene.claim(1, worker_id="other")]
     for lease in (mine[0], mine[1], other):
         await scene.store.cancel(lease.job_id)
     await scene.settle(mine[1], Completed("1"))
@@ -100,7 +101,7 @@ async def test_worker_learns_which_of_its_jobs_to_cancel(scene: Scene) -> None:
 
 async def test_worker_learns_what_it_holds(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(4)])
-    first, second = (lease_of(job) for job in await scene.claim(2, worker_id="me"))
+    first, second = (job.lease for job in await scene.claim(2, worker_id="me"))
     await scene.claim(1, worker_id="other")
     await scene.settle(second, Completed("1"))
 

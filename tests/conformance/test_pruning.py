@@ -3,12 +3,12 @@
 import pytest
 
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
-from tests.support.scene import Scene, error, lease_of, new_job
+from tests.support.scene import Scene, error, new_job
 
 
 async def finished(scene: Scene, count: int) -> list[str]:
     await scene.store.enqueue([new_job() for _ in range(count)])
-    leases = [lease_of(job) for job in await scene.claim(count)]
+    leases = [job.lease for job in await scene.claim(count)]
     await scene.store.settle({lease: Completed("1") for lease in leases})
     return sorted(lease.job_id for lease in leases)
 

@@ -12,7 +12,7 @@ from server_jobs.transitions import MAX_LAUNCH_FAILURES
 from tests.support.clock import Clock
 from tests.support.databases import Place, each_shared_kind
 from tests.support.interrupted_database import InterruptedDatabase
-from tests.support.scene import Scene, changes, lease_of, new_job
+from tests.support.scene import Scene, changes, new_job
 
 AT_ONCE = '{"base_seconds": 0.0}'
 IN_TEN_SECONDS = '{"base_seconds": 10.0, "jitter": false}'
@@ -249,4 +249,4 @@ async def test_rescued_by_the_databases_own_clock(store: Store) -> None:
     fresh = await store.insert_running(new_job(), worker_id="w", lease_seconds=60)
 
     assert set(await store.rescue()) == {claimed.id}
-    assert await store.held_by("w") == {lease_of(fresh)}
+    assert await store.held_by("w") == {fresh.lease}

@@ -9,12 +9,11 @@ from server_jobs.outcomes import (
     Disrupted,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError
+from server_jobs.records import AttemptError, Lease
 from server_jobs.schema import JobStatus
 from server_jobs.store import Settled
 from tests.support.scene import Scene, changes, error

@@ -10,7 +10,7 @@ from server_jobs.database import Database
 from server_jobs.outcomes import Abandoned, Completed, Failed, Released
 from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind
-from tests.support.scene import Scene, error, lease_of, new_job
+from tests.support.scene import Scene, error, new_job
 
 KEY = "order-17"
 
@@ -130,7 +130,7 @@ async def test_enqueuing_again_after_the_job_has_ended_gives_its_id(scene: Scene
     new = new_job(unique_key=KEY)
     await scene.store.enqueue([new])
     (job,) = await scene.claim()
-    await scene.settle(lease_of(job), Completed("null"))
+    await scene.settle(job.lease, Completed("null"))
 
     assert await scene.store.enqueue([new]) == [new.id]
     assert len(await scene.store.list_jobs()) == 1

@@ -9,8 +9,8 @@ import pytest
 
 import server_jobs
 from server_jobs import connect
-from server_jobs.outcomes import Failed, Lease
-from server_jobs.records import AttemptError
+from server_jobs.outcomes import Failed
+from server_jobs.records import AttemptError, Lease
 from server_jobs.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 

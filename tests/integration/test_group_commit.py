@@ -12,7 +12,7 @@ from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.database import Database, Statement
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.group_commit import GroupCommit
-from server_jobs.outcomes import Completed, Lease
+from server_jobs.outcomes import Completed
 from server_jobs.store import Claim, Store
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
 from tests.support.raw_sql import refuse, run
@@ -113,7 +113,7 @@ async def test_a_rescue_is_not_taken_for_the_completion_whose_answer_was_lost(
     job_id = await note.later(Number())
     (job,) = await store.claim(Claim("default", ["Note"], 1, "slow", 0.01))
     group = GroupCommit(Store(faulty))
-    lease = Lease(job.id, job.fence)
+    lease = job.lease
     group.add(lease, Completed('"done"'))
     faulty.break_once(Fault.BEFORE, when=settles)
     with pytest.raises(DatabaseUnavailableError):

@@ -37,13 +37,12 @@ from server_jobs.outcomes import (
     Disrupted,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Progress,
     Released,
 )
-from server_jobs.records import AttemptError, ClaimedJob, NewJob
+from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Store
 from tests.support.clock import Clock
@@ -351,7 +350,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _given(self, claimed: list[ClaimedJob], expected: list[ModelJob]) -> None:
         assert [_told(job) for job in claimed] == [_told(job) for job in expected]
-        self.leases += [Lease(job.id, job.fence) for job in claimed]
+        self.leases += [job.lease for job in claimed]
         self.claimed.update(job.id for job in claimed)
 
     @some_lease

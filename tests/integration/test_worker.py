@@ -22,7 +22,7 @@ from server_jobs import (
 )
 from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed, Lease
+from server_jobs.outcomes import Completed
 from server_jobs.records import NewJob
 from server_jobs.store import Claim, Store
 from tests.support.workers import (
@@ -351,7 +351,7 @@ async def test_takes_over_the_job_of_a_dead_worker(database: Database, store: St
     record = await store.get(job_id)
     assert (record.attempt_count, worker.totals.rescued) == (2, 1)
     assert [error.type for error in record.attempt_errors] == ["LeaseExpired"]
-    assert await store.settle({Lease(dead.id, dead.fence): Completed('"too late"')}) == {}
+    assert await store.settle({dead.lease: Completed('"too late"')}) == {}
 
 
 @pytest.mark.parametrize("handler", ["async", "plain"])

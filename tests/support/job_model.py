@@ -15,13 +15,12 @@ from server_jobs.outcomes import (
     Disrupted,
     Failed,
     LaunchLost,
-    Lease,
     Outcome,
     Postponed,
     Progress,
     Released,
 )
-from server_jobs.records import NewJob
+from server_jobs.records import Lease, NewJob
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Settled
 

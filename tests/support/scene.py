@@ -6,8 +6,8 @@ from typing import Any
 from uuid6 import uuid7
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Lease, Outcome
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, NewJob
+from server_jobs.outcomes import Outcome
+from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
 from server_jobs.store import Claim, Settled, Store
 from tests.support.clock import Clock
 
@@ -29,10 +29,6 @@ def claim_of(
     starting: bool = True,
 ) -> Claim:
     return Claim(queue, job_names, limit, worker_id, lease_seconds, starting)
-
-
-def lease_of(job: ClaimedJob) -> Lease:
-    return Lease(job.id, job.fence)
 
 
 def error(message: str = "boom", attempt: int = 1) -> AttemptError:
@@ -73,13 +69,13 @@ class Scene:
         queue, name = options.get("queue", "default"), options.get("job_name", JOB)
         (job,) = await self.claim(queue=queue, job_names=(name,), starting=starting)
         assert job.id == job_id, "running() wants a queue without other jobs that are due"
-        return lease_of(job)
+        return job.lease
 
     async def claimed_again(self, job_id: str, *, starting: bool = True) -> Lease:
         """Claim a job that has gone round."""
         (job,) = await self.claim(starting=starting)
         assert job.id == job_id
-        return lease_of(job)
+        return job.lease
 
     async def settle(self, lease: Lease, outcome: Outcome) -> Settled | None:
         """Settle one job → what it became, or None where the lease was lost."""

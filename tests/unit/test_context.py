@@ -9,7 +9,7 @@ import pytest
 from server_jobs import JobContext, connect, create_job_context
 from server_jobs.errors import DatabaseNotConfiguredError
 from server_jobs.leases import Held, StopReason
-from server_jobs.outcomes import Lease
+from server_jobs.records import Lease
 
 
 @pytest.fixture
