@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,6 +144,51 @@ class JobRecord:
         if self.completed_at is None or self.handler_started_at is None:
             return None
         return (self.completed_at - self.handler_started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant: those that fit everything that is said. Said nothing, all of them.
+
+    Ages are in seconds since ``created_at``, by the database's clock.
+    """
+
+    job_names: tuple[str, ...] = ()
+    statuses: tuple[JobStatus, ...] = ()
+    queues: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    older_than: float | None = None
+    newer_than: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many jobs fit a filter, by status, and the newest id among them."""
+
+    counts: Mapping[JobStatus, int]
+    newest_id: str | None
+
+    @property
+    def total(self) -> int:
+        """Of all statuses."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A job that a retry or a cancellation left as it was; no status means no such job."""
+
+    job_id: str
+    status: JobStatus | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a retry or a cancellation of many did: the statuses now, and what it left alone."""
+
+    statuses: Mapping[str, JobStatus] = field(default_factory=dict)
+    skipped: Sequence[Skipped] = ()
 
 
 @dataclass(frozen=True, slots=True)

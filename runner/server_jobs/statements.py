@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
+    CompoundSelect,
     Float,
     Integer,
     Text,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.sql.base import Executable
@@ -41,9 +43,9 @@ from server_jobs import transitions
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import add_seconds, db_now, notifying, seconds_between, within
 from server_jobs.database import Statement
-from server_jobs.records import JobRecord, NewJob
+from server_jobs.records import JobFilter, JobRecord, NewJob
 from server_jobs.rowset import one_of, rows
-from server_jobs.schema import FINISHED, JobStatus, Tables, status_is
+from server_jobs.schema import FINISHED, LIVE, RETRYABLE, JobStatus, Tables, status_is
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -569,33 +571,68 @@ class Statements:
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
-    def cancel(self, job_id: str) -> Statement:
-        """Cancel a pending job, or ask its holder to → status, or nothing if it has ended."""
-        return Statement(self._cancel, {"id": job_id})
+    def cancel(self, job_ids: Sequence[str]) -> Statement:
+        """Cancel pending jobs, ask the holders of running ones to → id, status of each."""
+        return Statement(self._cancel, {"chosen": [(job_id,) for job_id in job_ids]})
 
     @cached_property
     def _cancel(self) -> Executable:
+        chosen = rows("chosen", id=Text())
         job = self._jobs.c
         return self._update(
-            job.id == _ID,
-            status_is(job.status, JobStatus.PENDING, JobStatus.RUNNING),
+            job.id == chosen.c.id,
+            status_is(job.status, *sorted(LIVE)),
             changes=transitions.cancel(job, self._now),
-        ).returning(job.status)
+        ).returning(job.id, job.status)
 
-    def retry(self, job_id: str) -> Statement:
-        """Run a failed or cancelled job again → its id, or nothing if it is neither."""
-        return Statement(self._retry, {"id": job_id})
+    def retry(self, job_ids: Sequence[str]) -> Statement:
+        """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
+
+        Of several with the same key the newest goes.
+        """
+        return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 
     @cached_property
     def _retry(self) -> Executable:
-        job = self._jobs.c
+        chosen = rows("chosen", id=Text())
+        job, other, holder = self._jobs.c, self._jobs.alias("other"), self._jobs.alias("holder")
+        same_key = (other.c.job_name, other.c.unique_key)
+        turns = (
+            select(
+                other.c.id,
+                func.row_number()
+                .over(partition_by=same_key, order_by=other.c.id.desc())
+                .label("turn"),
+            )
+            .where(other.c.id == chosen.c.id, status_is(other.c.status, *sorted(RETRYABLE)))
+            .subquery("turns")
+        )
+        key_is_taken = exists().where(
+            holder.c.job_name == job.job_name,
+            holder.c.unique_key == job.unique_key,
+            status_is(holder.c.status, *sorted(LIVE)),
+        )
         return self._update(
-            job.id == _ID,
-            status_is(job.status, JobStatus.FAILED, JobStatus.CANCELLED),
+            job.id == turns.c.id,
+            # Once more: by now somebody else may have retried it.
+            status_is(job.status, *sorted(RETRYABLE)),
+            or_(
+                job.unique_key.is_(None),
+                and_(turns.c.turn == literal_column("1"), ~key_is_taken),
+            ),
             changes=transitions.retry(job, self._now),
-        ).returning(job.id)
+        ).returning(job.id, job.status)
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
+
+    def by_ids(self, job_ids: Sequence[str]) -> Statement:
+        """Those of these records that there are → all their columns."""
+        return Statement(self._by_ids, {"ids": [(job_id,) for job_id in job_ids]})
+
+    @cached_property
+    def _by_ids(self) -> Executable:
+        ids = rows("ids", id=Text())
+        return select(*self._record).where(self._jobs.c.id == ids.c.id)
 
     def get(self, job_id: str) -> Statement:
         """One record → all its columns."""
@@ -622,31 +659,101 @@ class Statements:
             .limit(_LIMIT)
         )
 
-    def list_jobs(
+    def list_jobs(self, wanted: JobFilter, *, before_id: str | None, limit: int) -> Statement:
+        """Records that fit, newest first → all their columns."""
+        return self._page(self._record, wanted, before_id, limit)
+
+    def list_ids(self, wanted: JobFilter, *, before_id: str | None, limit: int) -> Statement:
+        """Ids of jobs that fit, newest first."""
+        return self._page([self._jobs.c.id], wanted, before_id, limit)
+
+    def _page(
         self,
-        *,
-        status: JobStatus | None,
-        job_name: str | None,
-        queue: str | None,
-        correlation_id: str | None,
+        columns: Sequence[ColumnElement[Any]],
+        wanted: JobFilter,
         before_id: str | None,
         limit: int,
     ) -> Statement:
-        """Records that fit, newest first → all their columns."""
         job = self._jobs.c
-        wanted = select(*self._record).order_by(job.id.desc()).limit(limit)
-        if status is not None:
-            wanted = wanted.where(status_is(job.status, status))
-        for column, value in (
-            (job.job_name, job_name),
-            (job.queue, queue),
-            (job.correlation_id, correlation_id),
-        ):
-            if value is not None:
-                wanted = wanted.where(column == value)
+        conditions, values = self._fits(wanted)
         if before_id is not None:
-            wanted = wanted.where(job.id < before_id)
-        return Statement(wanted)
+            conditions.append(job.id < bindparam("before_id", type_=Text()))
+        page = select(*columns).where(*conditions).order_by(job.id.desc()).limit(_LIMIT)
+        return Statement(page, {**values, "before_id": before_id, "limit": limit})
+
+    def tally(self, wanted: JobFilter) -> Statement:
+        """How many jobs fit → status, count, newest id."""
+        job = self._jobs.c
+        conditions, values = self._fits(wanted)
+        counts = select(job.status, func.count(), func.max(job.id)).where(*conditions)
+        return Statement(counts.group_by(job.status), values)
+
+    def list_live(self, wanted: JobFilter, *, limit: int) -> Statement:
+        """Pending and running jobs that fit, newest first → all their columns.
+
+        Its cost is that of the live jobs, however many have ended.
+        """
+        job, live = self._jobs.c, self._live_jobs.subquery("live")
+        conditions, values = self._fits(wanted)
+        found = (
+            select(*self._record)
+            .where(job.id == live.c.id, *conditions)
+            .order_by(job.id.desc())
+            .limit(_LIMIT)
+        )
+        return Statement(found, {**values, "limit": limit})
+
+    def depths(self) -> Statement:
+        """How many live jobs there are → queue, status, ready, count."""
+        return Statement(self._depths)
+
+    @cached_property
+    def _depths(self) -> Executable:
+        live = self._live_jobs.subquery("live")
+        kinds = (live.c.queue, live.c.status, live.c.ready)
+        return select(*kinds, func.count()).group_by(*kinds).order_by(*kinds)
+
+    @cached_property
+    def _live_jobs(self) -> CompoundSelect[Any]:
+        # Three questions, for each has an index of its own, in which only live jobs stand.
+        job = self._jobs.c
+        pending = status_is(job.status, JobStatus.PENDING)
+        kinds = (
+            pending & (job.ready == true()),
+            pending & (job.ready == false()),
+            status_is(job.status, JobStatus.RUNNING),
+        )
+        return union_all(
+            *(select(job.id, job.queue, job.status, job.ready).where(k) for k in kinds)
+        )
+
+    def _fits(self, wanted: JobFilter) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
+        """What a filter means: conditions, and the values of their parameters."""
+        job = self._jobs.c
+        conditions: list[ColumnElement[bool]] = []
+        values: dict[str, Any] = {}
+        if wanted.statuses:
+            conditions.append(status_is(job.status, *wanted.statuses))
+        for column, name, several in (
+            (job.job_name, "job_names", wanted.job_names),
+            (job.queue, "queues", wanted.queues),
+        ):
+            if several:
+                conditions.append(one_of(column, name))
+                values[name] = list(several)
+        if wanted.correlation_id is not None:
+            conditions.append(job.correlation_id == bindparam("correlation_id", type_=Text()))
+            values["correlation_id"] = wanted.correlation_id
+        if wanted.older_than is not None:
+            conditions.append(job.created_at <= self._ago("older_than"))
+            values["older_than"] = -wanted.older_than
+        if wanted.newer_than is not None:
+            conditions.append(job.created_at > self._ago("newer_than"))
+            values["newer_than"] = -wanted.newer_than
+        return conditions, values
+
+    def _ago(self, name: str) -> ColumnElement[datetime]:
+        return add_seconds(self._now, bindparam(name, type_=Float()))
 
     def counts(self) -> Statement:
         """How many jobs there are → job_name, queue, status, count, mean seconds of an attempt."""

@@ -6,6 +6,7 @@ its writes were accepted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,9 +37,19 @@ from server_jobs.outcomes import (
     Released,
     columns_of,
 )
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
+from server_jobs.records import (
+    AttemptError,
+    Changed,
+    ClaimedJob,
+    JobFilter,
+    JobRecord,
+    Lease,
+    NewJob,
+    Skipped,
+    Tally,
+)
 from server_jobs.retry import RetryPolicy
-from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION, JobStatus
+from server_jobs.schema import OLDEST_SCHEMA, RETRYABLE, SCHEMA_VERSION, JobStatus
 from server_jobs.statements import Statements, statements
 
 STAGE_LIMIT = 1_000
@@ -78,6 +89,19 @@ class JobCount:
     status: JobStatus
     count: int
     mean_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many jobs of a queue are due, due later, and running."""
+
+    queue: str
+    due: int
+    later: int
+    running: int
+
+
+ANY_JOB = JobFilter()
 
 
 class Store:
@@ -302,10 +326,26 @@ class Store:
 
         A finished job stays as it is. Raises JobNotFoundError.
         """
-        rows = await self._again([self._sql.cancel(job_id)])
-        if rows[0]:
-            return JobStatus(rows[0][0][0])
-        return (await self.get(job_id)).status
+        changed = await self.cancel_many([job_id])
+        for skipped in changed.skipped:
+            if skipped.status is None:
+                raise JobNotFoundError(skipped.reason)
+            return skipped.status
+        return changed.statuses[job_id]
+
+    async def cancel_many(self, job_ids: Sequence[str]) -> Changed:
+        """Cancel pending jobs and ask the holders of running ones to, in one statement.
+
+        What has ended meanwhile is skipped.
+        """
+        (rows,) = await self._again([self._sql.cancel(job_ids)])
+        statuses = {job_id: JobStatus(status) for job_id, status in rows}
+        return Changed(
+            statuses,
+            await self._skipped(
+                job_ids, statuses, lambda job: f"job {job.id} is {job.status}: it has ended"
+            ),
+        )
 
     async def retry(self, job_id: str) -> None:
         """Run a failed or cancelled job again, with all its attempts.
@@ -313,19 +353,47 @@ class Store:
         Raises JobNotFoundError, and JobNotRetryableError where it is neither, or where a live
         job has its unique key.
         """
+        for skipped in (await self.retry_many([job_id])).skipped:
+            kind = JobNotFoundError if skipped.status is None else JobNotRetryableError
+            raise kind(skipped.reason)
+
+    async def retry_many(self, job_ids: Sequence[str]) -> Changed:
+        """Run failed and cancelled jobs again, with all their attempts, in one statement.
+
+        What is neither is skipped, and so is a job whose unique key a live job has; of several
+        with the same key the newest goes.
+        """
+        statuses = await self._retry(list(dict.fromkeys(job_ids)))
+        return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
+
+    async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
         try:
-            if (await self._again([self._sql.retry(job_id)]))[0]:
-                return
-        except ConstraintViolatedError as error:
-            record = await self.get(job_id)
-            raise JobNotRetryableError(
-                f"job {job_id} can't be retried: a live {record.job_name} job has its unique key"
-                f" {record.unique_key!r}; cancel that one first"
-            ) from error
-        record = await self.get(job_id)
-        raise JobNotRetryableError(
-            f"job {job_id} is {record.status}: only failed and cancelled jobs can be retried"
-        )
+            (rows,) = await self._again([self._sql.retry(job_ids)])
+        except ConstraintViolatedError:
+            # Somebody took a key between the statement's look at it and its write. The next look
+            # sees that one; in halves, so that an offence that stays one stops nothing else.
+            if len(job_ids) == 1:
+                return {}
+            middle = len(job_ids) // 2
+            return await self._retry(job_ids[:middle]) | await self._retry(job_ids[middle:])
+        return {job_id: JobStatus(status) for job_id, status in rows}
+
+    async def _skipped(
+        self,
+        job_ids: Sequence[str],
+        changed: Mapping[str, JobStatus],
+        why: Callable[[JobRecord], str],
+    ) -> list[Skipped]:
+        left = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in changed]
+        if not left:
+            return []
+        found = {record.id: record for record in await self.by_ids(left)}
+        return [
+            Skipped(job_id, found[job_id].status, why(found[job_id]))
+            if job_id in found
+            else Skipped(job_id, None, f"there is no job {job_id}")
+            for job_id in left
+        ]
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
@@ -342,26 +410,51 @@ class Store:
             _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
         ]
 
+    async def by_ids(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Those of these records that there are, in no order."""
+        return [
+            _record(row)
+            for chunk in self._cut(job_ids, len)
+            for row in await self.database.execute(self._sql.by_ids(chunk))
+        ]
+
     async def list_jobs(
-        self,
-        *,
-        status: JobStatus | None = None,
-        job_name: str | None = None,
-        queue: str | None = None,
-        correlation_id: str | None = None,
-        before_id: str | None = None,
-        limit: int = 50,
+        self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50
     ) -> list[JobRecord]:
-        """Records, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_jobs(
-            status=status,
-            job_name=job_name,
-            queue=queue,
-            correlation_id=correlation_id,
-            before_id=before_id,
-            limit=limit,
-        )
+        """Records that fit, newest first; ``before_id`` is the last one of the page before."""
+        statement = self._sql.list_jobs(wanted, before_id=before_id, limit=limit)
         return [_record(row) for row in await self.database.execute(statement)]
+
+    async def list_ids(
+        self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 1_000
+    ) -> list[str]:
+        """Ids of jobs that fit, newest first; ``before_id`` is the last one of the page before."""
+        statement = self._sql.list_ids(wanted, before_id=before_id, limit=limit)
+        return [job_id for (job_id,) in await self.database.execute(statement)]
+
+    async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobRecord]:
+        """Pending and running jobs that fit, newest first."""
+        statement = self._sql.list_live(wanted, limit=limit)
+        return [_record(row) for row in await self.database.execute(statement)]
+
+    async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
+        """How many jobs fit."""
+        rows = await self.database.execute(self._sql.tally(wanted))
+        return Tally(
+            {JobStatus(status): count for status, count, _ in rows},
+            max((newest for _, _, newest in rows), default=None),
+        )
+
+    async def depths(self) -> list[QueueDepth]:
+        """How many live jobs each queue has."""
+        queues: dict[str, Counter[str]] = {}
+        for queue, status, ready, count in await self.database.execute(self._sql.depths()):
+            kind = status if status == JobStatus.RUNNING else "due" if ready else "later"
+            queues.setdefault(queue, Counter())[kind] += count
+        return [
+            QueueDepth(queue, due=n["due"], later=n["later"], running=n["running"])
+            for queue, n in queues.items()
+        ]
 
     async def counts(self) -> list[JobCount]:
         """How many jobs there are by name, queue and status."""
@@ -468,6 +561,17 @@ def _record(row: Row) -> JobRecord:
     record = dict(zip(JobRecord.__dataclass_fields__, row, strict=True))
     record["status"] = JobStatus(record["status"])
     return JobRecord(**record)
+
+
+def _why_not_retried(job: JobRecord) -> str:
+    if job.status not in RETRYABLE:
+        return f"job {job.id} is {job.status}: only failed and cancelled jobs can be retried"
+    if job.unique_key is None:
+        return f"job {job.id} was changed at this moment; try again"
+    return (
+        f"job {job.id} can't be retried: a live {job.job_name} job has its unique key"
+        f" {job.unique_key!r}; cancel that one first"
+    )
 
 
 def _rescue(

@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from server_jobs.errors import JobNotFoundError
 from server_jobs.outcomes import Completed, Failed
+from server_jobs.records import JobFilter, Tally
 from server_jobs.schema import JobStatus
-from server_jobs.store import JobCount, Store
+from server_jobs.store import JobCount, QueueDepth, Store
 from tests.support.scene import JOB, Scene, error, new_job
 
 
@@ -65,18 +67,101 @@ async def test_filters_combine(scene: Scene) -> None:
     done = (await scene.running(queue="other")).job_id
     await scene.store.cancel(plain)
 
-    async def found(**filters: object) -> set[str]:
-        return {record.id for record in await scene.store.list_jobs(**filters)}  # type: ignore[arg-type]
+    async def found(**filters: Any) -> set[str]:
+        wanted = JobFilter(**filters)
+        listed = [record.id for record in await scene.store.list_jobs(wanted)]
+        assert await scene.store.list_ids(wanted) == listed
+        tally = await scene.store.tally(wanted)
+        assert (tally.total, tally.newest_id) == (len(listed), listed[0] if listed else None)
+        return set(listed)
 
+    pending, running, cancelled = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.CANCELLED
     assert await found() == {plain, part, mail, done}
-    assert await found(status=JobStatus.PENDING) == {part, mail}
-    assert await found(status=JobStatus.CANCELLED) == {plain}
-    assert await found(status=JobStatus.COMPLETED) == set()
-    assert await found(job_name=JOB) == {plain, mail, done}
-    assert await found(queue="mail") == {part, mail}
-    assert await found(correlation_id="c", job_name="Part") == {part}
-    assert await found(queue="mail", status=JobStatus.RUNNING) == set()
-    assert await found(queue="it's") == set()
+    assert await found(statuses=(pending,)) == {part, mail}
+    assert await found(statuses=(cancelled,)) == {plain}
+    assert await found(statuses=(cancelled, running)) == {plain, done}
+    assert await found(statuses=(JobStatus.COMPLETED,)) == set()
+    assert await found(job_names=(JOB,)) == {plain, mail, done}
+    assert await found(job_names=("Part", "Unheard")) == {part}
+    assert await found(queues=("mail",)) == {part, mail}
+    assert await found(queues=("mail", "other")) == {part, mail, done}
+    assert await found(correlation_id="c", job_names=("Part",)) == {part}
+    assert await found(queues=("mail",), statuses=(running,)) == set()
+    assert await found(queues=("it's",)) == set()
+
+
+async def test_age_is_judged_by_the_clock_of_the_database(scene: Scene) -> None:
+    # created_at is the real clock's, whatever the scene's says.
+    job_id = await scene.pending()
+    created = (await scene.get(job_id)).created_at
+    scene.clock.advance((created - scene.clock.value).total_seconds() + 60)
+
+    async def found(**ages: float) -> list[str]:
+        return await scene.store.list_ids(JobFilter(**ages))  # type: ignore[arg-type]
+
+    assert await found(older_than=59) == [job_id]
+    assert await found(older_than=61) == []
+    assert await found(newer_than=61) == [job_id]
+    assert await found(newer_than=59) == []
+    assert await found(older_than=59, newer_than=61) == [job_id]
+
+
+async def test_ids_are_paged_like_records(scene: Scene) -> None:
+    new = [new_job() for _ in range(5)]
+    await scene.store.enqueue(new)
+    newest_first = sorted((job.id for job in new), reverse=True)
+
+    assert await scene.store.list_ids(limit=2) == newest_first[:2]
+    assert await scene.store.list_ids(before_id=newest_first[1], limit=2) == newest_first[2:4]
+
+
+async def test_tally_counts_by_status(scene: Scene) -> None:
+    assert await scene.store.tally() == Tally({}, None)
+    await scene.running()
+    for _ in range(2):
+        await scene.pending(queue="mail")
+    newest = await scene.pending(queue="mail")
+    await scene.store.cancel(newest)
+
+    assert await scene.store.tally() == Tally(
+        {JobStatus.RUNNING: 1, JobStatus.PENDING: 2, JobStatus.CANCELLED: 1}, newest
+    )
+
+
+async def test_live_jobs_are_those_that_are_due_or_later_or_run(scene: Scene) -> None:
+    running = (await scene.running()).job_id
+    later = await scene.pending(delay_seconds=60)
+    due = await scene.pending(queue="mail")
+    await scene.store.cancel(await scene.pending())
+    newest_first = sorted([running, later, due], reverse=True)
+
+    assert [record.id for record in await scene.store.list_live()] == newest_first
+    assert [record.id for record in await scene.store.list_live(limit=2)] == newest_first[:2]
+    (found,) = await scene.store.list_live(JobFilter(queues=("mail",)))
+    assert found.id == due
+
+
+async def test_depths_count_what_is_due_what_is_not_and_what_runs(scene: Scene) -> None:
+    assert await scene.store.depths() == []
+    await scene.running()
+    await scene.pending(delay_seconds=60)
+    await scene.store.cancel(await scene.pending(queue="ended"))
+    for _ in range(2):
+        await scene.pending(queue="mail")
+
+    assert await scene.store.depths() == [
+        QueueDepth("default", due=0, later=1, running=1),
+        QueueDepth("mail", due=2, later=0, running=0),
+    ]
+
+
+async def test_records_are_read_by_their_ids_and_the_missing_left_out(scene: Scene) -> None:
+    ids = [await scene.pending() for _ in range(3)]
+
+    found = await scene.store.by_ids([ids[0], "no-such-id", ids[2]])
+
+    assert {record.id for record in found} == {ids[0], ids[2]}
+    assert await scene.store.by_ids([]) == []
 
 
 # ── counts ───────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,8 @@ from sqlalchemy.sql.base import Executable
 from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.migrate import migrate
-from server_jobs.schema import tables
+from server_jobs.records import JobFilter
+from server_jobs.schema import JobStatus, tables
 from server_jobs.statements import Statements
 from tests.support.postgres import temporary_database
 
@@ -331,8 +332,8 @@ def test_live_jobs_are_looked_up_by_the_unique_key_index(explainer: Explainer) -
         lambda sql: sql.settled([("a", 1)]),
         lambda sql: sql.claim_one("a", worker_id="w", lease_seconds=60),
         lambda sql: sql.start("a", 1, worker_id="w", lease_seconds=60),
-        lambda sql: sql.cancel("a"),
-        lambda sql: sql.retry("a"),
+        lambda sql: sql.cancel(["a", "b"]),
+        lambda sql: sql.retry(["a", "b"]),
         lambda sql: sql.get("a"),
         lambda sql: sql.by_prefix("a", 2),
         lambda sql: sql.prune(after="", before=datetime.now(UTC), limit=1_000),
@@ -374,9 +375,59 @@ def test_what_a_worker_still_has_to_do_is_seen_in_the_two_indexes(explainer: Exp
 def test_newest_jobs_are_listed_without_a_sort(explainer: Explainer) -> None:
     plan = plan_of(
         explainer,
-        lambda sql: sql.list_jobs(
-            status=None, job_name=None, queue=None, correlation_id=None, before_id=None, limit=50
-        ),
+        lambda sql: sql.list_jobs(JobFilter(), before_id=None, limit=50),
     )
 
     assert not plan.sorts, plan.text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        JobFilter(statuses=(JobStatus.FAILED, JobStatus.COMPLETED)),
+        JobFilter(job_names=("Greet",), queues=("default",)),
+        JobFilter(older_than=60, newer_than=3_600),
+    ],
+    ids=["status", "name-and-queue", "age"],
+)
+@on_sqlite
+def test_pages_of_a_filter_are_read_off_in_order_without_a_sort(
+    explainer: Explainer, wanted: JobFilter
+) -> None:
+    prepared: tuple[Prepare, ...] = (
+        lambda sql: sql.list_jobs(wanted, before_id="1", limit=50),
+        lambda sql: sql.list_ids(wanted, before_id="1", limit=50),
+    )
+    for prepare in prepared:
+        plan = plan_of(explainer, prepare)
+
+        assert not plan.sorts, plan.text
+        assert not plan.scans_all_jobs, plan.text
+
+
+@on_sqlite
+def test_related_jobs_are_found_by_their_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.tally(JobFilter(correlation_id="c")))
+
+    assert "jobs_correlation" in plan.indexes, plan.text
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [lambda sql: sql.depths(), lambda sql: sql.list_live(JobFilter(), limit=50)],
+    ids=["depths", "list_live"],
+)
+@on_sqlite
+def test_live_jobs_are_read_from_the_indexes_that_hold_no_others(
+    explainer: Explainer, prepare: Prepare
+) -> None:
+    plan = plan_of(explainer, prepare)
+
+    assert {"jobs_claim", "jobs_staging", "jobs_lease"} <= plan.indexes, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+def test_retry_sees_whether_a_key_is_taken_by_its_index(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.retry(["a", "b"]))
+
+    assert "jobs_unique_key" in plan.indexes, plan.text

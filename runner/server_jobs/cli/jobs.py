@@ -16,7 +16,7 @@ from server_jobs.cli.output import print_json, record_document, remark
 from server_jobs.cli.records import print_record, print_records
 from server_jobs.errors import InvalidParamsError, JobNotFoundError
 from server_jobs.job import Job
-from server_jobs.records import JobRecord
+from server_jobs.records import JobFilter, JobRecord
 from server_jobs.schema import JobStatus
 from server_jobs.store import Store
 
@@ -125,10 +125,12 @@ def list_jobs(
     async def run() -> list[JobRecord]:
         async with opened_store(existing_database(database)) as store:
             return await store.list_jobs(
-                status=status,
-                job_name=name,
-                queue=queue,
-                correlation_id=correlation_id,
+                JobFilter(
+                    statuses=(status,) if status else (),
+                    job_names=(name,) if name is not None else (),
+                    queues=(queue,) if queue is not None else (),
+                    correlation_id=correlation_id,
+                ),
                 before_id=before,
                 limit=limit,
             )

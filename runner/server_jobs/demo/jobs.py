@@ -25,6 +25,7 @@ from server_jobs import (
     define_job,
 )
 from server_jobs.demo.modules import LIBRARY, ModuleStatistics, measure
+from server_jobs.records import JobFilter
 from server_jobs.store import Store
 
 # ── one job per file ─────────────────────────────────────────────────────────────────────────
@@ -114,9 +115,8 @@ async def _ended(store: Store, queue: str) -> int:
 async def _analyses(store: Store, queue: str) -> AsyncIterator[JobRecord]:
     """The records of a run's modules, page by page."""
     before_id = None
-    while page := await store.list_jobs(
-        job_name=analyse_module.name, queue=queue, before_id=before_id, limit=500
-    ):
+    wanted = JobFilter(job_names=(analyse_module.name,), queues=(queue,))
+    while page := await store.list_jobs(wanted, before_id=before_id, limit=500):
         for record in page:
             yield record
         before_id = page[-1].id

@@ -10,7 +10,7 @@ from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.database import Database, Statement
-from server_jobs.records import Lease
+from server_jobs.records import JobFilter, Lease
 from server_jobs.store import Store
 
 _TROUBLED = 20
@@ -92,7 +92,7 @@ class SnapshotReader:
         """All records of the run, page by page, in the order in which they were enqueued."""
         records: list[JobRecord] = []
         while page := await self._store.list_jobs(
-            correlation_id=self._run,
+            JobFilter(correlation_id=self._run),
             before_id=records[-1].id if records else None,
             limit=500,
         ):
