@@ -130,11 +130,13 @@ class Statements:
                 (new.c.scheduled_for.is_not(None), new.c.scheduled_for <= self._now),
                 else_=new.c.delay_seconds <= 0,
             ),
+            self._now,
+            self._now,
             # SQLite's grammar needs a WHERE between a SELECT and ON CONFLICT.
         ).where(literal_column("1") == literal_column("1"))
         insert = (
             self._insert()
-            .from_select([*given, "scheduled_for", "ready"], source)
+            .from_select([*given, "scheduled_for", "ready", "created_at", "updated_at"], source)
             .on_conflict_do_nothing()
         )
         return self._announced(insert)

@@ -88,6 +88,8 @@ def born_running(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
         "worker_started_at": now,
         "worker_expires_at": add_seconds(now, lease_seconds),
         "handler_started_at": now,
+        "created_at": now,
+        "updated_at": now,
     }
 
 

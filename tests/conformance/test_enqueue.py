@@ -218,3 +218,12 @@ async def test_row_that_its_maker_executes_is_born_running(scene: Scene) -> None
     assert (record.queue, record.timeout_seconds) == ("mail", 9.5)
     assert (claimed.id, claimed.fence, claimed.correlation_id) == (new.id, 1, "correlation")
     assert await scene.store.heartbeat([claimed.lease], lease_seconds=60) == {new.id: False}
+
+
+async def test_new_rows_are_stamped_by_the_clock_of_the_store(scene: Scene) -> None:
+    pending = await scene.get(await scene.pending())
+    held = await scene.store.insert_running(new_job(), worker_id="worker", lease_seconds=60)
+    running = await scene.get(held.id)
+
+    for record in (pending, running):
+        assert record.created_at == record.updated_at == scene.clock.value
