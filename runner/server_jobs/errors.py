@@ -15,7 +15,8 @@
     │   └── ForeignTableError             a table of our name belongs to somebody else
     ├── DatabaseError                 the database refused a statement, or can't be asked
     │   ├── DatabaseUnavailableError      the connection is gone or can't be had; may be tried again
-    │   └── ConstraintViolatedError       a row broke a constraint of the schema
+    │   └── DataRefusedError              the database doesn't take these values
+    │       └── ConstraintViolatedError       a row broke a constraint of the schema
     ├── InvalidJobDataError           data that doesn't fit a job's schema or limits
     │   ├── InvalidParamsError
     │   ├── InvalidResultError
@@ -98,7 +99,11 @@ class DatabaseUnavailableError(DatabaseError):
     """The database can't be reached, or the connection broke: the statement may have run."""
 
 
-class ConstraintViolatedError(DatabaseError):
+class DataRefusedError(DatabaseError):
+    """These values can't be stored, in whatever state the database is; nothing was written."""
+
+
+class ConstraintViolatedError(DataRefusedError):
     """A row broke a constraint of the schema; nothing was written."""
 
 

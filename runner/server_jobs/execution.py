@@ -1,8 +1,9 @@
 """One claimed job → its outcome: decode, call, interrupt where needed, encode.
 
 Every backend executes through here. A handler's exception becomes an outcome and is never
-raised; what isn't an ``Exception`` (an interpreter that exits, a platform that pulls the plug)
-passes through, and the lease expires.
+raised, ``SystemExit`` neither: a job doesn't end the process that it shares. What else isn't an
+``Exception`` (a person's Ctrl-C, a platform that pulls the plug) passes through, and the lease
+expires.
 """
 
 from __future__ import annotations
@@ -188,6 +189,12 @@ async def call_handler(
         raise RuntimeError(
             "the handler raised CancelledError, but nobody asked it to stop; something that it"
             " awaited was cancelled"
+        ) from error
+    except SystemExit as error:
+        # Passed on, it would end the worker, and with it everybody else's handlers.
+        raise RuntimeError(
+            f"the handler called sys.exit({'' if error.code is None else repr(error.code)}); a job"
+            " ends by returning or by raising an error, its process goes on"
         ) from error
 
 

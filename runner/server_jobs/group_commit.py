@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Container, Mapping
 
-from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
 from server_jobs.leases import Held
 from server_jobs.outcomes import Completed, Failed, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob, Lease
@@ -20,8 +20,9 @@ _log = logging.getLogger("server_jobs.group_commit")
 class GroupCommit:
     """Outcomes that wait to be written. Their leases are to be kept until they are.
 
-    A commit whose answer was lost is looked up before it is tried again. An outcome that the
-    database refuses fails its own job, and no other.
+    A commit whose answer was lost is looked up before it is tried again. An outcome whose values
+    the database refuses fails its own job, and no other. Where it refuses for another reason (a
+    privilege was revoked, say), the outcomes go on waiting: the work has been done.
     """
 
     def __init__(self, store: Store) -> None:
@@ -47,7 +48,8 @@ class GroupCommit:
 
         The answer has what is no longer ours to settle: each lease with its outcome, or with
         None where it was lost. Raises DatabaseUnavailableError, and DatabaseError where the claim
-        is refused; then the next answer has what was settled until then.
+        is refused or the database takes no outcomes just now; then the next answer has what was
+        settled until then.
         """
         if self._uncertain:
             await self._look_up()
@@ -90,13 +92,19 @@ class GroupCommit:
             self._uncertain |= group.keys()
             raise
         except DatabaseError as error:
-            if len(group) == 1:
-                (lease,) = group
-                await self._refuse(lease, error)
-            else:
+            if len(group) > 1:
                 items = list(group.items())
                 for half in (items[: len(items) // 2], items[len(items) // 2 :]):
                     await self._settle_without_refused(dict(half))
+            elif isinstance(error, DataRefusedError):
+                (lease,) = group
+                await self._refuse(lease, error)
+            else:
+                # The database's state, not this outcome. It waits, behind the others: if it is
+                # the only one after all, they are settled before it is asked for again.
+                (lease,) = group
+                self._waiting[lease] = self._waiting.pop(lease)
+                raise
             return True
 
     async def _refuse(self, lease: Lease, error: DatabaseError) -> None:
@@ -120,7 +128,7 @@ class GroupCommit:
         except DatabaseUnavailableError:
             self._uncertain.add(lease)
             raise
-        except DatabaseError as again:
+        except DataRefusedError as again:
             _log.error(
                 "job %s: its failure neither; the lease will expire: %s", lease.job_id, again
             )
@@ -140,14 +148,14 @@ async def settle_alone(store: Store, held: Held, outcome: Outcome) -> Outcome | 
     """Settle one job by the rules of a group → the outcome that was accepted, None where lost.
 
     It is another than was given where the database refused that. An outage is waited out for
-    some seconds; then raises DatabaseUnavailableError, and the lease is left to expire.
+    some seconds; then raises DatabaseError, and the lease is left to expire.
     """
     group = GroupCommit(store)
     group.add(held.lease, outcome, held.unwritten_progress)
     for pause in (0.05, 0.2, 1.0, 3.0):
         try:
             return (await group.commit(None))[0][held.lease]
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             _log.warning("job %s can't be settled just now: %s", held.lease.job_id, error)
             await asyncio.sleep(pause)
     return (await group.commit(None))[0][held.lease]

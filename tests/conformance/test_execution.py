@@ -7,7 +7,12 @@ from sqlalchemy import Integer, Text, bindparam, column, func, insert, select, t
 from sqlalchemy.sql.selectable import Subquery
 
 from server_jobs.database import Database, Statement
-from server_jobs.errors import ConstraintViolatedError, DatabaseError, MigrationRequiredError
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DataRefusedError,
+    MigrationRequiredError,
+)
 from server_jobs.rowset import rows
 from tests.support.databases import Place, each_shared_kind
 
@@ -117,7 +122,7 @@ async def test_value_that_the_database_cannot_hold_is_an_error_of_ours(
     column_name = "correlation_id" if isinstance(value, str) else "fence"
     shape = insert(jobs).values(id="a", job_name="J", **{column_name: bindparam("x", type_=type_)})
 
-    with pytest.raises(DatabaseError):
+    with pytest.raises(DataRefusedError):
         await database.execute(Statement(shape, {"x": value}))
 
     assert await database.execute(all_ids(database)) == []

@@ -15,7 +15,7 @@ from server_jobs.group_commit import GroupCommit
 from server_jobs.outcomes import Completed
 from server_jobs.store import Claim, Store
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
-from tests.support.raw_sql import refuse, run
+from tests.support.raw_sql import break_down, mend, refuse, run
 from tests.support.workers import (
     Number,
     drain,
@@ -147,6 +147,44 @@ async def test_a_refused_outcome_fails_alone(database: Database, store: Store) -
     assert record.status is JobStatus.FAILED
     assert "the outcome can't be stored" in str(record.error)
     assert "refused by the test" in str(record.error)
+
+
+async def test_outcomes_wait_while_the_database_takes_none(
+    database: Database, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await break_down(database, "NEW.status <> 'running'")
+    executions = Executions(database, together=5)
+    await executions.job.later_many([Number(n=n) for n in range(5)])
+    worker = make_worker(database, executions.registry, concurrency=5)
+    async with working(worker):
+        await until(lambda: caplog.text.count("trying again in") >= 2, "it has tried twice")
+        assert await statuses(store) == {JobStatus.RUNNING: 5}
+        await mend(database)
+        await until(lambda: worker.totals.completed == 5, "all are completed")
+
+    assert executions.counts == Counter(range(5))
+    assert await statuses(store) == {JobStatus.COMPLETED: 5}
+
+
+async def test_an_outcome_that_waits_for_the_database_does_not_hold_up_the_others(
+    database: Database, store: Store
+) -> None:
+    await break_down(database, f"NEW.result = '{REFUSED}'")
+    executions = Executions(database, together=6)
+    bad = await executions.job.later(Number(n=-1))  # the first to be asked for
+    await executions.job.later_many([Number(n=n) for n in range(5)])
+    worker = make_worker(database, executions.registry, concurrency=6)
+    async with working(worker):
+
+        async def others_are_completed() -> bool:
+            return (await statuses(store)).get(JobStatus.COMPLETED) == 5
+
+        await until(others_are_completed, "the others are completed")
+        assert (await store.get(bad)).status is JobStatus.RUNNING
+        await mend(database)
+        await until(lambda: worker.totals.completed == 6, "all are completed")
+
+    assert set(executions.counts.values()) == {1}
 
 
 async def test_an_outcome_that_cannot_even_fail_leaves_its_lease_to_expire(

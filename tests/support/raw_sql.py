@@ -26,5 +26,33 @@ async def refuse(database: Database, condition: str) -> None:
         )
 
 
+async def break_down(database: Database, condition: str) -> None:
+    """Let updates to such rows fail for a reason that isn't theirs, until ``mend``."""
+    if database.dialect.name == "sqlite":
+        # A function that doesn't exist would be missed by every update, the condition aside.
+        await run(
+            database,
+            f"CREATE TRIGGER breakdown BEFORE UPDATE ON jobs WHEN {condition}"
+            " BEGIN SELECT abs(-9223372036854775807 - 1); END",
+        )
+    else:
+        await run(
+            database,
+            "CREATE FUNCTION breakdown() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM no_such_function(); RETURN NEW; END $$",
+        )
+        await run(
+            database,
+            f"CREATE TRIGGER breakdown BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({condition})"
+            " EXECUTE FUNCTION breakdown()",
+        )
+
+
+async def mend(database: Database) -> None:
+    """End the breakdown."""
+    where = "" if database.dialect.name == "sqlite" else " ON jobs"
+    await run(database, f"DROP TRIGGER breakdown{where}")
+
+
 async def run(database: Database, sql: str) -> None:
     await database.execute(Statement(text(sql)))

@@ -104,6 +104,7 @@ class Unspeakable(Exception):
         (CancelJob("not wanted"), JobCancelledError, "Raise was cancelled: not wanted"),
         (Unspeakable(), JobFailedError, "Raise failed: Unspeakable"),
         (asyncio.CancelledError(), JobFailedError, "but nobody asked it to stop"),
+        (SystemExit(3), JobFailedError, r"the handler called sys.exit\(3\)"),
     ],
 )
 async def test_what_a_handler_raises_ends_the_job_and_not_its_caller(

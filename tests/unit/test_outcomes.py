@@ -98,6 +98,8 @@ async def test_failed_attempt_is_recorded_and_another_one_follows() -> None:
         (ValueError(), "ValueError", "ValueError"),
         (FutureCancelledError("a future was"), "CancelledError", "a future was"),
         (asyncio.CancelledError(), "RuntimeError", "the handler raised CancelledError, but nobody"),
+        (SystemExit(), "RuntimeError", "the handler called sys.exit(); a job ends by"),
+        (SystemExit("no"), "RuntimeError", "the handler called sys.exit('no'); a job ends by"),
         (ValueError("a\0b\udc80"), "ValueError", "a\ufffdb?"),
         (ValueError("x" * 1_000_000), "ValueError", "x" * 10_000),
     ],

@@ -54,8 +54,8 @@ class Database(Protocol):
 
     Drivers may be used from any event loop and any thread. They raise
     :class:`~server_jobs.errors.DatabaseUnavailableError` where the connection is at fault (the
-    statement may then have run, or not) and :class:`~server_jobs.errors.DatabaseError` where the
-    statement is.
+    statement may then have run, or not), :class:`~server_jobs.errors.DataRefusedError` where the
+    values are, and :class:`~server_jobs.errors.DatabaseError` where anything else is.
     """
 
     @property

@@ -18,6 +18,7 @@ from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
+    DataRefusedError,
     InvalidDatabaseUrlError,
     MigrationRequiredError,
     MissingDependencyError,
@@ -135,7 +136,7 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
             except psycopg.Error as error:
                 raise self._translated(error) from error
             except UnicodeError as error:
-                raise DatabaseError(f"{self._where}: {error}") from error
+                raise DataRefusedError(f"{self._where}: {error}") from error
         raise AssertionError("unreachable")
 
     def _one(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
@@ -175,9 +176,10 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
                 return MigrationRequiredError(
                     f"{text}\nThe tables are missing or too old: run `server-jobs migrate`"
                 )
-            case psycopg.OperationalError() if (error.sqlstate or "").startswith("54"):
-                # A limit of the program, such as a too long index entry: no use to try again.
-                return DatabaseError(text)
+            case psycopg.DataError():
+                return DataRefusedError(text)
+            case _ if _is_about_values(error.sqlstate or ""):
+                return DataRefusedError(text)
             case (
                 psycopg.OperationalError()
                 | psycopg.InterfaceError()
@@ -231,6 +233,13 @@ class _Listener:
             if connection is not None:
                 connection.close()
             self._stop.wait(timeout)
+
+
+def _is_about_values(sqlstate: str) -> bool:
+    """Whether other values would have been taken: no use to try these again."""
+    # Cardinality, WITH CHECK, a limit of the program (such as a too long index entry); and RAISE
+    # in a trigger, by which users refuse rows.
+    return sqlstate[:2] in {"21", "44", "54"} or sqlstate == "P0001"
 
 
 def _conninfo(url: URL) -> str:

@@ -17,6 +17,7 @@ from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
+    DataRefusedError,
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
@@ -137,7 +138,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             raise _translated(error, self._path) from error
         except (OverflowError, UnicodeError) as error:
             # A value that SQLite has no type for; nothing was sent, and a batch is rolled back.
-            raise DatabaseError(f"SQLite ({self._path or ':memory:'}): {error}") from error
+            raise DataRefusedError(f"SQLite ({self._path or ':memory:'}): {error}") from error
 
     def _transaction(
         self, connection: sqlite3.Connection, statements: Sequence[Statement]
@@ -261,6 +262,8 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path is not None:
             hint = f"; is {path.parent} a folder that this user may write to?"
         return DatabaseUnavailableError(f"{where}: {error}{hint}")
+    if isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_MISMATCH:
+        return DataRefusedError(f"{where}: {error}")
     text = str(error)
     if "no such table" in text or "no such column" in text or "has no column" in text:
         return MigrationRequiredError(
