@@ -23,6 +23,7 @@ from sqlalchemy.sql.base import Executable
 from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.migrate import migrate
+from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.records import JobFilter
 from server_jobs.schema import JobStatus, tables
 from server_jobs.statements import Statements
@@ -412,16 +413,9 @@ def test_related_jobs_are_found_by_their_index(explainer: Explainer) -> None:
     assert "jobs_correlation" in plan.indexes, plan.text
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [lambda sql: sql.depths(), lambda sql: sql.list_live(JobFilter(), limit=50)],
-    ids=["depths", "list_live"],
-)
 @on_sqlite
-def test_live_jobs_are_read_from_the_indexes_that_hold_no_others(
-    explainer: Explainer, prepare: Prepare
-) -> None:
-    plan = plan_of(explainer, prepare)
+def test_live_jobs_are_read_from_the_indexes_that_hold_no_others(explainer: Explainer) -> None:
+    plan = plan_of(explainer, lambda sql: sql.list_live(JobFilter(), limit=50))
 
     assert {"jobs_claim", "jobs_staging", "jobs_lease"} <= plan.indexes, plan.text
     assert not plan.scans_all_jobs, plan.text
@@ -431,3 +425,27 @@ def test_retry_sees_whether_a_key_is_taken_by_its_index(explainer: Explainer) ->
     plan = plan_of(explainer, lambda sql: sql.retry(["a", "b"]))
 
     assert "jobs_unique_key" in plan.indexes, plan.text
+
+
+# ── figures ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> None:
+    statement = MonitoringStatements(tables()).live()
+
+    plan = explainer.explain(statement.shape, statement.values)
+
+    assert {"jobs_claim", "jobs_staging", "jobs_lease"} <= plan.indexes, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+@pytest.mark.parametrize("figures", ["ended", "activity"])
+def test_figures_of_ended_jobs_begin_at_the_least_id(explainer: Explainer, figures: str) -> None:
+    sql = MonitoringStatements(tables())
+    floor = f"{FINISHED + FUTURE + ELSEWHERE:036}"
+    statement = getattr(sql, figures)(floor=floor, within=60)
+
+    plan = explainer.explain(statement.shape, statement.values)
+
+    assert plan.indexes & {"jobs_pkey", "sqlite_autoindex_jobs_1"}, plan.text
+    assert not plan.scans_all_jobs, plan.text

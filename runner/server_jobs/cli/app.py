@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import server_jobs
-from server_jobs.cli import demo, jobs, schema, worker
+from server_jobs.cli import demo, jobs, schema, stats, worker
 from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
 
 app = typer.Typer(
@@ -73,3 +73,4 @@ app.command("worker", rich_help_panel=_WORK)(worker.worker)
 app.command("enqueue", rich_help_panel=_JOBS)(jobs.enqueue)
 app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
 app.command("show", rich_help_panel=_JOBS)(jobs.show)
+app.command("stats", rich_help_panel=_JOBS)(stats.stats)
