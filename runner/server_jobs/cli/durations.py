@@ -30,18 +30,6 @@ def seconds_or_forever(text: str, option: str) -> float | None:
     return _seconds(text, option, f"90s, 15m, 2h, 7d, a number of seconds, or {FOREVER}")
 
 
-def as_typed(seconds: float) -> str:
-    """The duration as it would be written, exactly: ``7d``, ``1h30m``."""
-    parts = []
-    for unit, size in list(_UNITS.items())[1:-1]:  # nobody thinks in weeks beyond two
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count:.0f}{unit}")
-    if seconds or not parts:
-        parts.append(f"{seconds:.6f}".rstrip("0").rstrip(".") + "s")
-    return "".join(parts)
-
-
 def in_words(seconds: float) -> str:
     """A measured span in its two largest units: ``0.012 s``, ``4.2 s``, ``2 h 5 min``."""
     if seconds < 60:
