@@ -30,6 +30,7 @@ class BenchDatabase(ABC):
 
     title: str
     kind: Kind
+    json_cast = ""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -46,6 +47,18 @@ class BenchDatabase(ABC):
     @abstractmethod
     def clear(self) -> None:
         """Remove every job."""
+
+    @abstractmethod
+    def moment(self, seconds: str) -> str:
+        """SQL: so many seconds from now, whole ones."""
+
+    @abstractmethod
+    def hexadecimal(self, number: str) -> str:
+        """SQL: a number as twelve hexadecimal digits."""
+
+    @abstractmethod
+    def series(self, start: int, end: int) -> str:
+        """SQL: a table whose one column, ``n``, counts from ``start`` to ``end``."""
 
     def count(self, condition: str = "true") -> int:
         """How many jobs there are that fulfil a condition."""
@@ -75,12 +88,23 @@ class SqliteBench(BenchDatabase):
         self.run("DELETE FROM jobs")
         self.settle()
 
+    def moment(self, seconds: str) -> str:
+        return f"strftime('%Y-%m-%d %H:%M:%S.000000', 'now', ({seconds}) || ' seconds')"
+
+    def hexadecimal(self, number: str) -> str:
+        return f"printf('%012x', {number})"
+
+    def series(self, start: int, end: int) -> str:
+        numbers = f"SELECT {start} UNION ALL SELECT n + 1 FROM series WHERE n < {end}"
+        return f"(WITH RECURSIVE series(n) AS ({numbers}) SELECT n FROM series)"
+
 
 class PostgresBench(BenchDatabase):
     """A database of a PostgreSQL server."""
 
     title = "PostgreSQL"
     kind = "postgresql"
+    json_cast = "::jsonb"
 
     def run(self, sql: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -94,6 +118,15 @@ class PostgresBench(BenchDatabase):
     def clear(self) -> None:
         self.run("TRUNCATE jobs")
 
+    def moment(self, seconds: str) -> str:
+        return f"date_trunc('second', now()) + ({seconds}) * interval '1 second'"
+
+    def hexadecimal(self, number: str) -> str:
+        return f"lpad(to_hex({number}), 12, '0')"
+
+    def series(self, start: int, end: int) -> str:
+        return f"generate_series({start}, {end}) AS n"
+
 
 class Databases:
     """Makes empty databases in one folder and, if there is one, on one server."""
@@ -101,6 +134,10 @@ class Databases:
     def __init__(self, folder: Path, server_url: str | None) -> None:
         self.folder = folder
         self.server_url = server_url
+
+    def title(self, kind: Kind) -> str:
+        """What people call it."""
+        return SqliteBench.title if kind == "sqlite" else PostgresBench.title
 
     @contextmanager
     def empty(self, kind: Kind) -> Iterator[BenchDatabase]:

@@ -1,0 +1,100 @@
+"""``python -m benchmarks``: how fast server-jobs is, beside what the database itself can do."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import beside, drain, enqueue, imports, memory, pickup
+from benchmarks.profiling import profile
+from benchmarks.support.databases import SETTINGS, Kind, throw_away
+from benchmarks.support.machine import describe, disk_folder
+from benchmarks.support.progress import Steps
+from benchmarks.support.report import HEADINGS, Figure, document, markdown, print_table
+from benchmarks.support.run import Benchmark, Run
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "enqueue": enqueue.measure,
+    "drain": drain.measure,
+    "beside": beside.measure,
+    "pickup": pickup.latency,
+    "idle": pickup.idle,
+    "memory": memory.measure,
+    "imports": imports.measure,
+}
+
+NOTES = [
+    "Medians; ± is half the distance between the extremes. Both sides take turns, in processes of"
+    " their own. Raw: the same SQL in a bare loop on psycopg or sqlite3, values made beforehand.",
+]
+
+
+class Only(StrEnum):
+    """Which databases."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+class Name(StrEnum):
+    """Which benchmarks."""
+
+    ENQUEUE = "enqueue"
+    DRAIN = "drain"
+    BESIDE = "beside"
+    PICKUP = "pickup"
+    IDLE = "idle"
+    MEMORY = "memory"
+    IMPORTS = "imports"
+
+
+def main(
+    names: Annotated[list[Name] | None, typer.Argument(help="Which; all if none is named.")] = None,
+    database: Annotated[Only | None, typer.Option(help="On this database alone.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of the size, less exact.")
+    ] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write everything to this file as well.")
+    ] = None,
+    profiled: Annotated[
+        bool, typer.Option("--profile", help="Show where a draining worker's time goes instead.")
+    ] = False,
+) -> None:
+    """Measure server-jobs beside the raw limits of the databases."""
+    # A developer's own settings must not reach the databases made here.
+    for variable in [name for name in os.environ if name.startswith("SERVER_JOBS_")]:
+        del os.environ[variable]
+    kinds: list[Kind] = [database.value] if database else ["sqlite", "postgresql"]
+    figures: list[Figure] = []
+    reports: list[str] = []
+    with Steps() as steps, throw_away(disk_folder(), postgres="postgresql" in kinds) as databases:
+        run = Run(databases, kinds, steps, *((0.1, 3) if quick else (1.0, 5)))
+        machine = describe(databases.folder, databases.server_url)
+        if profiled:
+            steps.stage("profiling a drain", 3 * len(kinds))
+            reports += [profile(run, kind) for kind in kinds]
+        else:
+            for name in names or list(Name):
+                figures += BENCHMARKS[name](run)
+    if profiled:
+        print("\n".join(reports))
+        return
+    settings = [*(SETTINGS[kind] for kind in kinds), *NOTES]
+    figures.sort(key=lambda figure: figure.database, reverse=True)
+    if as_markdown:
+        print(markdown(figures, machine, settings, HEADINGS))
+    else:
+        print_table(figures, machine, settings, HEADINGS)
+    if json_file is not None:
+        json_file.write_text(json.dumps(document(figures, machine, settings), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

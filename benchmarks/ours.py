@@ -1,0 +1,152 @@
+"""What is measured of server-jobs; each function is one contestant's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from sqlalchemy import create_engine
+
+from benchmarks.app import Params, Result, noop, params, registry
+from server_jobs import JobContext, connect, create_job_registry, define_job, run_sync
+from server_jobs.database import Database
+from server_jobs.worker import LocalWorker, WorkerConfig
+
+Span: TypeAlias = tuple[int, float, float]
+"""How many jobs, and the monotonic moments between which."""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[tuple[Database, asyncio.Runner]]:
+    """The database, and a loop to use it in."""
+    database = connect(url)
+    with asyncio.Runner() as runner:
+        try:
+            yield database, runner
+        finally:
+            runner.run(database.close())
+
+
+def later(url: str, count: int) -> Generator[Span | None, Any, None]:
+    """Enqueue jobs one by one."""
+
+    async def enqueue() -> Span:
+        began = time.monotonic()
+        for n in range(count):
+            await noop.later(params(n))
+        return count, began, time.monotonic()
+
+    with connected(url) as (database, runner):
+        noop.set_database(database)
+        yield None
+        while True:
+            yield runner.run(enqueue())
+
+
+def later_many(url: str, count: int) -> Generator[Span | None, Any, None]:
+    """Enqueue all at once."""
+    given = [params(n) for n in range(count)]
+
+    async def enqueue() -> Span:
+        began = time.monotonic()
+        await noop.later_many(given)
+        return count, began, time.monotonic()
+
+    with connected(url) as (database, runner):
+        noop.set_database(database)
+        yield None
+        while True:
+            yield runner.run(enqueue())
+
+
+def drain(url: str, concurrency: int | None = None) -> Generator[Span | None, int | None, None]:
+    """Execute until the queue is empty, or until as many as ordered are completed."""
+    settings = {} if concurrency is None else {"concurrency": concurrency}
+    with connected(url) as (database, runner):
+        limit = yield None
+        while True:
+            worker = LocalWorker(
+                database=database,
+                job_registry=registry,
+                config=WorkerConfig(drain=True, **settings),  # type: ignore[arg-type]
+            )
+            limit = yield runner.run(_drain(worker, limit))
+
+
+async def _drain(worker: LocalWorker, limit: int | None) -> Span:
+    began = time.monotonic()
+    if limit is None:
+        totals = await worker.run_until_stopped()
+    else:
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(worker.run_until_stopped())
+            # A handler that counted would be one that does something.
+            while worker.totals.completed < limit and not working.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            worker.stop()
+        totals = working.result()
+    return totals.completed, began, time.monotonic()
+
+
+def serve(url: str) -> Generator[dict[str, Any], Any, None]:
+    """A worker that waits for jobs → when each handler began, and the CPU seconds used so far."""
+    begun: dict[str, float] = {}
+
+    @define_job(name=noop.name)
+    async def timed(params: Params, context: JobContext) -> Result:
+        begun[str(context.job_id)] = time.monotonic()
+        return Result(n=params.n)
+
+    database = connect(url)
+    worker = LocalWorker(
+        database=database, job_registry=create_job_registry().register(timed), config=WorkerConfig()
+    )
+    loop = asyncio.new_event_loop()
+
+    async def work() -> None:
+        try:
+            await worker.run_until_stopped()
+        finally:
+            await database.close()
+
+    # The process's main thread waits for orders meanwhile.
+    thread = threading.Thread(target=loop.run_until_complete, args=[work()])
+    thread.start()
+    try:
+        while True:
+            yield {"begun": dict(begun), "cpu": time.process_time(), "at": time.monotonic()}
+    finally:
+        loop.call_soon_threadsafe(worker.stop)
+        thread.join()
+        loop.close()
+
+
+def enqueue_now_and_then(url: str) -> Generator[dict[str, float] | None, Any, None]:
+    """Enqueue as many as ordered, in transactions of a caller → each one's commit, by its id.
+
+    The moment is that before the commit is sent: the commit itself is part of what is measured.
+    """
+    chance = random.Random(1)
+    database = connect(url)
+    noop.set_database(database)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.dispose)
+        stack.callback(lambda: run_sync(database.close()))
+        connection = stack.enter_context(engine.connect())
+        count = yield None
+        while True:
+            commits = {}
+            for n in range(count):
+                # At no fixed distance: a poller must not be met in the same phase each time.
+                time.sleep(chance.uniform(0.03, 0.07))
+                job_id = run_sync(noop.later(params(n), connection=connection))
+                commits[job_id] = time.monotonic()
+                connection.commit()
+            count = yield commits

@@ -1,0 +1,118 @@
+"""Processes that are measured, in turn or together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+_PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """So many jobs between two moments of the monotonic clock, which all processes share."""
+
+    count: int
+    began: float
+    ended: float
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second."""
+        return self.count / (self.ended - self.began)
+
+
+class Contestant:
+    """A process of its own, ready to carry out orders (see :mod:`benchmarks.support.child`)."""
+
+    def __init__(self, function: str, **arguments: Any) -> None:
+        self._function = function
+        self._errors = TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+        command = [sys.executable, "-m", "benchmarks.support.child"]
+        self._process = subprocess.Popen(
+            [*command, function, json.dumps(arguments)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> Contestant:
+        try:
+            self.answer()  # it is ready
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def order(self, order: object = None) -> None:
+        """Let it begin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """Wait until it is done → what it says."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._function} ended with this:\n{self._said()}")
+        return json.loads(line)
+
+    def run(self, order: object = None) -> Any:
+        """An order, and its answer."""
+        self.order(order)
+        return self.answer()
+
+    def span(self, order: object = None) -> Span:
+        """An order whose answer is a span."""
+        return Span(*self.run(order))
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip() or "(nothing)"
+
+    def _end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._errors.close()
+
+
+def together(contestants: Sequence[Contestant], order: object = None) -> Span:
+    """Let them begin at once → from the first one's beginning to the last one's end."""
+    for contestant in contestants:
+        contestant.order(order)
+    spans = [Span(*contestant.answer()) for contestant in contestants]
+    return Span(
+        count=sum(span.count for span in spans),
+        began=min(span.began for span in spans),
+        ended=max(span.ended for span in spans),
+    )
