@@ -12,9 +12,8 @@ import asyncio
 import contextvars
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -89,7 +88,7 @@ class Execution:
                 database=self._database,
                 held=held,
             )
-            with time_limit(held, job.timeout_seconds):
+            with TimeLimit(held, job.timeout_seconds):
                 value = await call_handler(definition, params, context, held, self._threads)
             self.value = definition.result.validate(value)
             result = definition.result.dump(
@@ -256,17 +255,25 @@ async def _on_thread(
     return value
 
 
-@contextmanager
-def time_limit(held: Held, seconds: float | None) -> Iterator[None]:
-    """Ask a handler to stop if it takes longer than this."""
-    if seconds is None:
-        yield
-        return
-    timer = asyncio.get_running_loop().call_later(seconds, held.stop, StopReason.TIMED_OUT)
-    try:
-        yield
-    finally:
-        timer.cancel()
+class TimeLimit:
+    """Asks a handler to stop if the block takes longer than ``seconds``; None is no limit."""
+
+    __slots__ = ("_held", "_seconds", "_timer")
+
+    def __init__(self, held: Held, seconds: float | None) -> None:
+        self._held = held
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(
+                self._seconds, self._held.stop, StopReason.TIMED_OUT
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def cancellations_of_this_task() -> int:

@@ -25,9 +25,9 @@ from server_jobs.errors import (
 from server_jobs.execution import (
     TIMED_OUT,
     Execution,
+    TimeLimit,
     call_handler,
     cancellations_of_this_task,
-    time_limit,
 )
 from server_jobs.group_commit import settle_alone
 from server_jobs.leases import Held, LeaseKeeper, StopReason
@@ -63,7 +63,7 @@ async def run_unpersisted(
         job_name=definition.name, correlation_id=correlation_id, database=database, held=held
     )
     try:
-        with time_limit(held, definition.timeout_seconds):
+        with TimeLimit(held, definition.timeout_seconds):
             value = await call_handler(definition, params, context, held, None)
         data = definition.result.validate(value)
     except asyncio.CancelledError:

@@ -364,6 +364,8 @@ class LocalWorker(BaseWorkerBackend):
 
 def _report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
     """One line for each execution, with fields for whoever reads logs by machine."""
+    if isinstance(outcome, Completed) and not _log.isEnabledFor(logging.INFO):
+        return
     fields: dict[str, object] = {
         "job_id": job.id,
         "job_name": job.job_name,
