@@ -147,6 +147,26 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSummary:
+    """How a job stands, in a line: neither its params and result, nor tracebacks."""
+
+    id: str
+    job_name: str
+    queue: str
+    status: JobStatus
+    progress: float
+    progress_message: str | None
+    error: str | None
+    attempt_count: int
+    max_attempts: int
+    scheduled_for: datetime
+    worker_id: str | None
+    unique_key: str | None
+    cancel_requested_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobFilter:
     """Which jobs are meant: those that fit everything that is said. Said nothing, all of them.
 

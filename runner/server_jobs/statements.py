@@ -43,7 +43,7 @@ from server_jobs import transitions
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import add_seconds, db_now, notifying, seconds_between, within
 from server_jobs.database import Statement
-from server_jobs.records import JobFilter, JobRecord, NewJob
+from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import FINISHED, LIVE, RETRYABLE, JobStatus, Tables, status_is
 
@@ -627,14 +627,14 @@ class Statements:
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
-    def by_ids(self, job_ids: Sequence[str]) -> Statement:
-        """Those of these records that there are → all their columns."""
-        return Statement(self._by_ids, {"ids": [(job_id,) for job_id in job_ids]})
+    def summaries(self, job_ids: Sequence[str]) -> Statement:
+        """How those of these jobs stand that there are → the columns of a summary."""
+        return Statement(self._summaries, {"ids": [(job_id,) for job_id in job_ids]})
 
     @cached_property
-    def _by_ids(self) -> Executable:
+    def _summaries(self) -> Executable:
         ids = rows("ids", id=Text())
-        return select(*self._record).where(self._jobs.c.id == ids.c.id)
+        return select(*self._summary).where(self._jobs.c.id == ids.c.id)
 
     def get(self, job_id: str) -> Statement:
         """One record → all its columns."""
@@ -691,29 +691,19 @@ class Statements:
         return Statement(counts.group_by(job.status), values)
 
     def list_live(self, wanted: JobFilter, *, limit: int) -> Statement:
-        """Pending and running jobs that fit, newest first → all their columns.
+        """Pending and running jobs that fit, newest first → the columns of a summary.
 
         Its cost is that of the live jobs, however many have ended.
         """
         job, live = self._jobs.c, self._live_jobs.subquery("live")
         conditions, values = self._fits(wanted)
         found = (
-            select(*self._record)
+            select(*self._summary)
             .where(job.id == live.c.id, *conditions)
             .order_by(job.id.desc())
             .limit(_LIMIT)
         )
         return Statement(found, {**values, "limit": limit})
-
-    def depths(self) -> Statement:
-        """How many live jobs there are → queue, status, ready, count."""
-        return Statement(self._depths)
-
-    @cached_property
-    def _depths(self) -> Executable:
-        live = self._live_jobs.subquery("live")
-        kinds = (live.c.queue, live.c.status, live.c.ready)
-        return select(*kinds, func.count()).group_by(*kinds).order_by(*kinds)
 
     @cached_property
     def _live_jobs(self) -> CompoundSelect[Any]:
@@ -725,9 +715,7 @@ class Statements:
             pending & (job.ready == false()),
             status_is(job.status, JobStatus.RUNNING),
         )
-        return union_all(
-            *(select(job.id, job.queue, job.status, job.ready).where(k) for k in kinds)
-        )
+        return union_all(*(select(job.id).where(kind) for kind in kinds))
 
     def _fits(self, wanted: JobFilter) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
         """What a filter means: conditions, and the values of their parameters."""
@@ -847,6 +835,10 @@ class Statements:
     @cached_property
     def _record(self) -> list[ColumnElement[Any]]:
         return [self._jobs.c[name] for name in JobRecord.__dataclass_fields__]
+
+    @cached_property
+    def _summary(self) -> list[ColumnElement[Any]]:
+        return [self._jobs.c[name] for name in JobSummary.__dataclass_fields__]
 
     def _insert(self) -> postgresql.Insert | sqlite.Insert:
         # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.

@@ -6,7 +6,6 @@ its writes were accepted.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +42,7 @@ from server_jobs.records import (
     ClaimedJob,
     JobFilter,
     JobRecord,
+    JobSummary,
     Lease,
     NewJob,
     Skipped,
@@ -89,16 +89,6 @@ class JobCount:
     status: JobStatus
     count: int
     mean_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """How many jobs of a queue are due, due later, and running."""
-
-    queue: str
-    due: int
-    later: int
-    running: int
 
 
 ANY_JOB = JobFilter()
@@ -382,12 +372,12 @@ class Store:
         self,
         job_ids: Sequence[str],
         changed: Mapping[str, JobStatus],
-        why: Callable[[JobRecord], str],
+        why: Callable[[JobSummary], str],
     ) -> list[Skipped]:
         left = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in changed]
         if not left:
             return []
-        found = {record.id: record for record in await self.by_ids(left)}
+        found = {job.id: job for job in await self.summaries(left)}
         return [
             Skipped(job_id, found[job_id].status, why(found[job_id]))
             if job_id in found
@@ -410,12 +400,12 @@ class Store:
             _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
         ]
 
-    async def by_ids(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Those of these records that there are, in no order."""
+    async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary]:
+        """How those of these jobs stand that there are, in no order."""
         return [
-            _record(row)
+            _summary(row)
             for chunk in self._cut(job_ids, len)
-            for row in await self.database.execute(self._sql.by_ids(chunk))
+            for row in await self.database.execute(self._sql.summaries(chunk))
         ]
 
     async def list_jobs(
@@ -432,10 +422,10 @@ class Store:
         statement = self._sql.list_ids(wanted, before_id=before_id, limit=limit)
         return [job_id for (job_id,) in await self.database.execute(statement)]
 
-    async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobRecord]:
+    async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
         """Pending and running jobs that fit, newest first."""
         statement = self._sql.list_live(wanted, limit=limit)
-        return [_record(row) for row in await self.database.execute(statement)]
+        return [_summary(row) for row in await self.database.execute(statement)]
 
     async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
         """How many jobs fit."""
@@ -444,17 +434,6 @@ class Store:
             {JobStatus(status): count for status, count, _ in rows},
             max((newest for _, _, newest in rows), default=None),
         )
-
-    async def depths(self) -> list[QueueDepth]:
-        """How many live jobs each queue has."""
-        queues: dict[str, Counter[str]] = {}
-        for queue, status, ready, count in await self.database.execute(self._sql.depths()):
-            kind = status if status == JobStatus.RUNNING else "due" if ready else "later"
-            queues.setdefault(queue, Counter())[kind] += count
-        return [
-            QueueDepth(queue, due=n["due"], later=n["later"], running=n["running"])
-            for queue, n in queues.items()
-        ]
 
     async def counts(self) -> list[JobCount]:
         """How many jobs there are by name, queue and status."""
@@ -563,7 +542,13 @@ def _record(row: Row) -> JobRecord:
     return JobRecord(**record)
 
 
-def _why_not_retried(job: JobRecord) -> str:
+def _summary(row: Row) -> JobSummary:
+    summary = dict(zip(JobSummary.__dataclass_fields__, row, strict=True))
+    summary["status"] = JobStatus(summary["status"])
+    return JobSummary(**summary)
+
+
+def _why_not_retried(job: JobSummary) -> str:
     if job.status not in RETRYABLE:
         return f"job {job.id} is {job.status}: only failed and cancelled jobs can be retried"
     if job.unique_key is None:

@@ -1,6 +1,7 @@
 """Looking at jobs: one, by a prefix, in pages, counted."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from server_jobs.errors import JobNotFoundError
 from server_jobs.outcomes import Completed, Failed
 from server_jobs.records import JobFilter, Tally
 from server_jobs.schema import JobStatus
-from server_jobs.store import JobCount, QueueDepth, Store
+from server_jobs.store import JobCount, Store
 from tests.support.scene import JOB, Scene, error, new_job
 
 
@@ -141,27 +142,20 @@ async def test_live_jobs_are_those_that_are_due_or_later_or_run(scene: Scene) ->
     assert found.id == due
 
 
-async def test_depths_count_what_is_due_what_is_not_and_what_runs(scene: Scene) -> None:
-    assert await scene.store.depths() == []
-    await scene.running()
-    await scene.pending(delay_seconds=60)
-    await scene.store.cancel(await scene.pending(queue="ended"))
-    for _ in range(2):
-        await scene.pending(queue="mail")
+async def test_summaries_say_the_same_as_the_records_and_leave_out_the_missing(
+    scene: Scene,
+) -> None:
+    lease = await scene.running()
+    await scene.store.report_progress({lease: (40.0, "half-way")})
+    pending = await scene.pending(unique_key="k")
 
-    assert await scene.store.depths() == [
-        QueueDepth("default", due=0, later=1, running=1),
-        QueueDepth("mail", due=2, later=0, running=0),
-    ]
+    found = await scene.store.summaries([lease.job_id, "no-such-id", pending])
 
-
-async def test_records_are_read_by_their_ids_and_the_missing_left_out(scene: Scene) -> None:
-    ids = [await scene.pending() for _ in range(3)]
-
-    found = await scene.store.by_ids([ids[0], "no-such-id", ids[2]])
-
-    assert {record.id for record in found} == {ids[0], ids[2]}
-    assert await scene.store.by_ids([]) == []
+    assert {summary.id for summary in found} == {lease.job_id, pending}
+    for summary in found:
+        record = asdict(await scene.get(summary.id))
+        assert asdict(summary).items() <= record.items()
+    assert await scene.store.summaries([]) == []
 
 
 # ── counts ───────────────────────────────────────────────────────────────────────────────────

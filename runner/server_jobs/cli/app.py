@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import server_jobs
-from server_jobs.cli import demo, jobs, schema, stats, worker
+from server_jobs.cli import demo, jobs, reading, schema, stats, worker
 from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def server_jobs_command(
     server-jobs worker --app myapp.jobs:registry   execute jobs until stopped
     server-jobs enqueue SendEmail --params-json '{"to": "ada@example.com"}'
     server-jobs list --status failed               see what went wrong
-    server-jobs show 0197a3                        and why
+    server-jobs show 0197a3c2-5b1e-7f04            and why
 
     Two settings that nearly all commands need are best put in the environment:
 
@@ -71,6 +71,6 @@ app.command("migrate", rich_help_panel=_BEGIN)(schema.migrate)
 app.command("schema", rich_help_panel=_BEGIN)(schema.schema)
 app.command("worker", rich_help_panel=_WORK)(worker.worker)
 app.command("enqueue", rich_help_panel=_JOBS)(jobs.enqueue)
-app.command("list", rich_help_panel=_JOBS)(jobs.list_jobs)
-app.command("show", rich_help_panel=_JOBS)(jobs.show)
+app.command("list", rich_help_panel=_JOBS)(reading.list_jobs)
+app.command("show", rich_help_panel=_JOBS)(reading.show)
 app.command("stats", rich_help_panel=_JOBS)(stats.stats)

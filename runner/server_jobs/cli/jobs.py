@@ -1,4 +1,4 @@
-"""``enqueue``, ``list`` and ``show``: job records."""
+"""``enqueue``: new jobs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from typing import Annotated
 
 import typer
 
-from server_jobs.cli.database import existing_database, jobs_database, opened_store
+from server_jobs.cli.database import jobs_database, opened_store
 from server_jobs.cli.loading import load_registry
-from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
-from server_jobs.cli.output import print_json, record_document, remark
-from server_jobs.cli.records import print_record, print_records
-from server_jobs.errors import InvalidParamsError, JobNotFoundError
+from server_jobs.cli.options import AppOption, DatabaseOption
+from server_jobs.errors import InvalidParamsError
 from server_jobs.job import Job
-from server_jobs.records import JobFilter, JobRecord
-from server_jobs.schema import JobStatus
-from server_jobs.store import Store
 
 
 def enqueue(
@@ -92,101 +87,3 @@ def _params(job: Job[object, object], text: str) -> object:
     except ValueError as error:
         raise InvalidParamsError(f"{job.name}: --params-json isn't JSON: {error}") from None
     return job.definition.params.load(text)
-
-
-def list_jobs(
-    database: DatabaseOption = None,
-    *,
-    status: Annotated[
-        JobStatus | None, typer.Option("--status", case_sensitive=False, help="Only these.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only jobs of this name.")] = None,
-    queue: Annotated[str | None, typer.Option("--queue", help="Only jobs of this queue.")] = None,
-    correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", help="Only jobs with this one.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")
-    ] = 50,
-    before: Annotated[
-        str | None,
-        typer.Option(
-            "--before", metavar="ID", help="Only older ones: the last id of the page before."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List jobs, the newest first, times in UTC.
-
-    server-jobs list --status failed --limit 10
-    server-jobs list --name SendEmail --json | jq '.[].error'
-    """
-
-    async def run() -> list[JobRecord]:
-        async with opened_store(existing_database(database)) as store:
-            return await store.list_jobs(
-                JobFilter(
-                    statuses=(status,) if status else (),
-                    job_names=(name,) if name is not None else (),
-                    queues=(queue,) if queue is not None else (),
-                    correlation_id=correlation_id,
-                ),
-                before_id=before,
-                limit=limit,
-            )
-
-    records = asyncio.run(run())
-    if as_json:
-        print_json([record_document(record) for record in records])
-        return
-    if records:
-        print_records(records)
-    else:
-        remark("no jobs")
-    if len(records) == limit:
-        remark(f"there may be more: --before {records[-1].id}")
-
-
-def show(
-    job_id: Annotated[
-        str,
-        typer.Argument(metavar="ID", help="A job's id, or enough of its beginning."),
-    ],
-    database: DatabaseOption = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one job: params, result, progress, who holds it, and what went wrong.
-
-    Secrets (pydantic's SecretStr and its like) are shown as asterisks.
-
-    server-jobs show 0197a3c2
-    server-jobs show 0197a3c2 --json
-    """
-
-    async def run() -> JobRecord:
-        async with opened_store(existing_database(database)) as store:
-            return await the_job(store, job_id)
-
-    record = asyncio.run(run())
-    if as_json:
-        print_json(record_document(record))
-    else:
-        print_record(record)
-
-
-async def the_job(store: Store, prefix: str) -> JobRecord:
-    """The one record whose id begins so. Raises JobNotFoundError for none and for several."""
-    prefix = prefix.strip().lower()
-    if not prefix:
-        raise JobNotFoundError("an id is needed: `server-jobs list` shows them")
-    found = await store.by_prefix(prefix, limit=4)
-    if not found:
-        raise JobNotFoundError(f"there is no job whose id is or begins with {prefix}")
-    if len(found) > 1 and found[0].id != prefix:
-        some = ", ".join(record.id for record in found[:3])
-        raise JobNotFoundError(
-            f"several ids begin with {prefix}, give more of it: {some}"
-            + (", …" if len(found) > 3 else "")
-        )
-    return found[0]

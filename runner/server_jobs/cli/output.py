@@ -75,6 +75,12 @@ def print_json(document: Any) -> None:
     typer.echo(as_json(document))
 
 
+def print_plain(lines: Iterable[str]) -> None:
+    """Lines for programs on stdout."""
+    for line in lines:
+        typer.echo(_CONTROLS.sub("�", line))
+
+
 def as_json(document: Any) -> str:
     """A document as people read it."""
     return json.dumps(document, indent=2, ensure_ascii=False)

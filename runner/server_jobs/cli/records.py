@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 from rich.text import Text
 
+from server_jobs.cli.durations import in_words
 from server_jobs.cli.listing import Listing
 from server_jobs.cli.output import (
     STATUS_STYLES,
@@ -28,17 +31,43 @@ def print_records(records: Sequence[JobRecord]) -> None:
     print_lines(Listing(records).lines(terminal_width()))
 
 
-def print_record(record: JobRecord) -> None:
-    """All there is to know about one job, times in UTC."""
-    print_lines(_lines(record))
+def print_record(record: JobRecord, now: datetime) -> None:
+    """All there is to know about one job, times in UTC; ``now`` is the database's."""
+    print_lines(_lines(record, now))
 
 
-def _lines(record: JobRecord) -> Iterator[Text]:
+def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
+    """What a record's JSON doesn't say by itself: how its lease stands, and where it runs."""
+    if record.worker_expires_at is None:
+        return {"lease": None}
+    return {
+        "lease": {
+            "seconds_left": (record.worker_expires_at - now).total_seconds(),
+            "expired": record.worker_expires_at <= now,
+            "worker": worker_document(record.worker_id or ""),
+        }
+    }
+
+
+def worker_document(worker_id: str) -> dict[str, Any]:
+    """Where that is: backend, host and process, if the id is one of ``backend/host/pid/…``."""
+    match worker_id.split("/"):
+        case [backend, host, pid, _] if pid.isdecimal():
+            return {"id": worker_id, "backend": backend, "host": host, "pid": int(pid)}
+    return {"id": worker_id}
+
+
+def _lines(record: JobRecord, now: datetime) -> Iterator[Text]:
     yield Text.assemble(plain(record.job_name, "bold"), "  ", plain(record.id))
-    for label, value in _facts(record):
+    for label, value in _facts(record, now):
         style = STATUS_STYLES[record.status] if label == "status" else ""
         yield Text.assemble((f"{label:<13} ", "dim"), plain(value, style))
-    for label, text in (("params", record.params), ("result", record.result)):
+    for label, text in (
+        ("params", record.params),
+        ("result", record.result),
+        ("retry policy", record.retry_policy),
+        ("runtime", record.runtime),
+    ):
         if text is not None:
             yield Text(label, style="bold")
             yield plain(_indented(as_json(masked_document(text))))
@@ -46,7 +75,7 @@ def _lines(record: JobRecord) -> Iterator[Text]:
         yield from _error_lines(error)
 
 
-def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
+def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "status", record.status
     yield "queue", f"{record.queue}, priority {record.priority}"
     yield "attempts", f"{record.attempt_count} of {record.max_attempts}"
@@ -54,6 +83,8 @@ def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     optional = (
         ("error" if record.status in _ENDED_BY_ERROR else "earlier error", record.error),
         ("correlation", record.correlation_id),
+        ("schedule", record.cron_job_id),
+        ("fire time", moment(record.cron_fire_at)),
         ("unique key", record.unique_key),
         ("timeout", _seconds(record.timeout_seconds)),
         ("created", moment(record.created_at)),
@@ -62,7 +93,8 @@ def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         ("completed", moment(record.completed_at)),
         ("took", _seconds(record.duration_seconds)),
         ("worker", record.worker_id),
-        ("lease until", moment(record.worker_expires_at)),
+        ("where", _where(record)),
+        ("lease until", _lease(record, now)),
         ("cancel asked", moment(record.cancel_requested_at)),
     )
     yield from ((label, value) for label, value in optional if value)
@@ -74,6 +106,21 @@ def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     ):
         if count:
             yield label, f"{count} times"
+
+
+def _where(record: JobRecord) -> str:
+    worker = worker_document(record.worker_id or "")
+    return f"process {worker['pid']} on {worker['host']}" if "pid" in worker else ""
+
+
+def _lease(record: JobRecord, now: datetime) -> str:
+    until = record.worker_expires_at
+    if until is None:
+        return ""
+    left = (until - now).total_seconds()
+    if left > 0:
+        return f"{moment(until)}, {in_words(left)} from now"
+    return f"{moment(until)}, expired {in_words(-left)} ago: the next worker to look takes it back"
 
 
 def _error_lines(error: AttemptError) -> Iterator[Text]:

@@ -1,0 +1,128 @@
+"""The options that say which jobs are meant, the same for every command that takes many."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from server_jobs.cli.durations import as_typed, seconds_of
+from server_jobs.records import JobFilter
+from server_jobs.schema import JobStatus
+
+_PANEL = "Which jobs"
+
+NameOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Of this name. This one and the next two may be repeated.",
+        rich_help_panel=_PANEL,
+    ),
+]
+StatusOption: TypeAlias = Annotated[
+    list[JobStatus] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        case_sensitive=False,
+        help="That are pending, running, completed, failed or cancelled.",
+        rich_help_panel=_PANEL,
+    ),
+]
+QueueOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--queue", metavar="NAME", help="Of this queue.", rich_help_panel=_PANEL),
+]
+CorrelationOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--correlation-id",
+        metavar="ID",
+        help="With this correlation id.",
+        rich_help_panel=_PANEL,
+    ),
+]
+OlderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--older-than",
+        metavar="DURATION",
+        help="Created longer ago than that: 90s, 15m, 2h, 7d.",
+        rich_help_panel=_PANEL,
+    ),
+]
+NewerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--newer-than",
+        metavar="DURATION",
+        help="Created less long ago than that.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def job_filter(
+    *,
+    name: NameOption = None,
+    status: StatusOption = None,
+    queue: QueueOption = None,
+    correlation_id: CorrelationOption = None,
+    older_than: OlderOption = None,
+    newer_than: NewerOption = None,
+) -> JobFilter:
+    """The filter that the options ask for. Its signature is what every command is given."""
+    older = None if older_than is None else seconds_of(older_than, "--older-than")
+    newer = None if newer_than is None else seconds_of(newer_than, "--newer-than")
+    if older is not None and newer is not None and newer <= older:
+        raise typer.BadParameter(
+            f"nothing is older than {older_than} and newer than {newer_than}.",
+            param_hint="--newer-than",
+        )
+    return JobFilter(
+        job_names=tuple(dict.fromkeys(name or ())),
+        statuses=tuple(dict.fromkeys(status or ())),
+        queues=tuple(dict.fromkeys(queue or ())),
+        correlation_id=correlation_id,
+        older_than=older,
+        newer_than=newer,
+    )
+
+
+_OPTIONS = inspect.signature(job_filter, eval_str=True).parameters
+
+
+def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filters' options in the place of its parameter ``wanted``."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [
+        given.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in signature.parameters.values()
+        for given in (_OPTIONS.values() if parameter.name == "wanted" else (parameter,))
+    ]
+
+    @functools.wraps(command)
+    def with_filter(**given: Any) -> None:
+        wanted = job_filter(**{name: given.pop(name) for name in _OPTIONS})
+        command(wanted=wanted, **given)
+
+    # Typer reads what a command takes from its signature.
+    with_filter.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_filter
+
+
+def as_arguments(wanted: JobFilter) -> list[str]:
+    """The options that ask for this filter, to be typed again."""
+    ages = (("--older-than", wanted.older_than), ("--newer-than", wanted.newer_than))
+    return [
+        *(word for name in wanted.job_names for word in ("--name", name)),
+        *(word for status in wanted.statuses for word in ("--status", status.value)),
+        *(word for queue in wanted.queues for word in ("--queue", queue)),
+        *(("--correlation-id", wanted.correlation_id) if wanted.correlation_id is not None else ()),
+        *(word for age, s in ages if s is not None for word in (age, as_typed(s))),
+    ]
