@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from server_jobs.schema import JobStatus
 
@@ -56,9 +56,11 @@ class AttemptError:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What proves the right to write: the job's id and the fence of its claim."""
+class Lease(NamedTuple):
+    """What proves the right to write: the job's id and the fence of its claim.
+
+    A tuple, for it is hashed and compared several times a job.
+    """
 
     job_id: str
     fence: int
