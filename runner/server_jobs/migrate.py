@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.database import locate, table_names
+from server_jobs.database import POSTGRES_OPTIONS, locate, table_names
 from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     DatabaseError,
@@ -148,7 +148,7 @@ def _refuse_foreign(connection: Connection, names: Tables) -> None:
 
 def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
-        ours = [name for name in parsed.query if name in {"pool_size", "pgbouncer"}]
+        ours = [name for name in parsed.query if name in POSTGRES_OPTIONS]
         parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
         try:
             return create_engine(parsed, poolclass=NullPool)

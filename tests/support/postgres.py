@@ -44,6 +44,15 @@ def running_server(
 
     ``parent`` is the folder for its own one, by default the system's for temporary files.
     """
+    with killable_server(settings, parent) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def killable_server(
+    settings: Mapping[str, str], parent: Path | None = None
+) -> Iterator["PostgresServer"]:
+    """The same, as a server that a test may kill and start again."""
     # Directly under the system's temporary folder: the path of a socket may have some 100 bytes,
     # and as root another user must be able to walk down to it.
     home = Path(tempfile.mkdtemp(prefix="sj-pg-", dir=parent)).resolve()
@@ -51,8 +60,12 @@ def running_server(
         account = _prepare_account(home)
         bin_folder = _binaries(home, account)
         _initialise(bin_folder, home, account)
-        with _postgres_process(bin_folder, home, account, settings):
-            yield f"postgresql://postgres@/postgres?host={quote(str(home), safe='/')}"
+        server = PostgresServer(bin_folder, home, account, settings)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -123,58 +136,90 @@ def _initialise(bin_folder: Path, home: Path, account: pwd.struct_passwd | None)
         raise RuntimeError(f"initdb failed with status {done.returncode}:\n{done.stderr}")
 
 
-@contextlib.contextmanager
-def _postgres_process(
-    bin_folder: Path, home: Path, account: pwd.struct_passwd | None, settings: Mapping[str, str]
-) -> Iterator[None]:
-    command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
-    # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
-    for setting, value in {"listen_addresses": "", **settings}.items():
-        command += ["-c", f"{setting}={value}"]
-    log_path = home / "log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            user=account.pw_uid if account else None,
-            group=account.pw_gid if account else None,
-            extra_groups=[] if account else None,
-            # Ctrl-C at the terminal is for pytest, whose fixtures still drop their databases.
-            start_new_session=True,
-        )
-    try:
-        _wait_until_ready(process, home, log_path)
-        yield
-    finally:
-        _stop(process)
+class PostgresServer:
+    """The server's process. It is started, and killed, as often as a test likes."""
 
+    def __init__(
+        self,
+        bin_folder: Path,
+        home: Path,
+        account: pwd.struct_passwd | None,
+        settings: Mapping[str, str],
+    ) -> None:
+        self._home = home
+        self._account = account
+        self._command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
+        for setting, value in settings.items():
+            self._command += ["-c", f"{setting}={value}"]
+        self._log_path = home / "log"
+        self._process: subprocess.Popen[bytes] | None = None
 
-def _wait_until_ready(process: subprocess.Popen[bytes], home: Path, log_path: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
-        try:
-            psycopg.connect(host=str(home), user="postgres", dbname="postgres").close()
-        except psycopg.OperationalError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"PostgreSQL did not start. Its log:\n{log_path.read_text(errors='replace')}"
-                ) from None
-            time.sleep(0.02)
-        else:
+    @property
+    def url(self) -> str:
+        """Where its superuser connects."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self._home), safe='/')}"
+
+    @property
+    def socket(self) -> Path:
+        """The file of the socket that it listens on."""
+        return self._home / ".s.PGSQL.5432"
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        process = self._spawn()
+        while True:
+            try:
+                psycopg.connect(host=str(self._home), user="postgres", dbname="postgres").close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or (process.poll() is not None and not self._left()):
+                    log = self._log_path.read_text(errors="replace")
+                    raise RuntimeError(f"PostgreSQL did not start. Its log:\n{log}") from None
+                if process.poll() is not None:
+                    process = self._spawn()
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self, number: signal.Signals) -> None:
+        """End it without a checkpoint: by SIGKILL, or by SIGQUIT, its immediate shutdown."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self._process is None:
             return
+        # SIGINT is PostgreSQL's fast shutdown: it ends the sessions instead of waiting for them.
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        account = self._account
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
+                # Ctrl-C at the terminal is for pytest, whose fixtures still drop their databases.
+                start_new_session=True,
+            )
+        return self._process
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    # SIGINT is PostgreSQL's fast shutdown: it ends the sessions instead of waiting for them.
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    def _left(self) -> bool:
+        """Whether it refused to start because processes of a killed one are still ending."""
+        end = self._log_path.read_text(errors="replace")[-2_000:]
+        return "shared memory block" in end or "is another postmaster" in end
 
 
 def _run_sql(server_url: str, statement: sql.Composed) -> None:

@@ -67,6 +67,8 @@ def test_relative_path_is_settled_at_once(
         (f"postgresql://me:{SECRET}@host/jobs?pool_size=many", "pool_size='many'"),
         (f"postgresql://me:{SECRET}@host/jobs?pool_size=0", "pool_size"),
         (f"postgresql://me:{SECRET}@host/jobs?pgbouncer=perhaps", "pgbouncer='perhaps'"),
+        (f"postgresql://me:{SECRET}@host/jobs?answer_timeout=soon", "answer_timeout='soon'"),
+        (f"postgresql://me:{SECRET}@host/jobs?answer_timeout=0.5", "answer_timeout=0.5"),
         (f"postgresql://me:{SECRET}@host/jobs?nonsense=1", "nonsense"),
         (f"postgresql://host/jobs?password={SECRET}&nonsense=1", "nonsense"),
     ],

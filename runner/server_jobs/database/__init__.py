@@ -18,6 +18,9 @@ from server_jobs.schema import Tables, tables
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
 
+POSTGRES_OPTIONS = frozenset({"pool_size", "pgbouncer", "answer_timeout"})
+"""What a PostgreSQL URL takes beside libpq's parameters."""
+
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 # With it the longest name of a constraint stays within PostgreSQL's 63 characters. Capitals would
 # make names that nobody can write without quoting them.
@@ -36,7 +39,7 @@ def connect(
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory), with
     ``?synchronous=normal`` and ``?busy_timeout=SECONDS``; ``postgresql://user:password@host/name``
-    with libpq's parameters and ``?pool_size=10`` and ``?pgbouncer=true``.
+    with libpq's parameters, ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``.
 
     ``schema`` (PostgreSQL), ``table_prefix`` and ``max_payload_bytes`` (of one job's params, and
     of its result; default 1 MiB) come from ``SERVER_JOBS_SCHEMA``, ``SERVER_JOBS_TABLE_PREFIX``
@@ -129,21 +132,27 @@ def _sqlite(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
 
 
 def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
-    from server_jobs.database.postgres import PostgresDatabase
+    from server_jobs.database.postgres import ANSWER_TIMEOUT_SECONDS, PostgresDatabase
 
-    ours = {
-        name: str(value) for name, value in url.query.items() if name in {"pool_size", "pgbouncer"}
-    }
+    ours = {name: str(value) for name, value in url.query.items() if name in POSTGRES_OPTIONS}
     pgbouncer = _flag("pgbouncer", ours.get("pgbouncer", "false"))
     pool_size = int(_number("pool_size", ours.get("pool_size", "10")))
     if pool_size < 1:
         raise InvalidDatabaseUrlError(f"pool_size={pool_size}: at least one connection is needed")
+    answer_timeout = ANSWER_TIMEOUT_SECONDS
+    if "answer_timeout" in ours:
+        answer_timeout = _number("answer_timeout", ours["answer_timeout"])
+        if 0 < answer_timeout < 1:
+            raise InvalidDatabaseUrlError(
+                f"answer_timeout={answer_timeout:g}: at least 1 second, or 0 to wait for ever"
+            )
     return PostgresDatabase(
         url.difference_update_query(list(ours)),
         tables=names,
         capabilities=_limited(Capabilities(notifies=not pgbouncer), max_payload_bytes),
         pool_size=pool_size,
         pgbouncer=pgbouncer,
+        answer_timeout=answer_timeout,
     )
 
 
@@ -190,6 +199,7 @@ def _flag(name: str, value: str) -> bool:
 
 
 __all__ = [
+    "POSTGRES_OPTIONS",
     "Capabilities",
     "Database",
     "Row",

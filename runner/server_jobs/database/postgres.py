@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
@@ -29,20 +28,22 @@ try:
     import psycopg
     from psycopg import errors as pg_errors
     from psycopg import sql
-    from psycopg.raw_cursor import RawCursor
     from psycopg.types.string import TextLoader
+
+    from server_jobs.database.postgres_connection import PostgresConnection, open_connection
 except ImportError as error:  # pragma: no cover - shown by tests/packaging in a bare environment
     raise MissingDependencyError(
         "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
     ) from error
-
-_Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
 
 # Nothing ends a wait for notifications from outside; close() must not take the whole of it.
 _LONGEST_WAIT_SECONDS = 0.2
+
+ANSWER_TIMEOUT_SECONDS = 30.0
+"""How long a server may be silent before its connection is given up."""
 
 # A peer that vanished without a word is noticed within half a minute, by the kernel.
 _NETWORK_DEFAULTS = {
@@ -54,11 +55,12 @@ _NETWORK_DEFAULTS = {
 }
 
 
-class PostgresDatabase(ThreadedDatabase[_Connection]):
+class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     """A pool of at most ``pool_size`` connections, opened as they are needed.
 
     With ``pgbouncer=True`` nothing outlives a transaction: no prepared statements, and changes
-    are polled for instead of listened to.
+    are polled for instead of listened to. A server that is silent for ``answer_timeout`` seconds
+    is unavailable; 0 waits for ever.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
         capabilities: Capabilities | None = None,
         pool_size: int = 10,
         pgbouncer: bool = False,
+        answer_timeout: float = ANSWER_TIMEOUT_SECONDS,
     ) -> None:
         self._where = shown_url(url)
         self._conninfo = _conninfo(url)
-        self._prepare = not pgbouncer
+        self._pgbouncer = pgbouncer
+        self._answer_timeout = answer_timeout
         self._listener: _Listener | None = None
         super().__init__(
             dialect=PGDialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
@@ -89,7 +93,7 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
             await asyncio.sleep(timeout)
             return
         if self._listener is None:
-            self._listener = _Listener(self._open, self._tables.channel)
+            self._listener = _Listener(self._open, self._tables.channel, self._answer_timeout)
         await self._listener.wait(timeout)
 
     async def close(self) -> None:
@@ -98,32 +102,31 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
             await listener.close()
         await super().close()
 
-    def _open(self) -> _Connection:
+    def _open(self) -> PostgresConnection:
         try:
-            return psycopg.connect(
-                self._conninfo,
-                autocommit=True,
-                prepare_threshold=5 if self._prepare else None,
-                cursor_factory=RawCursor,
+            return open_connection(
+                self._conninfo, answer_timeout=self._answer_timeout, pgbouncer=self._pgbouncer
             )
         except psycopg.Error as error:
             raise DatabaseUnavailableError(f"can't connect to {self._where}: {error}") from error
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> PostgresConnection:
         connection = self._open()
         # Documents are decoded job by job, so that one bad one spoils only its own job.
         connection.adapters.register_loader("jsonb", TextLoader)
         return connection
 
-    def _disconnect(self, connection: _Connection) -> None:
+    def _disconnect(self, connection: PostgresConnection) -> None:
         connection.close()
 
-    def _broken(self, connection: _Connection, error: Exception) -> bool:
+    def _broken(self, connection: PostgresConnection, error: Exception) -> bool:
         # A server that takes no writes was demoted: the next connection may lead to its successor.
         demoted = isinstance(error.__cause__, pg_errors.ReadOnlySqlTransaction)
         return demoted or connection.broken or connection.closed
 
-    def _run(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+    def _run(
+        self, connection: PostgresConnection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
         run = self._one if len(statements) == 1 else self._transaction
         for tries in range(1, _CONFLICT_TRIES + 1):
             try:
@@ -139,13 +142,15 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
                 raise DataRefusedError(f"{self._where}: {error}") from error
         raise AssertionError("unreachable")
 
-    def _one(self, connection: _Connection, statements: Sequence[Statement]) -> list[list[Row]]:
+    def _one(
+        self, connection: PostgresConnection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
         compiled, parameters = self._compiler.bind(statements[0])
         cursor = connection.execute(compiled.sql, parameters)
         return [compiled.decode(cursor.fetchall() if cursor.description else [])]
 
     def _transaction(
-        self, connection: _Connection, statements: Sequence[Statement]
+        self, connection: PostgresConnection, statements: Sequence[Statement]
     ) -> list[list[Row]]:
         """BEGIN, the statements and COMMIT in one round trip."""
         bound = [self._compiler.bind(statement) for statement in statements]
@@ -197,12 +202,16 @@ class PostgresDatabase(ThreadedDatabase[_Connection]):
 class _Listener:
     """LISTENs on a connection and thread of its own; polls while it can't."""
 
-    def __init__(self, open_connection: Any, channel: str) -> None:
+    def __init__(
+        self, open_connection: Callable[[], PostgresConnection], channel: str, answer_timeout: float
+    ) -> None:
         self._open = open_connection
         self._channel = channel
+        self._answer_timeout = answer_timeout
+        self._heard = 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-postgres-listener")
         self._stop = threading.Event()
-        self._connection: _Connection | None = None
+        self._connection: PostgresConnection | None = None
 
     async def wait(self, timeout: float) -> None:
         await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
@@ -222,17 +231,26 @@ class _Listener:
                 self._connection.execute(
                     sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
                 )
+                self._heard = time.monotonic()
                 return  # what came before we listened is for the caller to look up
             deadline = time.monotonic() + timeout
             while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
                 wait = min(left, _LONGEST_WAIT_SECONDS)
                 if list(self._connection.notifies(timeout=wait, stop_after=1)):
+                    self._heard = time.monotonic()
                     return
+                self._ask(self._connection)
         except (psycopg.Error, DatabaseError):
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
             self._stop.wait(timeout)
+
+    def _ask(self, connection: PostgresConnection) -> None:
+        """Now and then: a connection that nobody serves any more is silent too."""
+        if self._answer_timeout and time.monotonic() - self._heard >= self._answer_timeout:
+            connection.execute("SELECT 1")
+            self._heard = time.monotonic()
 
 
 def _is_about_values(sqlstate: str) -> bool:
@@ -248,7 +266,9 @@ def _conninfo(url: URL) -> str:
     plain = plain.update_query_dict(
         {"application_name": "server-jobs"} | missing | dict(plain.query)
     )
-    conninfo = plain.render_as_string(hide_password=False)
+    address, mark, query = plain.render_as_string(hide_password=False).partition("?")
+    # SQLAlchemy writes a space as HTML forms do, which libpq would take for a plus.
+    conninfo = address + mark + query.replace("+", "%20")
     try:
         psycopg.conninfo.conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
