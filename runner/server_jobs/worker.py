@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,6 +27,9 @@ MAINTENANCE_SECONDS = 1.0
 
 LAST_MOMENT_SECONDS = 3.0
 """How long interrupted handlers may take to end, so that their jobs can be given back."""
+
+DOUBT_SECONDS = 60.0
+"""For how long after an outage a claim may turn up that the database was still busy with."""
 
 DRAIN_HORIZON_SECONDS = 60.0
 """A draining worker waits for jobs that become due within this."""
@@ -93,6 +98,7 @@ class LocalWorker(BaseWorkerBackend):
         self._news = asyncio.Event()
         self._hungry: set[str] = set()
         self._doubtful = False
+        self._doubt_ends = -math.inf
         self._broken: BaseException | None = None
         self._ended = GroupCommit(self.store)
 
@@ -123,12 +129,14 @@ class LocalWorker(BaseWorkerBackend):
         ]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
+        work = asyncio.create_task(self._work(), name="work")
         try:
             try:
-                await self._work()
+                await asyncio.shield(work)
             except BaseException:
-                # What was under way to the database may yet happen: ask what we hold.
-                self._stopping = self._hurried = self._doubtful = True
+                self._stopping = self._hurried = True
+                self._news.set()
+                await self._last_answer(work)
                 raise
             finally:
                 await self._wind_down()
@@ -140,6 +148,17 @@ class LocalWorker(BaseWorkerBackend):
         if self._broken is not None:
             raise self._broken
         return self.totals
+
+    async def _last_answer(self, work: asyncio.Task[None]) -> None:
+        """What is under way to the database happens, even if we don't wait: better know of it."""
+        try:
+            await asyncio.wait({work}, timeout=LAST_MOMENT_SECONDS)
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            if work.cancelled():
+                self._doubt()
 
     def _helper_ended(self, helper: asyncio.Task[None]) -> None:
         """Without its helpers a worker would look alive and starve: it ends instead."""
@@ -171,7 +190,7 @@ class LocalWorker(BaseWorkerBackend):
         while not self._stopping:
             claim = self._next_claim()
             try:
-                if claim is not None or self._ended:
+                if claim is not None or self._ended or self._doubtful:
                     await self._cycle(claim)
                 elif await self._drained():
                     return
@@ -182,7 +201,7 @@ class LocalWorker(BaseWorkerBackend):
             except DatabaseError as error:
                 pause = min(max(pause * 2, 0.1), 5.0)
                 _log.warning("the database fails, trying again in %.1f s: %s", pause, error)
-                self._doubtful = True
+                self._doubt()
                 self._all_hungry()
                 await self._pause(pause)
 
@@ -276,8 +295,18 @@ class LocalWorker(BaseWorkerBackend):
             within_seconds=DRAIN_HORIZON_SECONDS,
         )
 
+    def _doubt(self) -> None:
+        """After an outage we may hold what we don't know of: now, or once the database is done
+        with a statement whose connection broke.
+        """
+        self._doubtful = True
+        self._doubt_ends = time.monotonic() + DOUBT_SECONDS
+
     async def _recover(self) -> None:
-        """After an outage: a claim whose answer was lost left us jobs that we don't know of."""
+        """After an outage: a claim whose answer was lost left us jobs that we don't know of.
+
+        Only between two commits of ours: whatever a claim brought is held by then.
+        """
         known = {held.lease for held in self.leases.all}
         unknown = await self.store.held_by(self.worker_id) - known
         if unknown:
@@ -285,6 +314,7 @@ class LocalWorker(BaseWorkerBackend):
             await self.store.settle(
                 dict.fromkeys(unknown, self._released("its claim went unanswered"))
             )
+            self._all_hungry()
         self._doubtful = False
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────
@@ -306,6 +336,9 @@ class LocalWorker(BaseWorkerBackend):
                 await self._rescue()
             except DatabaseError as error:
                 _log.warning("maintenance has to wait: %s", error)
+            if time.monotonic() < self._doubt_ends:
+                self._doubtful = True
+                self._news.set()
             await asyncio.sleep(MAINTENANCE_SECONDS)
 
     async def _rescue(self) -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import text
 
 from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.database import Database, Statement
@@ -14,8 +13,9 @@ from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.outcomes import Completed
 from server_jobs.store import Claim, Store
+from tests.support.endings import record_endings, recorded_endings
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
-from tests.support.raw_sql import break_down, mend, refuse, run
+from tests.support.raw_sql import break_down, mend, refuse
 from tests.support.workers import (
     Number,
     drain,
@@ -351,31 +351,3 @@ async def test_every_completion_is_accepted_once_whatever_breaks_when(
     assert sorted(await recorded_endings(database)) == sorted(ids)
     assert worker.totals.completed == 300
     assert worker.totals.lost <= 30  # a failed attempt that was claimed again can't be looked up
-
-
-async def record_endings(database: Database) -> None:
-    """Let the database itself write down every row that becomes completed, and how often."""
-    await run(database, "CREATE TABLE endings (id text NOT NULL)")
-    when = "WHEN (NEW.status = 'completed')"
-    insert = "INSERT INTO endings VALUES (NEW.id)"
-    if database.dialect.name == "sqlite":
-        await run(
-            database,
-            f"CREATE TRIGGER ending AFTER UPDATE ON jobs {when} BEGIN {insert}; END",
-        )
-    else:
-        await run(
-            database,
-            "CREATE FUNCTION ending() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN {insert}; RETURN NULL; END $$",
-        )
-        await run(
-            database,
-            f"CREATE TRIGGER ending AFTER UPDATE ON jobs FOR EACH ROW {when}"
-            " EXECUTE FUNCTION ending()",
-        )
-
-
-async def recorded_endings(database: Database) -> list[str]:
-    rows = await database.execute(Statement(text("SELECT id FROM endings")))
-    return [job_id for (job_id,) in rows]

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from sqlalchemy.engine import Dialect
-
-from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.database import Database, Row, Statement
 from server_jobs.errors import DatabaseUnavailableError
-from server_jobs.schema import Tables
+from tests.support.passing_database import PassingDatabase
 
 
 class Fault(Enum):
@@ -21,11 +19,11 @@ Plan = Callable[[Sequence[Statement]], Fault | Exception | None]
 """Asked before every call. An exception is raised as it is, and nothing runs."""
 
 
-class FaultyDatabase:
+class FaultyDatabase(PassingDatabase):
     """Passes everything on to a real database, and breaks the calls that the plan names."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.plan: Plan = lambda statements: None
         self.faults = 0
 
@@ -40,47 +38,16 @@ class FaultyDatabase:
 
         self.plan = plan
 
-    @property
-    def tables(self) -> Tables:
-        return self._database.tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._database.dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._database.capabilities
-
-    async def execute(self, statement: Statement) -> list[Row]:
-        (rows,) = await self._run([statement])
-        return rows
-
-    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        return await self._run(statements)
-
-    async def wait_for_change(self, timeout: float) -> None:
-        await self._database.wait_for_change(timeout)
-
-    async def close(self) -> None:
-        await self._database.close()
-
     async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         fault = self.plan(statements)
         if fault is None:
-            return await self._pass_on(statements)
+            return await super()._run(statements)
         self.faults += 1
         if isinstance(fault, Exception):
             raise fault
         if fault is Fault.AFTER:
-            await self._pass_on(statements)
+            await super()._run(statements)
         raise DatabaseUnavailableError(f"the test broke the connection {fault.value}")
-
-    async def _pass_on(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        # As the store does: one statement alone is no transaction.
-        if len(statements) == 1:
-            return [await self._database.execute(statements[0])]
-        return await self._database.batch(statements)
 
 
 def claims(statement: Statement) -> bool:

@@ -3,15 +3,13 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy.engine import Dialect
-
-from server_jobs.database import Capabilities, Database, Row, Statement
-from server_jobs.schema import Tables
+from server_jobs.database import Database, Row, Statement
+from tests.support.passing_database import PassingDatabase
 
 Interruption = Callable[[], Awaitable[object]]
 
 
-class InterruptedDatabase:
+class InterruptedDatabase(PassingDatabase):
     """Passes everything on, but lets somebody else act first, once, before a chosen statement.
 
     This is how a test that runs one thing at a time settles a race between a look and the write
@@ -19,7 +17,7 @@ class InterruptedDatabase:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._statements_left = 0
         self._interruption: Interruption | None = None
 
@@ -35,31 +33,9 @@ class InterruptedDatabase:
         finally:
             self._interruption = None
 
-    @property
-    def tables(self) -> Tables:
-        return self._database.tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._database.dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._database.capabilities
-
-    async def execute(self, statement: Statement) -> list[Row]:
+    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         await self._maybe_interrupt()
-        return await self._database.execute(statement)
-
-    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        await self._maybe_interrupt()
-        return await self._database.batch(statements)
-
-    async def wait_for_change(self, timeout: float) -> None:
-        await self._database.wait_for_change(timeout)
-
-    async def close(self) -> None:
-        await self._database.close()
+        return await super()._run(statements)
 
     async def _maybe_interrupt(self) -> None:
         if self._interruption is None:
