@@ -1,0 +1,110 @@
+"""Measuring all systems on one database in one run, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+from benchmarks.peers import measures
+from benchmarks.peers.system import System, Worker
+from benchmarks.support.databases import Databases
+from benchmarks.support.measure import Samples, alternate
+from benchmarks.support.progress import Steps
+
+# How many jobs one drain takes; slow systems get fewer, since it is the rate that is compared.
+JOBS = {"server-jobs": 20_000, "PgQueuer": 20_000, "Procrastinate": 1_000, "Huey": 5_000}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    part: float
+    enqueued_alone: int
+    pickups: int
+
+    def jobs(self, system: System) -> int:
+        return int(JOBS[system.name] * self.part)
+
+
+FULL = Effort(rounds=5, part=1.0, enqueued_alone=1_000, pickups=60)
+QUICK = Effort(rounds=1, part=0.25, enqueued_alone=200, pickups=20)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one system; jobs a second, and milliseconds of pickup."""
+
+    name: str
+    version: str
+    database: str
+    drained: dict[str, Samples]
+    """By the worker's settings; the first ones are the worker as it comes."""
+    durable: frozenset[str]
+    """The settings with which a commit survives a power cut."""
+    enqueued: Samples
+    enqueued_many: Samples | None
+    pickup: Samples
+
+    @property
+    def best(self) -> str:
+        """The durable settings that drained fastest."""
+        return max(self.durable, key=lambda settings: self.drained[settings].median)
+
+
+def compare(
+    systems: Sequence[System], databases: Databases, effort: Effort, steps: Steps
+) -> list[Result]:
+    """In every round each worker of each system takes its turn, so that what disturbs one
+    disturbs the others too.
+    """
+    many: dict[str, list[float]] = {system.name: [] for system in systems}
+
+    def drain(system: System, worker: Worker) -> float:
+        found = measures.drain(system, worker, databases, effort.jobs(system))
+        many[system.name].append(found.enqueued)
+        return found.drained
+
+    contestants: dict[str, Callable[[], float]] = {
+        f"{system.name}, {worker.settings}": partial(drain, system, worker)
+        for system in systems
+        for worker in system.workers
+    }
+    database = systems[0].kind
+    steps.stage(f"{database}: drain", effort.rounds * len(contestants))
+    drained = alternate(contestants, effort.rounds, warm_up=False, step=steps.next)
+
+    steps.stage(f"{database}: enqueue one by one", effort.rounds * len(systems))
+    enqueued = alternate(
+        {
+            system.name: partial(measures.enqueue, system, databases, effort.enqueued_alone)
+            for system in systems
+        },
+        effort.rounds,
+        warm_up=False,
+        step=steps.next,
+    )
+
+    steps.stage(f"{database}: pickup by an idle worker", len(systems))
+    results = []
+    for system in systems:
+        steps.next(system.name)
+        results.append(
+            Result(
+                name=system.name,
+                version=version(system.distribution),
+                database=database,
+                drained={
+                    worker.settings: drained[f"{system.name}, {worker.settings}"]
+                    for worker in system.workers
+                },
+                durable=frozenset(worker.settings for worker in system.workers if worker.durable),
+                enqueued=enqueued[system.name],
+                enqueued_many=Samples(tuple(many[system.name])) if system.has_bulk else None,
+                pickup=measures.pickup(system, system.workers[0], databases, effort.pickups),
+            )
+        )
+    return results
