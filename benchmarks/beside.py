@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from benchmarks.support.contestants import Contestant
+from benchmarks.support.contestants import Contestant, ready
 from benchmarks.support.databases import BenchDatabase, Kind
 from benchmarks.support.filling import MIXED_PRIORITIES, due, fill, finished, not_due, steps
 from benchmarks.support.measure import Samples, alternate
@@ -49,31 +49,33 @@ def _figures(run: Run, kind: Kind, empty: BenchDatabase, full: BenchDatabase) ->
         (f"those, the {waiting:,} due", let_come_due, 1),
     ]
     with (
-        Contestant("benchmarks.ours:drain", url=empty.url) as alone,
-        Contestant("benchmarks.ours:drain", url=full.url) as beside,
-        Contestant("benchmarks.raw:drain", url=full.url, fused=True) as raw,
+        ready("benchmarks.ours:drain", url=empty.url) as (alone,),
+        ready("benchmarks.ours:drain", "benchmarks.raw:drain", url=full.url) as (beside, raw),
     ):
         for what, prepare, count in scenes:
             run.steps.stage(f"{full.title}: making {what}", count)
             prepare()
-            rounds = min(run.rounds, 4)
-            run.steps.stage(f"{full.title}: drain beside {what}", 3 * (rounds + 1))
+            rounds = min(run.rounds, 4) if run.scale == 1 else 2
+            run.steps.stage(
+                f"{full.title}: drain beside {what}", 3 * (rounds + (prepare is add_ended))
+            )
             rates = alternate(
                 {
                     "the empty table": lambda: _drain(empty, jobs, alone),
                     "beside": lambda: _drain(full, jobs, beside),
-                    "raw": lambda: _drain(full, jobs, raw),
+                    "raw": lambda: _drain(full, jobs, raw, commits=1),
                 },
                 rounds,
+                warm_up=prepare is add_ended,
                 step=run.steps.next,
             )
             yield _figure(what, full, rates)
 
 
-def _drain(database: BenchDatabase, jobs: int, worker: Contestant) -> float:
+def _drain(database: BenchDatabase, jobs: int, worker: Contestant, **order: int) -> float:
     """Jobs like those that are to be drained first; the worker leaves when so many are done."""
     fill(database, jobs, due(priority=MIXED_PRIORITIES))
-    return worker.span(jobs).rate
+    return worker.span({"limit": jobs, **order}).rate
 
 
 def _figure(what: str, database: BenchDatabase, rates: dict[str, Samples]) -> Figure:

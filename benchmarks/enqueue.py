@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.support.contestants import Contestant
+from benchmarks.support.contestants import Contestant, ready
 from benchmarks.support.databases import Kind
 from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Target
@@ -14,9 +14,16 @@ from benchmarks.support.run import Run
 def measure(run: Run) -> Iterator[Figure]:
     for kind in run.kinds:
         one_by_one = run.size(2_000)
-        yield _compare(run, kind, "later, one by one", ("later", "insert"), one_by_one, 0.6)
+        yield _compare(
+            run,
+            kind,
+            "later, one by one",
+            ("benchmarks.ours:later", "benchmarks.raw:insert"),
+            one_by_one,
+            0.6,
+        )
         many = run.size(10_000)
-        ways = ("later_many", "insert_many")
+        ways = ("benchmarks.ours:later_many", "benchmarks.raw:insert_many")
         yield _compare(run, kind, f"later_many of {many:,}", ways, many, 0.4)
 
 
@@ -30,10 +37,7 @@ def _compare(
             return contestant.span().rate
 
         run.steps.stage(f"{database.title}: {what}", 2 * (run.rounds + 1))
-        with (
-            Contestant(f"benchmarks.ours:{ways[0]}", url=database.url, count=count) as ours,
-            Contestant(f"benchmarks.raw:{ways[1]}", url=database.url, count=count) as raw,
-        ):
+        with ready(*ways, url=database.url, count=count) as (ours, raw):
             rates = alternate(
                 {"server-jobs": lambda: rate(ours), "raw": lambda: rate(raw)},
                 run.rounds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.support.contestants import Contestant
+from benchmarks.support.contestants import ready
 from benchmarks.support.filling import due, fill
 from benchmarks.support.machine import resident_megabytes
 from benchmarks.support.measure import one
@@ -18,12 +18,12 @@ def measure(run: Run) -> Iterator[Figure]:
         with run.databases.empty(kind) as database:
             title = f"{database.title}: memory after {first + rest:,} jobs"
             run.steps.stage(title, 2)
-            with Contestant("benchmarks.ours:drain", url=database.url) as worker:
+            with ready("benchmarks.ours:drain", url=database.url) as (worker,):
                 held = []
                 for jobs in (first, rest):
                     run.steps.next(f"{jobs:,} jobs")
                     fill(database, jobs, due())
-                    worker.span()
+                    worker.span({})
                     held.append(resident_megabytes(worker.pid))
         yield Figure(
             f"a worker's memory after {first + rest:,} jobs",

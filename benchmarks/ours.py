@@ -18,6 +18,8 @@ from server_jobs import JobContext, connect, create_job_registry, define_job, ru
 from server_jobs.database import Database
 from server_jobs.worker import LocalWorker, WorkerConfig
 
+DEFAULT_CONCURRENCY = WorkerConfig().concurrency
+
 Span: TypeAlias = tuple[int, float, float]
 """How many jobs, and the monotonic moments between which."""
 
@@ -65,18 +67,19 @@ def later_many(url: str, count: int) -> Generator[Span | None, Any, None]:
             yield runner.run(enqueue())
 
 
-def drain(url: str, concurrency: int | None = None) -> Generator[Span | None, int | None, None]:
-    """Execute until the queue is empty, or until as many as ordered are completed."""
-    settings = {} if concurrency is None else {"concurrency": concurrency}
+def drain(url: str) -> Generator[Span | None, dict[str, int], None]:
+    """Execute until the queue is empty, or until a ``limit`` of jobs is completed.
+
+    The order may also say how many go at once: ``concurrency``.
+    """
     with connected(url) as (database, runner):
-        limit = yield None
+        order = yield None
         while True:
-            worker = LocalWorker(
-                database=database,
-                job_registry=registry,
-                config=WorkerConfig(drain=True, **settings),  # type: ignore[arg-type]
+            config = WorkerConfig(
+                drain=True, concurrency=order.get("concurrency", DEFAULT_CONCURRENCY)
             )
-            limit = yield runner.run(_drain(worker, limit))
+            worker = LocalWorker(database=database, job_registry=registry, config=config)
+            order = yield runner.run(_drain(worker, order.get("limit")))
 
 
 async def _drain(worker: LocalWorker, limit: int | None) -> Span:

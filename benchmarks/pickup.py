@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.support.contestants import Contestant
+from benchmarks.support.contestants import Contestant, ready
 from benchmarks.support.databases import Databases, Kind
 from benchmarks.support.measure import Samples, one
 from benchmarks.support.report import Figure, Target
@@ -21,7 +21,7 @@ _SIDES = {"server-jobs": "benchmarks.ours:serve", "raw": "benchmarks.raw:serve"}
 def latency(run: Run) -> Iterator[Figure]:
     """From the commit of an enqueue in one process to the handler's first line in another."""
     for kind in run.kinds:
-        jobs, rounds = run.size(60), min(run.rounds, 3)
+        jobs, rounds = run.size(100, least=30), (run.rounds + 1) // 3
         found = dict.fromkeys(_SIDES, Samples(()))
         title = run.databases.title(kind)
         run.steps.stage(f"{title}: pickup of a job by an idle worker", rounds * len(_SIDES))
@@ -46,25 +46,26 @@ def idle(run: Run) -> Iterator[Figure]:
     seconds = run.seconds(10)
     for kind in run.kinds:
         title = run.databases.title(kind)
-        run.steps.stage(f"{title}: {seconds:g} s of idleness", len(_SIDES))
-        percents = {}
-        for side, function in _SIDES.items():
-            run.steps.next(side)
-            with (
-                run.databases.empty(kind) as database,
-                Contestant(function, url=database.url) as worker,
-            ):
-                time.sleep(min(1.0, seconds))  # what it does once is over
-                before = worker.run()
-                time.sleep(seconds)
-                after = worker.run()
-            percents[side] = 100 * (after["cpu"] - before["cpu"]) / (after["at"] - before["at"])
+        run.steps.stage(f"{title}: {seconds:g} s of idleness", 1)
+        with (
+            run.databases.empty(kind) as database,
+            ready(*_SIDES.values(), url=database.url) as (ours, raw),
+        ):
+            time.sleep(min(1.0, seconds))  # what they do once is over
+            run.steps.next()
+            before = [ours.run(), raw.run()]
+            time.sleep(seconds)
+            after = [ours.run(), raw.run()]
+        ours_percent, raw_percent = (
+            100 * (end["cpu"] - start["cpu"]) / (end["at"] - start["at"])
+            for start, end in zip(before, after, strict=True)
+        )
         yield Figure(
             "an idle worker's CPU",
             title,
             "% of a core",
-            one(percents["server-jobs"]),
-            raw=one(percents["raw"]),
+            one(ours_percent),
+            raw=one(raw_percent),
             target=Target("most", IDLE_PERCENT, of="figure"),
         )
 
@@ -72,8 +73,10 @@ def idle(run: Run) -> Iterator[Figure]:
 def _pickups(databases: Databases, kind: Kind, function: str, jobs: int) -> Samples:
     with (
         databases.empty(kind) as database,
-        Contestant("benchmarks.ours:enqueue_now_and_then", url=database.url) as caller,
-        Contestant(function, url=database.url) as worker,
+        ready("benchmarks.ours:enqueue_now_and_then", function, url=database.url) as (
+            caller,
+            worker,
+        ),
     ):
         _begun(worker, caller.run(3))  # what is prepared once is prepared
         commits = caller.run(jobs)

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.app import registry
 from benchmarks.ours import connected
-from benchmarks.support.contestants import Contestant
+from benchmarks.support.contestants import ready
 from benchmarks.support.databases import Kind
 from benchmarks.support.filling import due, fill
 from benchmarks.support.run import Run
@@ -29,7 +29,7 @@ def profile(run: Run, kind: Kind) -> str:
     jobs = run.size(20_000)
     with (
         run.databases.empty(kind) as database,
-        Contestant("benchmarks.profiling:drain", url=database.url) as worker,
+        ready("benchmarks.profiling:drain", url=database.url) as (worker,),
     ):
         said = []
         for order in ("warm up", "threads", "functions"):

@@ -52,18 +52,20 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
             yield count, began, time.monotonic()
 
 
-def drain(url: str, fused: bool) -> Generator[Span | None, int | None, None]:
-    """Claim 50 and complete 50 until the queue is empty, or until as many as ordered are done.
+def drain(url: str) -> Generator[Span | None, dict[str, int], None]:
+    """Claim 50 and complete 50 until the queue is empty, or until a ``limit`` of jobs is done.
 
-    ``fused``: the completion of a batch and the claim of the next in one commit; else in one each.
+    The order may also say ``commits``, how many a batch: a commit for each of the two statements,
+    or one for both, the completion of a batch and the claim of the next.
     """
     with bare(url) as connection:
         queue = _Queue(connection)
-        limit = yield None
+        order = yield None
         while True:
+            drain = queue.drain_fused if order.get("commits") == 1 else queue.drain
             began = time.monotonic()
-            done = (queue.drain_fused if fused else queue.drain)(limit)
-            limit = yield done, began, time.monotonic()
+            done = drain(order.get("limit"))
+            order = yield done, began, time.monotonic()
 
 
 def serve(url: str) -> Generator[dict[str, Any], Any, None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,22 +46,6 @@ class Contestant:
             text=True,
         )
 
-    def __enter__(self) -> Contestant:
-        try:
-            self.answer()  # it is ready
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end()
-
     @property
     def pid(self) -> int:
         return self._process.pid
@@ -89,11 +73,8 @@ class Contestant:
         """An order whose answer is a span."""
         return Span(*self.run(order))
 
-    def _said(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace").strip() or "(nothing)"
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let it go, and wait until it has."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -105,8 +86,25 @@ class Contestant:
         self._process.stdout.close()
         self._errors.close()
 
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip() or "(nothing)"
 
-def together(contestants: Sequence[Contestant], order: object = None) -> Span:
+
+@contextmanager
+def ready(*functions: str, **arguments: Any) -> Iterator[list[Contestant]]:
+    """A contestant for each function, all with these arguments, once all have made ready."""
+    with ExitStack() as stack:
+        contestants = []
+        for function in functions:
+            contestants.append(Contestant(function, **arguments))
+            stack.callback(contestants[-1].end)
+        for contestant in contestants:
+            contestant.answer()
+        yield contestants
+
+
+def together(contestants: Sequence[Contestant], order: object) -> Span:
     """Let them begin at once → from the first one's beginning to the last one's end."""
     for contestant in contestants:
         contestant.order(order)

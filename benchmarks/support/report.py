@@ -83,7 +83,7 @@ class Figure:
         if self.reference is not None:
             ratios.append(f"{self.to_reference:.2f} × {self.reference.name}")
         return (
-            self.what + (f" ({self.note})" if self.note else ""),
+            self.what + (f"; {self.note}" if self.note else ""),
             self.database,
             amount(self.ours, self.unit),
             "" if self.raw is None else amount(self.raw, self.unit),

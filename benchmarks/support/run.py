@@ -21,9 +21,9 @@ class Run:
     scale: float = 1.0
     rounds: int = 5
 
-    def size(self, full: int) -> int:
+    def size(self, full: int, least: int = 20) -> int:
         """How many instead of so many."""
-        return max(round(full * self.scale), 20)
+        return max(round(full * self.scale), least)
 
     def seconds(self, full: float) -> float:
         """How long instead of so long."""
