@@ -233,3 +233,23 @@ class NewJob:
     unique_key: str | None = None
     correlation_id: str | None = None
     runtime: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable:
+    """Which finished jobs may be deleted: those that ended before the moment of their status.
+
+    A status without a moment keeps its jobs. Names, where there are any, narrow it down.
+    """
+
+    before: Mapping[JobStatus, datetime]
+    job_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of the primary key that was looked at: its end, its rows, the prunable ones."""
+
+    last_id: str
+    rows: int
+    prunable: Mapping[JobStatus, int]

@@ -43,7 +43,7 @@ from server_jobs import transitions
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import add_seconds, db_now, notifying, seconds_between, within
 from server_jobs.database import Statement
-from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob
+from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob, Prunable
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import FINISHED, LIVE, RETRYABLE, JobStatus, Tables, status_is
 
@@ -89,6 +89,10 @@ _LEASE_SECONDS = bindparam("lease_seconds", type_=Float())
 _WORKER_ID = bindparam("worker_id", type_=Text())
 _LIMIT = bindparam("limit", type_=Integer())
 _ID = bindparam("id", type_=Text())
+_AFTER = bindparam("after", type_=Text())
+
+ENDS = tuple(sorted(FINISHED))
+"""The order in which a survey counts."""
 
 
 class Statements:
@@ -543,33 +547,62 @@ class Statements:
             delay=Float(),
         )
 
-    def prune(self, *, after: str, before: datetime, limit: int) -> Statement:
-        """Delete at most ``limit`` jobs that finished ``before``, by id from ``after`` → ids.
+    def survey(self, prunable: Prunable, *, after: str, limit: int) -> Statement:
+        """Read ``limit`` rows by id from ``after`` → last id, rows, prunable ones by status.
 
-        Walking the primary key keeps it from needing an index of its own.
+        Walking the primary key needs no index beside it, and bounds what one statement reads
+        whatever lies in the table.
         """
-        return Statement(self._prune, {"after": after, "before": before, "limit": limit})
+        shape = self._survey[bool(prunable.job_names)]
+        return Statement(shape, {**_prunable(prunable), "after": after, "limit": limit})
 
     @cached_property
-    def _prune(self) -> Executable:
-        candidate = self._jobs.alias("candidate")
-        candidates = (
-            select(candidate.c.id)
-            .where(
-                candidate.c.id > bindparam("after", type_=Text()),
-                candidate.c.completed_at < bindparam("before", type_=UtcDateTime()),
+    def _survey(self) -> dict[bool, Executable]:
+        job = self._jobs.c
+
+        def shape(named: bool) -> Executable:
+            stretch = (
+                select(job.id, case((_is_prunable(job, named), job.status)).label("end"))
+                .where(job.id > _AFTER)
+                .order_by(job.id)
+                .limit(_LIMIT)
+                .subquery("stretch")
             )
-            .order_by(candidate.c.id)
-            .limit(_LIMIT)
-        )
-        return (
-            delete(self._jobs)
-            .where(
-                within(self._jobs.c.id, candidates),
-                status_is(self._jobs.c.status, *sorted(FINISHED)),
+            row = stretch.c
+            ends = (func.count(case((status_is(row.end, status), row.id))) for status in ENDS)
+            return select(func.max(row.id), func.count(), *ends).select_from(stretch)
+
+        return {named: shape(named) for named in (False, True)}
+
+    def prune(self, prunable: Prunable, *, after: str, to: str) -> Statement:
+        """Delete jobs between two ids, the last one included → id, status.
+
+        What somebody else has locked, to retry it for instance, is passed over.
+        """
+        shape = self._prune[bool(prunable.job_names)]
+        return Statement(shape, {**_prunable(prunable), "after": after, "to": to})
+
+    @cached_property
+    def _prune(self) -> dict[bool, Executable]:
+        job, candidate = self._jobs.c, self._jobs.alias("candidate")
+
+        def shape(named: bool) -> Executable:
+            candidates = (
+                select(candidate.c.id)
+                .where(
+                    candidate.c.id > _AFTER,
+                    candidate.c.id <= bindparam("to", type_=Text()),
+                    _is_prunable(candidate.c, named),
+                )
+                .with_for_update(skip_locked=True)
             )
-            .returning(self._jobs.c.id)
-        )
+            return (
+                delete(self._jobs)
+                .where(within(job.id, candidates), _is_prunable(job, named))
+                .returning(job.id, job.status)
+            )
+
+        return {named: shape(named) for named in (False, True)}
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
@@ -885,6 +918,23 @@ class Statements:
         return self._fenced_update(settled, changes, *conditions).returning(
             job.id, job.status, job.scheduled_for
         )
+
+
+def _prunable(prunable: Prunable) -> dict[str, Any]:
+    moments = {f"{status}_before": prunable.before.get(status) for status in ENDS}
+    return {**moments, "job_names": list(prunable.job_names)}
+
+
+def _is_prunable(job: transitions.Job, named: bool) -> ColumnElement[bool]:
+    """Ended before the moment of its status; compared with NULL, that is never."""
+    old_enough = or_(
+        *(
+            status_is(job.status, status)
+            & (job.completed_at < bindparam(f"{status}_before", type_=UtcDateTime()))
+            for status in ENDS
+        )
+    )
+    return and_(old_enough, one_of(job.job_name, "job_names")) if named else old_enough
 
 
 @cache

@@ -45,12 +45,14 @@ from server_jobs.records import (
     JobSummary,
     Lease,
     NewJob,
+    Prunable,
     Skipped,
+    Stretch,
     Tally,
 )
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import OLDEST_SCHEMA, RETRYABLE, SCHEMA_VERSION, JobStatus
-from server_jobs.statements import Statements, statements
+from server_jobs.statements import ENDS, Statements, statements
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
@@ -304,10 +306,18 @@ class Store:
             for job_id, status, scheduled_for in rows
         }
 
-    async def prune(self, *, before: datetime, after: str = "", limit: int = 1_000) -> list[str]:
-        """Delete at most ``limit`` jobs that finished ``before``, ids above ``after`` → ids."""
-        statement = self._sql.prune(after=after, before=before, limit=limit)
-        return sorted(job_id for (job_id,) in await self.database.execute(statement))
+    async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
+        """Look at so many records by id, from ``after`` on."""
+        statement = self._sql.survey(prunable, after=after, limit=limit)
+        ((last_id, rows, *counts),) = await self.database.execute(statement)
+        return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
+
+    async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
+        """Delete jobs whose ids lie above ``after`` and up to ``to`` → what their status was."""
+        statement = self._sql.prune(prunable, after=after, to=to)
+        return {
+            job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
+        }
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,14 @@ from server_jobs.leases import StopReason
 from server_jobs.outcomes import Completed, Failed, Outcome
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
+from server_jobs.retention import (
+    DAY,
+    KEEP_CANCELLED,
+    KEEP_COMPLETED,
+    KEEP_FAILED,
+    Keep,
+    Retention,
+)
 from server_jobs.store import STAGE_LIMIT, Claim
 
 _log = logging.getLogger("server_jobs.worker")
@@ -37,11 +45,15 @@ DRAIN_HORIZON_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig(WorkerBackendConfig):
-    """How the local worker works. Times are in seconds."""
+    """How the local worker works. Times are in seconds; what is kept for None is kept for ever."""
 
     poll_interval: float = 1.0
     grace: float = 30.0
     drain: bool = False
+    keep_completed: float | None = KEEP_COMPLETED
+    keep_failed: float | None = KEEP_FAILED
+    keep_cancelled: float | None = KEEP_CANCELLED
+    prune_interval: float = 300.0
 
     def __post_init__(self) -> None:
         WorkerBackendConfig.__post_init__(self)
@@ -51,6 +63,16 @@ class WorkerConfig(WorkerBackendConfig):
             )
         if not 0 <= self.grace <= 86_400:
             raise ConfigurationError(f"grace={self.grace} isn't between 0 seconds and a day")
+        if not 0.01 <= self.prune_interval <= DAY:
+            raise ConfigurationError(
+                f"prune_interval={self.prune_interval} isn't between 0.01 seconds and a day"
+            )
+        _ = self.keep  # checks the three
+
+    @property
+    def keep(self) -> Keep:
+        """How long records are kept. Raises ConfigurationError."""
+        return Keep(self.keep_completed, self.keep_failed, self.keep_cancelled)
 
 
 @dataclass
@@ -101,6 +123,7 @@ class LocalWorker(BaseWorkerBackend):
         self._doubt_ends = -math.inf
         self._broken: BaseException | None = None
         self._ended = GroupCommit(self.store)
+        self._retention = Retention(self.store, self.settings.keep)
 
     @property
     def running(self) -> list[ClaimedJob]:
@@ -126,6 +149,7 @@ class LocalWorker(BaseWorkerBackend):
         helpers = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._maintain(), name="maintain"),
+            asyncio.create_task(self._retention.run(self.settings.prune_interval), name="prune"),
         ]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)

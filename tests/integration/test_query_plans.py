@@ -24,12 +24,16 @@ from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
-from server_jobs.records import JobFilter
+from server_jobs.records import JobFilter, Prunable
 from server_jobs.schema import JobStatus, tables
-from server_jobs.statements import Statements
+from server_jobs.statements import ENDS, Statements
 from tests.support.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
+
+ID_IN_THE_MIDDLE, LAST_OF_ITS_STRETCH = f"{10_000:036}", f"{10_500:036}"
+
+OLD = Prunable(dict.fromkeys(ENDS, datetime.now(UTC)))
 
 COLUMNS = ", ".join(
     [
@@ -337,7 +341,8 @@ def test_live_jobs_are_looked_up_by_the_unique_key_index(explainer: Explainer) -
         lambda sql: sql.retry(["a", "b"]),
         lambda sql: sql.get("a"),
         lambda sql: sql.by_prefix("a", 2),
-        lambda sql: sql.prune(after="", before=datetime.now(UTC), limit=1_000),
+        lambda sql: sql.survey(OLD, after="", limit=500),
+        lambda sql: sql.prune(OLD, after=ID_IN_THE_MIDDLE, to=LAST_OF_ITS_STRETCH),
     ],
     ids=[
         "heartbeat",
@@ -353,6 +358,7 @@ def test_live_jobs_are_looked_up_by_the_unique_key_index(explainer: Explainer) -
         "retry",
         "get",
         "by_prefix",
+        "survey",
         "prune",
     ],
 )
@@ -425,6 +431,21 @@ def test_retry_sees_whether_a_key_is_taken_by_its_index(explainer: Explainer) ->
     plan = plan_of(explainer, lambda sql: sql.retry(["a", "b"]))
 
     assert "jobs_unique_key" in plan.indexes, plan.text
+
+
+def test_pruning_looks_at_a_stretch_of_the_primary_key_and_no_further(
+    explainer: Explainer,
+) -> None:
+    look = plan_of(explainer, lambda sql: sql.survey(OLD, after=ID_IN_THE_MIDDLE, limit=500))
+    deletion = plan_of(
+        explainer, lambda sql: sql.prune(OLD, after=ID_IN_THE_MIDDLE, to=LAST_OF_ITS_STRETCH)
+    )
+
+    primary_key = {"postgresql": "jobs_pkey", "sqlite": "sqlite_autoindex_jobs_1"}
+    for plan in (look, deletion):
+        assert plan.indexes == {primary_key[explainer.dialect.name]}, plan.text
+        assert not plan.sorts, plan.text
+        assert not plan.scans_all_jobs, plan.text
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────

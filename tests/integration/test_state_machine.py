@@ -42,7 +42,7 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob
+from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob, Prunable
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Store
 from tests.support.clock import Clock
@@ -525,14 +525,22 @@ class StoreMachine(RuleBasedStateMachine):
         assert answer == self.model.rescue(seen, answer)
 
     @rule(
-        age=st.sampled_from([0, 20]),
+        ages=st.dictionaries(
+            st.sampled_from([JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED]),
+            st.sampled_from([0, 20]),
+            min_size=1,
+        ),
         after=st.sampled_from(["", "job-0002"]),
         limit=st.integers(1, 3),
     )
-    def prune(self, age: int, after: str, limit: int) -> None:
-        before = self.model.now - timedelta(seconds=age)
-        pruned = self.run(self.store.prune(before=before, after=after, limit=limit))
-        assert pruned == self.model.prune(before=before, after=after, limit=limit)
+    def prune(self, ages: dict[JobStatus, int], after: str, limit: int) -> None:
+        prunable = Prunable(
+            {status: self.model.now - timedelta(seconds=age) for status, age in ages.items()}
+        )
+        stretch = self.run(self.store.survey(prunable, after=after, limit=limit))
+        assert stretch == self.model.survey(prunable, after=after, limit=limit)
+        pruned = self.run(self.store.prune(prunable, after=after, to=stretch.last_id))
+        assert pruned == self.model.prune(prunable, after=after, to=stretch.last_id)
         assert all(self.rows[job_id]["completed_at"] for job_id in pruned)
         self.pruned.update(pruned)
 

@@ -4,6 +4,7 @@ It shares the vocabulary of the core (outcomes, leases, statuses) and none of it
 a mistake has to be made twice to go unseen.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import Lease, NewJob
+from server_jobs.records import Lease, NewJob, Prunable, Stretch
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Settled
 
@@ -352,15 +353,27 @@ class Model:
             assert self.now <= answer.scheduled_for <= self._later(5 * 2 ** (attempt - 1))
             job.scheduled_for = answer.scheduled_for
 
-    def prune(self, *, before: datetime, after: str, limit: int) -> list[str]:
-        ended = sorted(
-            job.id
-            for job in self.jobs.values()
-            if job.completed_at is not None and job.completed_at < before and job.id > after
-        )
-        for job_id in ended[:limit]:
-            self._step("prune", self.jobs.pop(job_id).status, None)
-        return ended[:limit]
+    def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
+        stretch = sorted(job_id for job_id in self.jobs if job_id > after)[:limit]
+        found = Counter(self.jobs[job_id].status for job_id in self._old(prunable, stretch))
+        ends = {status: found[status] for status in (COMPLETED, FAILED, CANCELLED)}
+        return Stretch(stretch[-1] if stretch else after, len(stretch), ends)
+
+    def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
+        gone = {}
+        for job_id in self._old(prunable, [job_id for job_id in self.jobs if after < job_id <= to]):
+            gone[job_id] = self.jobs.pop(job_id).status
+            self._step("prune", gone[job_id], None)
+        return gone
+
+    def _old(self, prunable: Prunable, job_ids: Iterable[str]) -> list[str]:
+        return [
+            job_id
+            for job_id in job_ids
+            if (job := self.jobs[job_id]).completed_at is not None
+            and job.status in prunable.before
+            and job.completed_at < prunable.before[job.status]
+        ]
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from server_jobs.cli.database import workers_database
+from server_jobs.cli.durations import seconds_or_forever
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.loading import load_registry
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
@@ -80,6 +81,33 @@ def worker(
             help="End when the queues have nothing that is due within a minute.",
         ),
     ] = False,
+    keep_completed: Annotated[
+        str,
+        typer.Option(
+            "--keep-completed",
+            envvar="SERVER_JOBS_KEEP_COMPLETED",
+            metavar="DURATION",
+            help="How long completed jobs are kept after their end: 12h, 7d, forever.",
+        ),
+    ] = "7d",
+    keep_failed: Annotated[
+        str,
+        typer.Option(
+            "--keep-failed",
+            envvar="SERVER_JOBS_KEEP_FAILED",
+            metavar="DURATION",
+            help="The same for failed ones.",
+        ),
+    ] = "30d",
+    keep_cancelled: Annotated[
+        str,
+        typer.Option(
+            "--keep-cancelled",
+            envvar="SERVER_JOBS_KEEP_CANCELLED",
+            metavar="DURATION",
+            help="The same for cancelled ones.",
+        ),
+    ] = "30d",
     log_format: LogFormatOption = LogFormat.AUTO,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -102,6 +130,9 @@ def worker(
         poll_interval=poll_interval,
         grace=grace,
         drain=drain,
+        keep_completed=seconds_or_forever(keep_completed, "--keep-completed"),
+        keep_failed=seconds_or_forever(keep_failed, "--keep-failed"),
+        keep_cancelled=seconds_or_forever(keep_cancelled, "--keep-cancelled"),
     )
     registry = load_registry(app)
     asyncio.run(_work(registry, workers_database(database, registry), config))
