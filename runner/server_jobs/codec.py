@@ -21,6 +21,7 @@ SECRET_KEY = "$secret"  # noqa: S105 - the name under which one is stored
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN_ERRORS = 5
+_LIST_WANTED = {"list_type", "tuple_type", "set_type", "frozen_set_type"}
 
 
 class Codec(Generic[T]):
@@ -29,6 +30,7 @@ class Codec(Generic[T]):
     def __init__(
         self, type_: Any, *, job_name: str, what: str, error: type[InvalidJobDataError]
     ) -> None:
+        self.type = type_
         self._job_name = job_name
         self._what = what
         self._error = error
@@ -82,6 +84,15 @@ class Codec(Generic[T]):
             return self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
         except pydantic.ValidationError as error:
             self._refuse(error)
+
+    def lists_wanted(self, text: str) -> set[tuple[str, ...]]:
+        """Where in a JSON text a list is wanted and something else stands."""
+        try:
+            self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
+        except pydantic.ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            return {tuple(map(str, p["loc"])) for p in problems if p["type"] in _LIST_WANTED}
+        return set()
 
     def _dump(self, value: T) -> str:
         # Names read back, aliases may not: there can be one for each direction.

@@ -175,12 +175,12 @@ def test_second_job_with_a_live_unique_key_prints_the_firsts_id(cli: Cli) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said", "status"),
     [
-        (("Charge", "--params-json", '{"number": "x"}'), ["Charge", "number"], 1),
-        (("Charge",), ["Charge", "number"], 1),
-        (("Charge", "--params-json", '{"number"'), ["--params-json", "isn't JSON"], 1),
-        (("Charg",), ["'Charg'", "did you mean 'Charge'?"], 1),
+        (("Charge", "--params-json", '{"number": "x"}'), ["Charge", "number"], 2),
+        (("Charge",), ["Charge", "number"], 2),
+        (("Charge", "--params-json", '{"number"'), ["--params-json", "isn't JSON"], 2),
+        (("Charg",), ["'Charg'", "did you mean 'Charge'?"], 2),
         (("Charge", "--params-json", '{"number": 1}', "--priority", "99999"), ["priority"], 2),
-        (("Charge", "--params-json", '{"number": 1}', "--delay", "-1"), ["delay"], 2),
+        (("Charge", "--params-json", '{"number": 1}', "--delay", "4000d"), ["delay"], 2),
     ],
 )
 def test_wrong_job_is_refused_and_nothing_written(

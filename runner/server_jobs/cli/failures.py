@@ -16,17 +16,22 @@ from server_jobs.errors import (
     ConfigurationError,
     InvalidAppError,
     InvalidOptionError,
+    InvalidParamsError,
     MissingDependencyError,
     ServerJobsError,
+    UnknownJobError,
 )
 
 FAILED = 1
 USAGE = 2
 
+_USED_WRONGLY = (ConfigurationError, InvalidOptionError, InvalidParamsError, UnknownJobError)
+
 EXIT_CODES = {
     0: "done; for a worker: stopped as it was asked to, or the queues are drained",
-    FAILED: "failed: the message says why. A worker that had to leave handlers behind, too",
-    USAGE: "used wrongly: an option, setting or app is wrong; nothing was attempted",
+    FAILED: "failed: the message says why. No record has that id; a worker had to leave handlers"
+    " behind; doctor found something",
+    USAGE: "used wrongly: an option, setting, app, job name or param is wrong; nothing was done",
     130: "interrupted by Ctrl-C",
 }
 
@@ -55,7 +60,7 @@ def exit_code(error: ServerJobsError) -> int:
     """The exit status that an error ends the process with."""
     if isinstance(error, MissingDependencyError):
         return FAILED
-    return USAGE if isinstance(error, (ConfigurationError, InvalidOptionError)) else FAILED
+    return USAGE if isinstance(error, _USED_WRONGLY) else FAILED
 
 
 def report(error: ServerJobsError, *, debug: bool = False) -> None:

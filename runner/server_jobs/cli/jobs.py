@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import Annotated
 
 import typer
 
 from server_jobs.cli.database import jobs_database, opened_store
+from server_jobs.cli.durations import seconds_of
 from server_jobs.cli.loading import load_registry
 from server_jobs.cli.options import AppOption, DatabaseOption
-from server_jobs.errors import InvalidParamsError
-from server_jobs.job import Job
+from server_jobs.cli.params import build_params
 
 
 def enqueue(
@@ -21,10 +20,21 @@ def enqueue(
     app: AppOption = None,
     database: DatabaseOption = None,
     *,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="NAME=VALUE",
+            help="One of the params, as text that its type reads; NAME:=JSON is JSON. Dots lead"
+            " into nested ones. May be repeated; the same name again makes a list.",
+        ),
+    ] = None,
     params_json: Annotated[
         str,
         typer.Option(
-            "--params-json", metavar="JSON", help="The params; - reads them from standard input."
+            "--params-json",
+            metavar="JSON",
+            help="All params; - reads them from standard input. Each --param goes before it.",
         ),
     ] = "{}",
     queue: Annotated[
@@ -35,8 +45,12 @@ def enqueue(
         typer.Option("--priority", show_default="the job's own", help="Higher goes first."),
     ] = None,
     delay: Annotated[
-        float | None,
-        typer.Option("--delay", metavar="SECONDS", help="How long from now it becomes due."),
+        str | None,
+        typer.Option(
+            "--delay",
+            metavar="DURATION",
+            help="How long from now it becomes due: 90s, 15m, 2h, 7d, 1h30m.",
+        ),
     ] = None,
     unique_key: Annotated[
         str | None,
@@ -58,13 +72,19 @@ def enqueue(
 ) -> None:
     """Enqueue a job, its params checked against its schema, and print its id.
 
-    server-jobs enqueue SendEmail --params-json '{"to": "ada@example.com"}'
-    server-jobs enqueue Report --delay 3600 --unique-key nightly
+    server-jobs enqueue SendEmail --param to=ada@example.com --param urgent=yes
+    server-jobs enqueue Report --param year=2026 --delay 1h30m --unique-key nightly
+    server-jobs enqueue Order --param items=tea --param items=jam --param address.city=Lviv
+    server-jobs enqueue Order --param 'items:=["tea"]' --param note:=null
     curl -s https://example.com/order.json | server-jobs enqueue Order --params-json -
+
+    Other programs can see a command's arguments, and shells keep them: give
+    secrets by --params-json - on standard input.
     """
     job = load_registry(app).get(name)
+    seconds = None if delay is None else seconds_of(delay, "--delay")
     text = sys.stdin.read() if params_json == "-" else params_json
-    params = _params(job, text)
+    params = build_params(job, text, param or ())
 
     async def run() -> str:
         async with opened_store(jobs_database(database, job)):
@@ -72,18 +92,10 @@ def enqueue(
                 params,
                 queue=queue,
                 priority=priority,
-                delay=delay,
+                delay=seconds,
                 unique_key=unique_key,
                 correlation_id=correlation_id,
                 max_attempts=max_attempts,
             )
 
     typer.echo(asyncio.run(run()))
-
-
-def _params(job: Job[object, object], text: str) -> object:
-    try:
-        json.loads(text)
-    except ValueError as error:
-        raise InvalidParamsError(f"{job.name}: --params-json isn't JSON: {error}") from None
-    return job.definition.params.load(text)
