@@ -149,7 +149,8 @@ class PostgresServer:
         self._home = home
         self._account = account
         self._command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
-        for setting, value in settings.items():
+        # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
+        for setting, value in {"listen_addresses": "", **settings}.items():
             self._command += ["-c", f"{setting}={value}"]
         self._log_path = home / "log"
         self._process: subprocess.Popen[bytes] | None = None
