@@ -55,7 +55,7 @@ def _figures(run: Run, kind: Kind, empty: BenchDatabase, full: BenchDatabase) ->
         for what, prepare, count in scenes:
             run.steps.stage(f"{full.title}: making {what}", count)
             prepare()
-            rounds = min(run.rounds, 4) if run.scale == 1 else 2
+            rounds = min(run.rounds, 3)
             run.steps.stage(
                 f"{full.title}: drain beside {what}", 3 * (rounds + (prepare is add_ended))
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from benchmarks.ours import DEFAULT_CONCURRENCY
 from benchmarks.raw import CLAIM
 from benchmarks.support.contestants import Contestant, ready, together
 from benchmarks.support.databases import BenchDatabase, Kind
 from benchmarks.support.filling import due, fill
-from benchmarks.support.measure import Samples, alternate
+from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 
@@ -17,6 +19,8 @@ CONCURRENCIES = (50, 100, 200)
 """What is tried beside the default; the fastest is reported."""
 
 RAW_FORMS = {"one commit a batch": 1, "two commits a batch": 2}
+
+Order: TypeAlias = Mapping[str, int]
 
 ONE_WORKER = {"sqlite": 0.3, "postgresql": 0.5}
 TWO_WORKERS = {"postgresql": 1.4}
@@ -39,63 +43,62 @@ def _figures(
     ours: Sequence[Contestant],
     raw: Sequence[Contestant],
 ) -> Iterator[Figure]:
-    jobs = run.size(20_000)
-
-    def draining(team: Sequence[Contestant], order: Mapping[str, int]) -> Callable[[], float]:
-        return lambda: _drain(database, jobs, team, order)
-
-    run.steps.stage(f"{database.title}: looking for the best concurrency", 2 * len(CONCURRENCIES))
-    tried = alternate(
-        {str(n): draining(ours[:1], {"concurrency": n}) for n in CONCURRENCIES},
-        rounds=1,
-        step=run.steps.next,
+    best = _best(
+        run, database, ours, {f"concurrency {n}": {"concurrency": n} for n in CONCURRENCIES}
     )
-    best = max(CONCURRENCIES, key=lambda concurrency: tried[str(concurrency)].median)
+    raw_best = _best(run, database, raw, {form: {"commits": n} for form, n in RAW_FORMS.items()})
+    default = f"concurrency {DEFAULT_CONCURRENCY}", {"concurrency": DEFAULT_CONCURRENCY}
 
-    teams = {}
-    for workers in (1, 2):
-        for concurrency in (DEFAULT_CONCURRENCY, best):
-            teams[f"{workers}, concurrency {concurrency}"] = draining(
-                ours[:workers], {"concurrency": concurrency}
-            )
-        for form, commits in RAW_FORMS.items():
-            teams[f"{workers} raw, {form}"] = draining(raw[:workers], {"commits": commits})
-    run.steps.stage(f"{database.title}: drain of {jobs:,} jobs", len(teams) * (run.rounds + 1))
-    rates = alternate(teams, run.rounds, step=run.steps.next)
+    jobs = run.size(20_000)
+    teams = {
+        f"{workers} × {name}": partial(_drain, database, jobs, team[:workers], order)
+        for team, (name, order) in ((ours, default), (ours, best), (raw, raw_best))
+        for workers in (1, 2)
+    }
+    run.steps.stage(f"{database.title}: drain of {jobs:,} jobs", len(teams) * run.rounds)
+    rates = alternate(teams, run.rounds, warm_up=False, step=run.steps.next)
 
-    def fastest_raw(workers: int) -> tuple[str, Samples]:
-        found = {form: rates[f"{workers} raw, {form}"] for form in RAW_FORMS}
-        return max(found.items(), key=lambda each: each[1].median)
-
-    raw_form, raw_one = fastest_raw(1)
-    _, raw_two = fastest_raw(2)
-    for concurrency in (DEFAULT_CONCURRENCY, best):
-        shown = f"concurrency {concurrency}"
-        shown += ", the default" if concurrency == DEFAULT_CONCURRENCY else ", the best"
-        one, two = (rates[f"{workers}, concurrency {concurrency}"] for workers in (1, 2))
+    for (name, _), which in ((default, "the default"), (best, "the best")):
+        one, two = rates[f"1 × {name}"], rates[f"2 × {name}"]
         yield Figure(
-            f"drain, one worker ({shown})",
+            f"drain, one worker ({name}, {which})",
             database.title,
             "/s",
             one,
-            raw=raw_one,
+            raw=rates[f"1 × {raw_best[0]}"],
             target=Target("least", ONE_WORKER[kind], of="raw"),
-            note=f"raw: claims of {CLAIM}, {raw_form}",
+            note=f"raw: claims of {CLAIM}, {raw_best[0]}",
         )
         yield Figure(
-            f"drain, two workers ({shown})",
+            f"drain, two workers ({name}, {which})",
             database.title,
             "/s",
             two,
-            raw=raw_two,
+            raw=rates[f"2 × {raw_best[0]}"],
             reference=Reference("one worker", one),
             target=_target_of_two(kind),
         )
 
 
-def _drain(
-    database: BenchDatabase, jobs: int, team: Sequence[Contestant], order: Mapping[str, int]
-) -> float:
+def _best(
+    run: Run, database: BenchDatabase, team: Sequence[Contestant], orders: Mapping[str, Order]
+) -> tuple[str, Order]:
+    """The order by which one of them is the fastest; all of them are warm afterwards."""
+    jobs = run.size(5_000)
+    run.steps.stage(f"{database.title}: the best of {', '.join(orders)}", len(orders) + 1)
+    run.steps.next("warming up")
+    _drain(database, jobs, team, next(iter(orders.values())))
+    rates = alternate(
+        {name: partial(_drain, database, jobs, team[:1], order) for name, order in orders.items()},
+        rounds=1,
+        warm_up=False,
+        step=run.steps.next,
+    )
+    best = max(orders, key=lambda name: rates[name].median)
+    return best, orders[best]
+
+
+def _drain(database: BenchDatabase, jobs: int, team: Sequence[Contestant], order: Order) -> float:
     database.clear()
     fill(database, jobs, due())
     span = together(team, order)

@@ -21,7 +21,7 @@ _SIDES = {"server-jobs": "benchmarks.ours:serve", "raw": "benchmarks.raw:serve"}
 def latency(run: Run) -> Iterator[Figure]:
     """From the commit of an enqueue in one process to the handler's first line in another."""
     for kind in run.kinds:
-        jobs, rounds = run.size(100, least=30), (run.rounds + 1) // 3
+        jobs, rounds = run.size(75, least=30), (run.rounds + 2) // 3
         found = dict.fromkeys(_SIDES, Samples(()))
         title = run.databases.title(kind)
         run.steps.stage(f"{title}: pickup of a job by an idle worker", rounds * len(_SIDES))
