@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import server_jobs
-from server_jobs.cli import demo, jobs, reading, schema, stats, worker
+from server_jobs.cli import changing, demo, jobs, reading, schema, stats, watch, worker
 from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
 
 app = typer.Typer(
@@ -73,4 +73,7 @@ app.command("worker", rich_help_panel=_WORK)(worker.worker)
 app.command("enqueue", rich_help_panel=_JOBS)(jobs.enqueue)
 app.command("list", rich_help_panel=_JOBS)(reading.list_jobs)
 app.command("show", rich_help_panel=_JOBS)(reading.show)
+app.command("watch", rich_help_panel=_JOBS)(watch.watch)
+app.command("retry", rich_help_panel=_JOBS)(changing.retry)
+app.command("cancel", rich_help_panel=_JOBS)(changing.cancel)
 app.command("stats", rich_help_panel=_JOBS)(stats.stats)

@@ -15,7 +15,7 @@ from server_jobs.store import Store
 JobIdsArgument: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID]...",
+        metavar="ID",
         show_default=False,
         help="Jobs by their ids, or enough of the beginning of each.",
     ),

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from server_jobs.cli.output import STATUS_STYLES, moment, percent, plain
-from server_jobs.records import JobRecord
+from server_jobs.records import JobRecord, JobSummary
 from server_jobs.schema import JobStatus
 
 _GAP = 2
@@ -30,7 +30,7 @@ class Listing:
             "TRY": [plain(f"{record.attempt_count}/{record.max_attempts}") for record in records],
             "QUEUE": [plain(record.queue) for record in records],
             "DUE": [plain(moment(due)) for due in self._due],
-            "NOTE": [plain(_note(record)) for record in records],
+            "NOTE": [plain(note_of(record)) for record in records],
         }
 
     def lines(self, width: int | None) -> Iterator[Text]:
@@ -92,7 +92,7 @@ def _line(cells: list[tuple[Text, int]]) -> Text:
     return line
 
 
-def _note(record: JobRecord) -> str:
+def note_of(record: JobRecord | JobSummary) -> str:
     """What to know at a glance: how far it is, or why it failed."""
     if record.status is JobStatus.RUNNING:
         text = f"{percent(record.progress)} {record.progress_message or ''}"

@@ -56,16 +56,19 @@ def plain(text: object, style: str = "") -> Text:
     return Text(_CONTROLS.sub("�", str(text)), style=style)
 
 
+def remarks_console() -> Console:
+    """Stderr, for people."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
 def remark(text: str) -> None:
     """A line on stderr that is no part of the result."""
-    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
-        plain(text, "dim"), soft_wrap=True
-    )
+    remarks_console().print(plain(text, "dim"), soft_wrap=True)
 
 
 def error_line(text: str) -> None:
     """What went wrong, on stderr."""
-    Console(stderr=True, highlight=False, markup=False, emoji=False).print(
+    remarks_console().print(
         Text.assemble(("Error: ", "bold red"), plain(mask_passwords(text))), soft_wrap=True
     )
 
@@ -114,12 +117,14 @@ def record_document(record: JobRecord) -> dict[str, Any]:
     for column in _JSON_COLUMNS:
         if document[column] is not None:
             document[column] = masked_document(document[column])
-    return {
-        column: value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        if isinstance(value, datetime)
-        else value
-        for column, value in document.items()
-    }
+    return {column: json_value(value) for column, value in document.items()}
+
+
+def json_value(value: Any) -> Any:
+    """A moment as ISO 8601; anything else as it is."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
 
 
 def print_lines(lines: Iterable[Text]) -> None:
