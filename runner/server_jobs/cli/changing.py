@@ -156,11 +156,11 @@ class Outcome:
         return sum(map(len, self.ids.values()))
 
     def document(self, *, dry_run: bool) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON, the newest first."""
         return {
             "dry_run": dry_run,
             **{
-                words.replace(" ", "_"): self.ids.get(status, [])
+                words.replace(" ", "_"): sorted(self.ids.get(status, []), reverse=True)
                 for status, words in self.action.done.items()
             },
             "skipped": [

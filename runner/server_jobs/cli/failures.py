@@ -29,8 +29,9 @@ _USED_WRONGLY = (ConfigurationError, InvalidOptionError, InvalidParamsError, Unk
 
 EXIT_CODES = {
     0: "done; for a worker: stopped as it was asked to, or the queues are drained",
-    FAILED: "failed: the message says why. No record has that id; a worker had to leave handlers"
-    " behind; doctor found something",
+    FAILED: "failed: the message says why. No record has that id; a job that was named couldn't be"
+    " retried or cancelled; a watched one didn't complete; a worker had to leave handlers behind;"
+    " doctor found something",
     USAGE: "used wrongly: an option, setting, app, job name or param is wrong; nothing was done",
     130: "interrupted by Ctrl-C",
 }
