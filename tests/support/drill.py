@@ -1,0 +1,127 @@
+"""A drill: thousands of jobs, workers that are replaced as they end, faults, and the judgement."""
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from server_jobs import connect
+from server_jobs.migrate import migrate
+from tests.support.audit import AuditedDatabase
+from tests.support.drill_app import Task, deaf, effects, listening
+from tests.support.judge import FINISHED, History, complaints, histories
+from tests.support.supervisor import AS_A_USER_WOULD, Supervisor, supervised
+
+JOBS = 5_000
+
+PATIENCE_SECONDS = 150.0
+"""After this a drill that hasn't ended counts as stuck. It is spent only on failures."""
+
+WORKERS = 3
+CONCURRENCY = 12
+
+_UNFINISHED = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
+
+
+class Drill:
+    """On an empty database, reached at ``url`` by whatever faults don't concern."""
+
+    def __init__(self, folder: Path, url: str, seed: int) -> None:
+        self._folder = folder
+        self._url = url
+        self._seed = seed
+        self.rng = random.Random(seed)
+        self.database = AuditedDatabase(url)
+        self._supervisors: list[Supervisor] = []
+        self._deadline = time.monotonic() + PATIENCE_SECONDS
+
+    async def enqueue(self, jobs: int = JOBS, *, mean_seconds: float = 0.05) -> None:
+        """Half of them listen and half are deaf; one in fifty fails before it succeeds."""
+        migrate(self._url)
+        self.database.install()
+        tasks = [
+            Task(
+                seconds=self.rng.uniform(0, 2 * mean_seconds),
+                failures=1 if self.rng.random() < 0.02 else 0,
+            )
+            for _ in range(jobs)
+        ]
+        database = connect(self._url)
+        for job, part in (listening, tasks[: jobs // 2]), (deaf, tasks[jobs // 2 :]):
+            job.set_database(database)
+            # In portions, that both kinds are due at any time.
+            for start in range(0, len(part), 100):
+                await job.later_many(part[start : start + 100])
+        await database.close()
+
+    @contextmanager
+    def workers(
+        self,
+        *options: str,
+        url: str | None = None,
+        entries: tuple[list[str], ...] = (AS_A_USER_WOULD,) * WORKERS,
+    ) -> Iterator[Supervisor]:
+        """Workers, until the end of the block."""
+        usual = ("--lease", "2", "--concurrency", str(CONCURRENCY), *options)
+        with supervised(self._folder, url or self._url, *usual, entries=entries) as supervisor:
+            self._supervisors.append(supervisor)
+            yield supervisor
+
+    async def goes_on(self, seconds: float) -> bool:
+        """Let so much time pass, replacing workers that end → whether any job hasn't ended."""
+        until = time.monotonic() + seconds
+        while True:
+            for supervisor in self._supervisors:
+                supervisor.keep_up()
+            if self._unfinished() == 0:
+                return False
+            if time.monotonic() > self._deadline:
+                raise AssertionError(self._report(["the jobs didn't end in time"]))
+            left = until - time.monotonic()
+            if left <= 0:
+                return True
+            await asyncio.sleep(min(left, 0.25))
+
+    def judge(self) -> list[History]:
+        """Raises AssertionError with all that helps to understand it; else what happened."""
+        known = histories(self.database.rows(), self.database.transitions(), effects(self._folder))
+        found = [text for history in known for text in complaints(history)]
+        if found:
+            raise AssertionError(self._report(found))
+        return known
+
+    def explain(self, what: str) -> str:
+        """A message for an assertion of the drill's own."""
+        return self._report([what])
+
+    def _unfinished(self) -> int | None:
+        try:
+            ((count,),) = self.database.query(_UNFINISHED)
+            return int(count)
+        except (sqlite3.Error, psycopg.Error):
+            return None  # it is away just now; that is what the drill is about
+
+    def _report(self, found: list[str]) -> str:
+        lines = [f"{len(found)} complaints, the first of them:", *found[:20]]
+        try:
+            rows = self.database.rows()
+            counts = Counter(row.status for row in rows)
+            claims = Counter(row.fence for row in rows)
+            lines += [f"by status: {dict(counts)}", f"by number of claims: {dict(claims)}"]
+            lines += [f"not ended: {row}" for row in rows if row.status not in FINISHED][:10]
+        except (sqlite3.Error, psycopg.Error) as error:
+            lines.append(f"the rows can't be read: {error}")
+        lines.append(f"randomness: FAULTS_SEED={self._seed}")
+        for supervisor in self._supervisors:
+            lines.append(
+                f"{supervisor.kills} workers killed; of themselves ended {supervisor.ended}"
+            )
+            for log in supervisor.logs[-2 * WORKERS :]:
+                lines += [f"── {log.name}", *log.read_text(errors="replace").splitlines()[-12:]]
+        return "\n".join(lines)
