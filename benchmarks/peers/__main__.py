@@ -29,9 +29,12 @@ from benchmarks.support.progress import Steps
 NOTES = [
     "One worker process a system, no-op jobs with a small document as params, logs at warnings"
     " unless it says otherwise; medians of turns, ± half the distance between the extremes. A drain"
-    " lasts from the first handler's start until the database has every job as done. ÷ and targets"
-    " are for both at their best. Pickup: from calling enqueue to the handler's start, one job at a"
-    " time after a random pause, workers as they come.",
+    " lasts from the first handler's start until the database has every job as done.",
+    "Each system's best settings were chosen in rounds of their own and compared in others; ÷ is"
+    " the median of the rounds' ratios, and a target counts as reached, or not, where all rounds"
+    " agree.",
+    "Pickup: from calling enqueue to the handler's start, one job at a time after a random pause,"
+    " workers as they come.",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,8 +19,11 @@ JOBS = {"server-jobs": 20_000, "PgQueuer": 20_000, "Procrastinate": 1_000, "Huey
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How much is measured. ``choosing`` rounds find each system's best settings, and ``rounds``
+    others compare those: judged by the rounds that chose it, the luckiest would look the fastest.
+    """
 
+    choosing: int
     rounds: int
     part: float
     enqueued_alone: int
@@ -30,8 +33,8 @@ class Effort:
         return int(JOBS[system.name] * self.part)
 
 
-FULL = Effort(rounds=5, part=1.0, enqueued_alone=1_000, pickups=60)
-QUICK = Effort(rounds=1, part=0.25, enqueued_alone=200, pickups=20)
+FULL = Effort(choosing=3, rounds=7, part=1.0, enqueued_alone=1_000, pickups=60)
+QUICK = Effort(choosing=1, rounds=2, part=0.25, enqueued_alone=200, pickups=20)
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,17 @@ class Result:
     name: str
     version: str
     database: str
-    drained: dict[str, Samples]
-    """By the worker's settings; the first ones are the worker as it comes."""
-    durable: frozenset[str]
+    sweep: dict[str, Samples]
+    """How each of the worker's settings drained; the first ones are the worker as it comes."""
+    durable: tuple[str, ...]
     """The settings with which a commit survives a power cut."""
+    best: str
+    """The durable settings that were fastest in the sweep."""
+    drained: Samples
+    """With the best settings, in rounds of their own, which all systems share."""
     enqueued: Samples
     enqueued_many: Samples | None
     pickup: Samples
-
-    @property
-    def best(self) -> str:
-        """The durable settings that drained fastest."""
-        return max(self.durable, key=lambda settings: self.drained[settings].median)
 
 
 def compare(
@@ -74,8 +76,17 @@ def compare(
         for worker in system.workers
     }
     database = systems[0].kind
-    steps.stage(f"{database}: drain", effort.rounds * len(contestants))
-    drained = alternate(contestants, effort.rounds, warm_up=False, step=steps.next)
+    steps.stage(f"{database}: drain, every setting", effort.choosing * len(contestants))
+    sweep = alternate(contestants, effort.choosing, warm_up=False, step=steps.next)
+    best = {system.name: _fastest(system, sweep) for system in systems}
+
+    steps.stage(f"{database}: drain, each at its best", effort.rounds * len(systems))
+    drained = alternate(
+        {system.name: partial(drain, system, best[system.name]) for system in systems},
+        effort.rounds,
+        warm_up=False,
+        step=steps.next,
+    )
 
     steps.stage(f"{database}: enqueue one by one", effort.rounds * len(systems))
     enqueued = alternate(
@@ -97,14 +108,21 @@ def compare(
                 name=system.name,
                 version=version(system.distribution),
                 database=database,
-                drained={
-                    worker.settings: drained[f"{system.name}, {worker.settings}"]
+                sweep={
+                    worker.settings: sweep[f"{system.name}, {worker.settings}"]
                     for worker in system.workers
                 },
-                durable=frozenset(worker.settings for worker in system.workers if worker.durable),
+                durable=tuple(worker.settings for worker in system.workers if worker.durable),
+                best=best[system.name].settings,
+                drained=drained[system.name],
                 enqueued=enqueued[system.name],
                 enqueued_many=Samples(tuple(many[system.name])) if system.has_bulk else None,
                 pickup=measures.pickup(system, system.workers[0], databases, effort.pickups),
             )
         )
     return results
+
+
+def _fastest(system: System, sweep: Mapping[str, Samples]) -> Worker:
+    durable = [worker for worker in system.workers if worker.durable]
+    return max(durable, key=lambda worker: sweep[f"{system.name}, {worker.settings}"].median)

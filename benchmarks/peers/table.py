@@ -17,7 +17,7 @@ OURS = "server-jobs"
 TARGETS = {"PgQueuer": 1.0, "Procrastinate": 5.0, "Huey": 4.0}
 
 HEADINGS = (
-    "system", "worker", "drain", "server-jobs ÷ it", "target", "reached",
+    "system", "worker", "drain", "server-jobs ÷ it (range)", "target", "reached",
     "enqueue, one by one", "enqueue, 1,000 a call", "pickup p50", "p95",
 )  # fmt: skip
 SETTINGS_HEADINGS = ("system", "worker", "drain")
@@ -32,14 +32,17 @@ class Table:
     lines: Sequence[Sequence[str]]
 
 
-def ratio(ours: Result, peer: Result) -> float:
-    """Our best worker beside its best worker."""
-    return ours.drained[ours.best].median / peer.drained[peer.best].median
+def ratios(ours: Result, peer: Result) -> Samples:
+    """Our best worker to its best worker, round by round: both had the same disturbances."""
+    pairs = zip(ours.drained.values, peer.drained.values, strict=True)
+    return Samples(tuple(our_rate / its_rate for our_rate, its_rate in pairs))
 
 
-def reached(ours: Result, peer: Result) -> bool:
-    """Ahead of the target; being level isn't being ahead."""
-    return ratio(ours, peer) > TARGETS[peer.name]
+def verdict(found: Samples, target: float) -> str:
+    """Only what all rounds agree on is called reached, or not."""
+    held = sum(value > target if target == 1 else value >= target for value in found.values)
+    rounds = len(found.values)
+    return {rounds: "yes", 0: "NO"}.get(held, f"unclear: in {held} of {rounds} rounds")
 
 
 def best(results: Sequence[Result]) -> Table:
@@ -50,16 +53,17 @@ def best(results: Sequence[Result]) -> Table:
         compared = ("", "", "")
         if ours is not None and result is not ours:
             target = TARGETS[result.name]
+            found = ratios(ours, result)
             compared = (
-                f"{ratio(ours, result):.2f}",
+                f"{found.median:.2f} ({min(found.values):.2f}–{max(found.values):.2f})",
                 "ahead" if target == 1 else f"≥ {target:g}",
-                "yes" if reached(ours, result) else "NO",
+                verdict(found, target),
             )
         lines.append(
             (
                 f"{result.name} {result.version}",
                 result.best,
-                amount(result.drained[result.best], "/s"),
+                amount(result.drained, "/s"),
                 *compared,
                 amount(result.enqueued, "/s"),
                 "none" if result.enqueued_many is None else amount(result.enqueued_many, "/s"),
@@ -79,7 +83,7 @@ def every_setting(results: Sequence[Result]) -> Table:
             amount(drained, "/s"),
         )
         for result in results
-        for settings, drained in result.drained.items()
+        for settings, drained in result.sweep.items()
     ]
     return Table(f"{results[0].database}, every setting", SETTINGS_HEADINGS, lines)
 
@@ -101,10 +105,7 @@ def document(results: Sequence[Result], machine: Machine, notes: Sequence[str]) 
     return {
         "machine": asdict(machine),
         "settings": list(notes),
-        "systems": [
-            asdict(result) | {"durable": sorted(result.durable), "best": result.best}
-            for result in results
-        ],
+        "systems": [asdict(result) for result in results],
     }
 
 
