@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 import server_jobs
-from server_jobs.cli import changing, demo, jobs, pruning, reading, schema, stats, watch, worker
+from server_jobs.cli import (
+    changing,
+    demo,
+    doctor,
+    jobs,
+    pruning,
+    reading,
+    schema,
+    stats,
+    watch,
+    worker,
+)
 from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
 
 app = typer.Typer(
@@ -77,4 +88,5 @@ app.command("watch", rich_help_panel=_JOBS)(watch.watch)
 app.command("retry", rich_help_panel=_JOBS)(changing.retry)
 app.command("cancel", rich_help_panel=_JOBS)(changing.cancel)
 app.command("stats", rich_help_panel=_JOBS)(stats.stats)
+app.command("doctor", rich_help_panel=_BEGIN)(doctor.doctor)
 app.command("prune", rich_help_panel=_JOBS)(pruning.prune)
