@@ -65,6 +65,8 @@ def server_jobs_command(
     server-jobs enqueue SendEmail --params-json '{"to": "ada@example.com"}'
     server-jobs list --status failed               see what went wrong
     server-jobs show 0197a3c2-5b1e-7f04            and why
+    server-jobs retry --status failed              run it again
+    server-jobs watch                              see all that runs
 
     Two settings that nearly all commands need are best put in the environment:
 

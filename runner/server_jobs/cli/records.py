@@ -21,6 +21,7 @@ from server_jobs.cli.output import (
     terminal_width,
 )
 from server_jobs.records import AttemptError, JobRecord
+from server_jobs.retry import RetryPolicy
 from server_jobs.schema import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
@@ -65,7 +66,6 @@ def _lines(record: JobRecord, now: datetime) -> Iterator[Text]:
     for label, text in (
         ("params", record.params),
         ("result", record.result),
-        ("retry policy", record.retry_policy),
         ("runtime", record.runtime),
     ):
         if text is not None:
@@ -87,6 +87,7 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
         ("fire time", moment(record.cron_fire_at)),
         ("unique key", record.unique_key),
         ("timeout", _seconds(record.timeout_seconds)),
+        ("retried after", _retry_policy(record)),
         ("created", moment(record.created_at)),
         ("due", moment(record.scheduled_for)),
         ("started", moment(record.handler_started_at)),
@@ -106,6 +107,17 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     ):
         if count:
             yield label, f"{count} times"
+
+
+def _retry_policy(record: JobRecord) -> str:
+    if record.retry_policy is None:
+        return ""
+    policy = RetryPolicy.from_json(record.retry_policy)
+    first = ("up to " if policy.jitter else "") + in_words(policy.base_seconds)
+    if policy.factor == 1:
+        return first
+    longest = in_words(policy.max_seconds)
+    return f"{first}, then {policy.factor:g} times as long each time, {longest} at most"
 
 
 def _where(record: JobRecord) -> str:
