@@ -278,7 +278,9 @@ def test_retry_says_which_job_has_the_unique_key(cli: Cli) -> None:
 # ── retry and cancel: jobs that fit ──────────────────────────────────────────────────────────
 
 
-def test_filter_changes_what_fits_and_nothing_else(cli: Cli) -> None:
+def test_filter_changes_what_fits_and_nothing_else(database_url: str) -> None:
+    cli = Cli(app=APP, database_url=database_url)
+    cli.ok("migrate")
     mail = [enqueue(cli, "--queue", "mail") for _ in range(2)]
     other = enqueue(cli)
 
