@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 # By attribute, so that pydantic loads what is used when it is used: importing stays cheap.
@@ -18,6 +18,13 @@ T = TypeVar("T")
 
 SECRET_KEY = "$secret"  # noqa: S105 - the name under which one is stored
 """How a secret is marked in a row: ``{"$secret": "…"}``, so that whatever shows it can mask it."""
+
+_PLAIN_KEY = "$plain"
+"""What a user's own ``{"$secret": …}`` is wrapped in, so that it isn't taken for a secret."""
+
+MASK = "**********"
+_SHORTEST_MASKED = 4
+"""Shorter secrets are left in texts: masking a "1" would spoil them, and tell where it stands."""
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN_ERRORS = 5
@@ -94,6 +101,15 @@ class Codec(Generic[T]):
             return {tuple(map(str, p["loc"])) for p in problems if p["type"] in _LIST_WANTED}
         return set()
 
+    def secrets_of(self, value: T) -> list[str]:
+        """A validated value's secrets as a text may show them, the longest first."""
+        if not self._has_secrets:
+            return []
+        found = {_in_text(leaf) for _, leaf in _leaves(self._python(value)) if _is_secret(leaf)}
+        # A traceback may show the text, or its repr.
+        found |= {repr(secret)[1:-1] for secret in found}
+        return sorted((s for s in found if len(s) >= _SHORTEST_MASKED), key=len, reverse=True)
+
     def _dump(self, value: T) -> str:
         # Names read back, aliases may not: there can be one for each direction.
         return self._adapter.dump_json(
@@ -113,7 +129,7 @@ class Codec(Generic[T]):
         if not self._has_secrets:
             return text
         try:
-            return json.dumps(json.loads(text, object_hook=_open_secret))
+            return json.dumps(_opened(json.loads(text)))
         except (ValueError, RecursionError):
             return text  # for pydantic to refuse
 
@@ -153,29 +169,66 @@ class Codec(Generic[T]):
         ) from (None if self._has_secrets else error)
 
 
+def mask_in_text(text: str, secrets: Sequence[str]) -> str:
+    """The text with these secrets replaced."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
 def mask_secrets(document: Any) -> Any:
     """A decoded JSON document with every stored secret replaced, to be shown to people."""
     if isinstance(document, dict):
         if set(document) == {SECRET_KEY}:
-            return "**********"
+            return MASK
+        if _is_wrapped(document):
+            return {key: mask_secrets(value) for key, value in document[_PLAIN_KEY].items()}
         return {key: mask_secrets(value) for key, value in document.items()}
     if isinstance(document, list):
         return [mask_secrets(item) for item in document]
     return document
 
 
-def _open_secret(document: dict[str, Any]) -> Any:
-    return document[SECRET_KEY] if set(document) == {SECRET_KEY} else document
+def _opened(document: Any) -> Any:
+    """A stored document with its secrets in the open, and what was wrapped taken out."""
+    if isinstance(document, list):
+        return [_opened(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    if set(document) == {SECRET_KEY}:
+        return document[SECRET_KEY]
+    if _is_wrapped(document):
+        document = document[_PLAIN_KEY]
+    return {key: _opened(value) for key, value in document.items()}
+
+
+def _is_wrapped(document: dict[str, Any]) -> bool:
+    inner = document.get(_PLAIN_KEY) if len(document) == 1 else None
+    return isinstance(inner, dict) and _looks_marked(inner)
+
+
+def _looks_marked(document: dict[str, Any]) -> bool:
+    return set(document) in ({SECRET_KEY}, {_PLAIN_KEY})
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret))
+
+
+def _in_text(secret: Any) -> str:
+    value = secret.get_secret_value()
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _reveal_into(masked: Any, value: Any) -> Any:
     """Pydantic writes secrets as asterisks; put what they hold in their place."""
-    if isinstance(value, (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)):
+    if _is_secret(value):
         secret = value.get_secret_value()
         return {SECRET_KEY: secret.decode() if isinstance(secret, bytes) else secret}
-    if isinstance(masked, dict) and isinstance(value, dict):
-        by_key = {str(key): item for key, item in value.items()}
-        return {key: _reveal_into(item, by_key.get(key)) for key, item in masked.items()}
+    if isinstance(masked, dict):
+        by_key = {str(k): item for k, item in value.items()} if isinstance(value, dict) else {}
+        document = {key: _reveal_into(item, by_key.get(key)) for key, item in masked.items()}
+        return {_PLAIN_KEY: document} if _looks_marked(document) else document
     if isinstance(masked, list) and isinstance(value, (list, tuple, set, frozenset)):
         return [_reveal_into(m, v) for m, v in zip(masked, value, strict=True)]
     return masked

@@ -31,6 +31,14 @@ class _JobDecorator(Protocol):
 
 
 @overload
+def define_job(function: Callable[[P, JobContext], Awaitable[R]], /) -> Job[P, R]: ...
+@overload
+def define_job(function: Callable[[P], Awaitable[R]], /) -> Job[P, R]: ...
+@overload
+def define_job(function: Callable[[P, JobContext], R], /) -> Job[P, R]: ...
+@overload
+def define_job(function: Callable[[P], R], /) -> Job[P, R]: ...
+@overload
 def define_job(
     *,
     name: str | None = None,
@@ -57,6 +65,8 @@ def define_job(
     retry_policy: RetryPolicy | None = None,
 ) -> Job[P, R]: ...
 def define_job(
+    function: Any = None,
+    /,
     *,
     name: str | None = None,
     params_schema: Any = None,
@@ -68,7 +78,7 @@ def define_job(
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
 ) -> Any:
-    """Define a job, as a decorator or with ``handler=``.
+    """Define a job: with ``@define_job``, ``@define_job(…)`` or ``handler=``.
 
     A handler is ``async def`` or plain ``def`` (which runs on a thread), and takes the params
     and, if it likes, a :class:`JobContext`. Schemas are read off its annotations unless they are
@@ -80,7 +90,6 @@ def define_job(
 
     Raises InvalidJobDefinitionError.
     """
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     frame = sys._getframe(1)
     local_names = frame.f_locals if frame.f_locals is not frame.f_globals else None
 
@@ -95,11 +104,14 @@ def define_job(
                 queue=queue,
                 priority=priority,
                 max_attempts=max_attempts,
-                timeout_seconds=seconds,
+                timeout=timeout,
                 retry_policy=retry_policy,
             )
         )
 
+    if function is not None:
+        _check_decorated(function, name, handler)
+        return define(function)
     if handler is not None:
         return define(handler)
     if params_schema is not None or result_schema is not None:
@@ -108,3 +120,11 @@ def define_job(
             " has its annotations"
         )
     return define
+
+
+def _check_decorated(function: object, name: str | None, handler: object) -> None:
+    if not callable(function) or handler is not None:
+        raise InvalidJobDefinitionError(
+            f"define_job takes one function and else options by name, not {function!r}; for"
+            f" instance define_job(name={name or 'SendEmail'!r})"
+        )

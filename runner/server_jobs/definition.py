@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from server_jobs.codec import Codec
@@ -62,7 +63,7 @@ def make_definition(
     queue: str,
     priority: int,
     max_attempts: int,
-    timeout_seconds: float | None,
+    timeout: timedelta | float | None,
     retry_policy: RetryPolicy | None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
@@ -75,6 +76,7 @@ def make_definition(
         check_text("queue", queue, name)
         check_priority(priority, name)
         check_max_attempts(max_attempts, name)
+        timeout_seconds = None if timeout is None else seconds_of(timeout, "timeout", name)
         check_timeout(timeout_seconds, name)
     except InvalidOptionError as error:
         raise InvalidJobDefinitionError(str(error)) from None
@@ -123,6 +125,18 @@ def check_max_attempts(value: object, job_name: str) -> None:
             f"{job_name}: max_attempts={value!r} isn't a whole number from 1 to 1000"
             " (the first attempt counts)"
         )
+
+
+def seconds_of(value: object, option: str, job_name: str) -> float:
+    """A timedelta or a number of seconds, as the latter. Raises InvalidOptionError."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidOptionError(
+            f"{job_name}: {option}={value!r} is neither a timedelta nor a number of seconds;"
+            " for instance timedelta(minutes=5)"
+        )
+    return value
 
 
 def check_timeout(value: float | None, job_name: str) -> None:

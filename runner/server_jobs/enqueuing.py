@@ -15,6 +15,7 @@ from server_jobs.definition import (
     check_max_attempts,
     check_priority,
     check_text,
+    seconds_of,
 )
 from server_jobs.errors import DatabaseError, InvalidOptionError
 from server_jobs.records import NewJob
@@ -51,7 +52,7 @@ def new_job(
         raise InvalidOptionError(f"{name}: give scheduled_for or delay, not both")
     if scheduled_for is not None:
         scheduled_for = _moment(scheduled_for, name)
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay or 0)
+    seconds = seconds_of(delay or 0, "delay", name)
     if not 0 <= seconds <= _LONGEST_DELAY:
         raise InvalidOptionError(
             f"{name}: a delay of {seconds} s isn't between 0 seconds and ten years"

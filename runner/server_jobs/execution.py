@@ -17,6 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
+from server_jobs.codec import mask_in_text
 from server_jobs.context import JobContext
 from server_jobs.database import Database
 from server_jobs.definition import JobDefinition
@@ -44,6 +45,7 @@ class Execution:
         "_goes_round",
         "_job",
         "_max_releases",
+        "_secrets",
         "_threads",
         "error",
         "held",
@@ -69,6 +71,8 @@ class Execution:
         self._max_releases = max_releases
         # What its caller waits for is executed once: there is no later.
         self._goes_round = goes_round
+        # What no error may show: they are kept in the row, and logged.
+        self._secrets: list[str] = []
         self.value: Any = None
         """What the handler returned, if the outcome is Completed."""
         self.error: Exception | None = None
@@ -80,6 +84,7 @@ class Execution:
         cancellations = cancellations_of_this_task()
         try:
             params = definition.params.load(job.params)
+            self._secrets = definition.params.secrets_of(params)
             context = JobContext(
                 job_name=job.job_name,
                 job_id=job.id,
@@ -125,9 +130,9 @@ class Execution:
     def _raised(self, error: Exception) -> Outcome:
         match error:
             case RetryLater() if self._goes_round:
-                return Postponed(_shortened(message_of(error)), error.delay_seconds)
+                return Postponed(self._said(error), error.delay_seconds)
             case CancelJob():
-                return Abandoned(_shortened(message_of(error)))
+                return Abandoned(self._said(error))
             case _:
                 # A result that doesn't fit won't fit next time, and the work has been done.
                 permanent = isinstance(error, (PermanentError, InvalidResultError, RetryLater))
@@ -146,10 +151,13 @@ class Execution:
         return Failed(error, permanent=permanent, delay_seconds=delay)
 
     def _describe(self, error: Exception) -> AttemptError:
-        text = "".join(traceback.format_exception(error))
+        text = mask_in_text("".join(traceback.format_exception(error)), self._secrets)
         return self._attempt_error(
-            type(error).__name__, message_of(error), text[-_LONGEST_TRACEBACK:]
+            type(error).__name__, self._said(error), text[-_LONGEST_TRACEBACK:]
         )
+
+    def _said(self, error: Exception) -> str:
+        return _shortened(mask_in_text(message_of(error), self._secrets))
 
     def _attempt_error(self, kind: str, message: str, text: str = "") -> AttemptError:
         return AttemptError(

@@ -14,7 +14,7 @@ from uuid6 import uuid7
 
 from server_jobs.context import JobContext
 from server_jobs.database import Database
-from server_jobs.definition import JobDefinition
+from server_jobs.definition import JobDefinition, seconds_of
 from server_jobs.errors import (
     CancelJob,
     InvalidOptionError,
@@ -175,7 +175,7 @@ class InlineHolder:
 @contextlib.asynccontextmanager
 async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
     """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
-    seconds = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
+    seconds = seconds_of(lease, "lease", kind)
     if not 1 <= seconds <= 7 * 86_400:
         raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")
     worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"

@@ -22,6 +22,7 @@ from server_jobs.errors import (
     JobCancelledError,
     JobFailedError,
     JobNotClaimableError,
+    JobNotFoundError,
     NotStartedError,
     WaitTimeoutError,
 )
@@ -334,18 +335,25 @@ class Job(Generic[P, R]):
         )
 
     async def get(self, job_id: str) -> JobRecord:
-        """The record. Raises JobNotFoundError."""
-        return await self._store.get(job_id)
+        """The record. Raises JobNotFoundError, also for a job of another name."""
+        record = await self._store.get(job_id)
+        if record.job_name != self.name:
+            raise JobNotFoundError(
+                f"there is no {self.name} job {job_id}: it is a {record.job_name}"
+            )
+        return record
 
     async def cancel(self, job_id: str) -> JobStatus:
         """Cancel: a pending job at once, a running one as soon as its holder notices.
 
         Returns the status now. Raises JobNotFoundError.
         """
+        await self.get(job_id)
         return await self._store.cancel(job_id)
 
     async def retry(self, job_id: str) -> None:
         """Run a failed or cancelled job again. Raises JobNotFoundError, JobNotRetryableError."""
+        await self.get(job_id)
         await self._store.retry(job_id)
 
     async def wait(self, job_id: str, *, timeout: float | None = None) -> JobResult[R]:
@@ -357,7 +365,7 @@ class Job(Generic[P, R]):
         deadline = None if timeout is None else loop.time() + timeout
         pause = 0.01
         while True:
-            record = await self._store.get(job_id)
+            record = await self.get(job_id)
             if record.status.finished:
                 return self._result_of(record)
             left = None if deadline is None else deadline - loop.time()

@@ -59,7 +59,7 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
         kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
-        raise kind(f"{shown_url(engine.url)}: {error.orig}") from error
+        raise kind(f"{shown_url(parsed)}: {error.orig}") from error
     finally:
         engine.dispose()
 

@@ -18,7 +18,7 @@ from pydantic import (
     computed_field,
 )
 
-from server_jobs.codec import Codec, mask_secrets
+from server_jobs.codec import MASK, Codec, mask_in_text, mask_secrets
 from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError
 from tests.support.payloads import Circle, Everything, everything, texts
 
@@ -311,3 +311,58 @@ def _everything_shown(error: BaseException | None) -> str:
         shown += f"{error} {error!r}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return shown
+
+
+class Vault(BaseModel):
+    anything: Any = None
+    password: SecretStr = SecretStr("")
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"$secret": "theirs"},
+        {"$plain": {"$secret": "theirs"}},
+        {"$plain": {"$plain": {"$secret": "theirs"}}},
+        {"$plain": 1},
+        {"$secret": {"$secret": "theirs"}},
+        [{"inner": {"$secret": 1}}],
+        {"$secret": "theirs", "more": 1},
+    ],
+)
+def test_users_own_document_that_looks_like_a_secret_comes_back(theirs: Any) -> None:
+    its = codec(Vault)
+    text = its.dump(Vault(anything=theirs, password=SecretStr("hunter2")), max_bytes=LIMIT)
+    value = its.load(text)
+
+    assert value.anything == theirs
+    assert value.password.get_secret_value() == "hunter2"
+    assert mask_secrets(json.loads(text)) == {"anything": theirs, "password": MASK}
+
+
+def test_secrets_are_known_as_texts_may_show_them() -> None:
+    class Some(BaseModel):
+        text: SecretStr
+        nested: list[SecretBytes]
+        short: SecretStr
+        number: Secret[int]
+        plain: str
+
+    some = Some(
+        text=SecretStr("it's \\ quoted"),
+        nested=[SecretBytes(b"hunter2"), SecretBytes(b"\xffbytes")],
+        short=SecretStr("abc"),
+        number=Secret(72_937),
+        plain="public",
+    )
+
+    secrets = codec(Some).secrets_of(some)
+
+    for shown in ("it's \\ quoted", "hunter2", "72937", repr("it's \\ quoted")):
+        assert mask_in_text(f"<{shown}>", secrets).strip("<>'\"") == MASK
+    assert mask_in_text("abc public", secrets) == "abc public"
+    assert codec(Plain).secrets_of(Plain()) == []
+
+
+class Plain(BaseModel):
+    pass

@@ -258,6 +258,7 @@ def test_wrong_handler_makes_no_job(handler: Any, way_out: str) -> None:
         ({"max_attempts": 0}, "from 1 to 1000"),
         ({"max_attempts": 1_001}, "from 1 to 1000"),
         ({"max_attempts": "3"}, "isn't a whole number"),
+        ({"timeout": "5m"}, "timeout='5m' is neither a timedelta nor a number of seconds"),
         ({"timeout": 0}, "timeout of 0 s isn't more than 0"),
         ({"timeout": timedelta(seconds=-1)}, "timeout of -1.0 s"),
         ({"timeout": timedelta(days=367)}, "at most 366 days"),
@@ -308,3 +309,37 @@ def test_second_argument_that_cannot_be_the_context_is_refused() -> None:
 
     with pytest.raises(InvalidJobDefinitionError, match="second argument is its JobContext"):
         define_job(name="Counted")(untyped)
+
+
+# ── without parentheses ──────────────────────────────────────────────────────────────────────
+
+
+async def test_decorator_needs_no_parentheses() -> None:
+    @define_job
+    async def double(params: int) -> int:
+        return 2 * params
+
+    assert double.name == "double"
+    assert (await double.now(21, persist=False)).data == 42
+
+
+def test_local_types_are_found_without_parentheses_too() -> None:
+    class Local(BaseModel):
+        number: int
+
+    @define_job
+    def take(params: Local) -> None: ...
+
+    assert take.definition.params.validate({"number": 1}) == Local(number=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [(("SendEmail",), {}), ((buy,), {"handler": buy}), ((5,), {"name": "N"})],
+)
+def test_what_is_no_function_is_told_how_options_are_given(
+    arguments: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    define: Any = define_job
+    with pytest.raises(InvalidJobDefinitionError, match=r"define_job\(name="):
+        define(*arguments, **options)

@@ -67,7 +67,13 @@ def lasting_file(url: str) -> Path | None:
         raise InvalidDatabaseUrlError(
             "a database in memory ends with this command; name a file: sqlite:///server-jobs.db"
         )
-    return Path(parsed.database or "")
+    file = Path(parsed.database or "")
+    if not file.absolute().parent.is_dir():
+        raise InvalidDatabaseUrlError(
+            f"there is no folder {file.absolute().parent} for the database {file.name}: make it,"
+            " or name another one with --database"
+        )
+    return file
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from server_jobs.cli.options import NAMED_DATABASE
 from server_jobs.cli.output import error_line, mask_passwords
 from server_jobs.errors import (
     ConfigurationError,
@@ -44,6 +46,19 @@ _UsageError: Any = typer.BadParameter.__base__
 class ReportingGroup(TyperGroup):
     """A group of commands whose errors of our own become a line on stderr."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name; its help shows no type beside what is only on or off."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _hide_types_of_flags(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        """The same for options of all commands."""
+        params = super().get_params(ctx)
+        _hide_types_of_flags(params)
+        return params
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raises what isn't an error of ours."""
         try:
@@ -53,8 +68,15 @@ class ReportingGroup(TyperGroup):
             error.message = mask_passwords(error.message)
             raise
         except ServerJobsError as error:
-            report(error, debug=bool(ctx.params.get("debug")))
+            named = ctx.meta.get(NAMED_DATABASE)
+            report(error, debug=bool(ctx.params.get("debug")), database=named)
             raise typer.Exit(exit_code(error)) from None
+
+
+def _hide_types_of_flags(params: Any) -> None:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
 
 
 def exit_code(error: ServerJobsError) -> int:
@@ -64,14 +86,22 @@ def exit_code(error: ServerJobsError) -> int:
     return USAGE if isinstance(error, _USED_WRONGLY) else FAILED
 
 
-def report(error: ServerJobsError, *, debug: bool = False) -> None:
-    """Say what went wrong, on stderr."""
+def report(error: ServerJobsError, *, debug: bool = False, database: str | None = None) -> None:
+    """Say what went wrong, on stderr. ``database`` is the URL that the command line gave."""
     if debug:
         typer.echo(mask_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, InvalidAppError) and error.__cause__ is not None:
         # The app's own code raised: where it did is what its author needs to know.
         typer.echo(mask_passwords(_users_traceback(error.__cause__)), err=True, nl=False)
-    error_line(str(error))
+    error_line(with_database(str(error), database))
+
+
+def with_database(text: str, url: str | None) -> str:
+    """The text, its advice to migrate meant for the database that the command was given."""
+    if url is None:
+        return text
+    option = shlex.quote(url) if mask_passwords(url) == url else "…"
+    return text.replace("`server-jobs migrate`", f"`server-jobs migrate --database {option}`")
 
 
 def _users_traceback(error: BaseException) -> str:

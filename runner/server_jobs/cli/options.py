@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from server_jobs.cli.logs import LogFormat, LogLevel
 from server_jobs.database import DATABASE_URL_VARIABLE, DEFAULT_DATABASE_URL
+
+NAMED_DATABASE = "server_jobs.database"
+"""Under this, the context has the URL that the command line itself gave."""
+
+
+def _note_database(context: typer.Context, parameter: typer.CallbackParam, url: str | None) -> Any:
+    source = context.get_parameter_source(parameter.name or "")
+    if source is not None and source.name == "COMMANDLINE":
+        if not url:
+            raise typer.BadParameter("is empty: give a URL, or leave the option out.")
+        context.meta[NAMED_DATABASE] = url
+    return url
+
 
 DatabaseOption: TypeAlias = Annotated[
     str | None,
@@ -16,6 +29,7 @@ DatabaseOption: TypeAlias = Annotated[
         envvar=DATABASE_URL_VARIABLE,
         metavar="URL",
         show_default=DEFAULT_DATABASE_URL,
+        callback=_note_database,
         help="sqlite:///file.db or postgresql://user:password@host/name.",
     ),
 ]

@@ -19,7 +19,7 @@ from server_jobs.records import JobRecord
 from server_jobs.schema import JobStatus
 
 # A web address with a port and, later, an @ isn't one: only other schemes carry passwords here.
-_URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s@"']*@""", re.I)
+_URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s"']*@""", re.I)
 _QUERY_PASSWORD = re.compile(r"""([?&]\w*password=)[^\s&"']*""", re.I)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000

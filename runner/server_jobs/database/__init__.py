@@ -65,8 +65,8 @@ def locate(
     if parsed.get_backend_name() == "sqlite":
         if parsed.host or parsed.username:
             raise InvalidDatabaseUrlError(
-                f"sqlite://{parsed.host} names a host; a file is sqlite:///relative or"
-                " sqlite:////absolute"
+                "sqlite:// is followed by a third slash and the file: sqlite:///relative or"
+                " sqlite:////absolute; it has no host and no user"
             )
         if names.schema is not None:
             raise InvalidDatabaseUrlError("SQLite has no schemas; use table_prefix")
@@ -93,6 +93,7 @@ def table_names(schema: str | None = None, table_prefix: str | None = None) -> T
 
 def parse_url(url: str) -> URL:
     """A database URL of a kind that is supported, or InvalidDatabaseUrlError."""
+    _refuse_raw_at(url)
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -102,12 +103,6 @@ def parse_url(url: str) -> URL:
             "the database URL can't be parsed; it looks like sqlite:///jobs.db or"
             " postgresql://user:password@host:5432/name (special characters %-encoded)"
         ) from None
-    if "@" in (parsed.host or ""):
-        # Not shown: what stands before the last @ is the end of the password.
-        raise InvalidDatabaseUrlError(
-            "the database URL has more than one @ before its host; in a user name or a password"
-            " it is written %40"
-        )
     if backend == "postgres":
         parsed = parsed.set(drivername="postgresql")
     elif backend not in {"sqlite", "postgresql"}:
@@ -115,6 +110,20 @@ def parse_url(url: str) -> URL:
             f"{backend}:// isn't supported; use sqlite:/// or postgresql://"
         )
     return parsed
+
+
+def _refuse_raw_at(url: str) -> None:
+    """A password with an @ in it would be cut there, and its end be taken for the host.
+
+    A file may have any number of them in its name: ``sqlite:///`` names no host.
+    """
+    _, _, rest = url.partition("://")
+    if rest.count("@") > 1 and not rest.startswith("/"):
+        # Not shown: nobody knows where the password ends.
+        raise InvalidDatabaseUrlError(
+            "the database URL has more than one @; in a user name, a password or an option it is"
+            " written %40"
+        )
 
 
 def _sqlite(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:

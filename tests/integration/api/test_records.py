@@ -214,6 +214,22 @@ async def test_job_of_another_name_is_refused(
     assert (await other.get(job_id)).status is JobStatus.PENDING
 
 
+async def test_id_of_a_job_of_another_name_is_not_found(
+    halve: Job[Number, Number], store: Store
+) -> None:
+    @define_job(name="Other")
+    async def other(params: Number) -> Number:
+        return params
+
+    other.set_database(store.database)
+    job_id = await halve.later({"value": 8})
+
+    for call in (other.get, other.cancel, other.retry, other.wait):
+        with pytest.raises(JobNotFoundError, match=f"no Other job {job_id}: it is a {halve.name}"):
+            await call(job_id)
+    assert (await halve.get(job_id)).status is JobStatus.PENDING
+
+
 async def test_job_that_does_not_exist_is_not_found(halve: Job[Number, Number]) -> None:
     for call in (
         halve.execute_from_database(UNKNOWN),
