@@ -49,7 +49,7 @@ def _figures(
     raw_best = _best(run, database, raw, {form: {"commits": n} for form, n in RAW_FORMS.items()})
     default = f"concurrency {DEFAULT_CONCURRENCY}", {"concurrency": DEFAULT_CONCURRENCY}
 
-    jobs = run.size(20_000)
+    jobs = run.size(15_000)
     teams = {
         f"{workers} × {name}": partial(_drain, database, jobs, team[:workers], order)
         for team, (name, order) in ((ours, default), (ours, best), (raw, raw_best))

@@ -13,7 +13,7 @@ from benchmarks.support.run import Run
 
 def measure(run: Run) -> Iterator[Figure]:
     for kind in run.kinds:
-        one_by_one = run.size(2_000)
+        one_by_one = run.size(1_500)
         yield _compare(
             run,
             kind,
