@@ -76,7 +76,7 @@ def _load(app: str | None) -> tuple[Finding, frozenset[str] | None]:
         names = frozenset(load_registry(app).get_names())
     except InvalidAppError as error:
         return Finding("app", Level.FAIL, str(error), "--debug worker --app … shows where"), None
-    return Finding("app", Level.OK, f"{app} has {len(names)} jobs"), names
+    return Finding("app", Level.OK, f"{app} has {len(names)} job" + "s" * (len(names) != 1)), names
 
 
 async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
