@@ -62,9 +62,10 @@ def server_jobs_command(
     server-jobs demo                               watch real jobs run
     server-jobs migrate                            make the tables
     server-jobs worker --app myapp.jobs:registry   execute jobs until stopped
-    server-jobs enqueue SendEmail --params-json '{"to": "ada@example.com"}'
+    server-jobs enqueue SendEmail --param to=ada@example.com
     server-jobs list --status failed               see what went wrong
     server-jobs show 0197a3c2-5b1e-7f04            and why
+    server-jobs doctor                             whether all is well
     server-jobs retry --status failed              run it again
     server-jobs watch                              see all that runs
 
