@@ -381,6 +381,7 @@ class LocalWorker(BaseWorkerBackend):
 
     async def _wind_down(self) -> None:
         """Let handlers end, then interrupt them, and settle all that has ended."""
+        self._doubtful |= time.monotonic() < self._doubt_ends  # the last time that we can ask
         try:
             await self._settle_until(self.settings.grace, or_hurried=True)
             for held in self.leases.all:

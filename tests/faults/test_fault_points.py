@@ -1,16 +1,22 @@
 """Every fault at every point of a worker's life: all jobs end, and nothing is done twice."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
 from tests.support.crew import Crew
 from tests.support.endings import record_endings
-from tests.support.scripted_database import Fault, Mishap, Point
+from tests.support.postgres import temporary_database
+from tests.support.raw_sql import run
+from tests.support.scripted_database import Incident, Mishap, Point
 
 WRITES = [
     Point.CLAIM,
@@ -25,18 +31,19 @@ QUESTIONS = [Point.CANCELLATIONS, Point.EXPIRED]
 """Statements that write nothing: whether they ran makes no difference."""
 
 BY_THEMSELVES = [
-    *([Fault(*pair)] for pair in product(WRITES, Mishap)),
+    *([Incident(*pair)] for pair in product(WRITES, Mishap)),
     *(
-        [Fault(*pair)]
+        [Incident(*pair)]
         for pair in product(QUESTIONS, [Mishap.ERROR, Mishap.CANCELLED, Mishap.KILLED_BEFORE])
     ),
 ]
 AFTER_ANOTHER = [
-    [first, Fault(point, mishap)]
+    [first, Incident(point, mishap)]
     for first, point in (
-        (Fault(Point.SETTLE, Mishap.LOST), Point.LOOK_UP),
-        (Fault(Point.CLAIM, Mishap.LOST), Point.RECOVER),
-        (Fault(Point.CLAIM, Mishap.LATE), Point.RELEASE),
+        (Incident(Point.SETTLE, Mishap.LOST), Point.LOOK_UP),
+        (Incident(Point.CLAIM, Mishap.LOST), Point.RECOVER),
+        (Incident(Point.CLAIM, Mishap.LATE), Point.SETTLE),
+        (Incident(Point.CLAIM, Mishap.LATE), Point.RELEASE),
     )
     for mishap in (Mishap.ERROR, Mishap.LOST, Mishap.CANCELLED, Mishap.KILLED_AFTER)
 ]
@@ -48,6 +55,22 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.LAST_MOMENT_SECONDS", 1.0)
     monkeypatch.setattr("server_jobs.leases.TICK_SECONDS", 0.02)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def url_of_all_examples(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A migrated database that many examples use, one after the other."""
+    with contextlib.ExitStack() as until_the_end:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('faults') / 'server-jobs.db'}"
+        else:
+            server = request.getfixturevalue("postgres_server")
+            url = until_the_end.enter_context(temporary_database(server))
+        migrate(url)
+        asyncio.run(_use(url, record_endings))
+        yield url
 
 
 @pytest.fixture
@@ -62,10 +85,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.mark.parametrize(
     "script",
     BY_THEMSELVES + AFTER_ANOTHER,
-    ids=lambda script: "-".join(f"{f.point.name}_{f.mishap.name}" for f in script).lower(),
+    ids=lambda script: "-".join(
+        f"{incident.point.name}_{incident.mishap.name}" for incident in script
+    ).lower(),
 )
 async def test_all_jobs_end_and_none_completes_twice(
-    database: Database, script: list[Fault]
+    database: Database, script: list[Incident]
 ) -> None:
     crew = Crew(database)
     await crew.enqueue()
@@ -73,4 +98,39 @@ async def test_all_jobs_end_and_none_completes_twice(
     worked = await crew.work(script)
 
     assert worked.happened == script
-    await crew.check(nobody_died=not any(fault.mishap.kills for fault in script))
+    await crew.check(nobody_died=not any(incident.mishap.kills for incident in script))
+
+
+@settings(max_examples=25)
+@given(
+    script=st.lists(
+        st.builds(
+            Incident, st.sampled_from(Point), st.sampled_from(Mishap), passing=st.integers(0, 3)
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_all_jobs_end_whatever_happens_in_which_order(
+    url_of_all_examples: str, script: list[Incident]
+) -> None:
+    async def example(database: Database) -> None:
+        for table in ("jobs", "endings"):
+            await run(database, f"DELETE FROM {table}")
+        crew = Crew(database)
+        await crew.enqueue()
+
+        worked = await crew.work(script)
+
+        assert worked.happened == script[: len(worked.happened)]
+        await crew.check(nobody_died=not any(incident.mishap.kills for incident in worked.happened))
+
+    asyncio.run(_use(url_of_all_examples, example))
+
+
+async def _use(url: str, what: Callable[[Database], Awaitable[None]]) -> None:
+    database = connect(url)
+    try:
+        await what(database)
+    finally:
+        await database.close()

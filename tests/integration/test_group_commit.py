@@ -16,6 +16,7 @@ from server_jobs.store import Claim, Store
 from tests.support.endings import record_endings, recorded_endings
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
 from tests.support.raw_sql import break_down, mend, refuse
+from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
 from tests.support.workers import (
     Number,
     drain,
@@ -306,6 +307,22 @@ async def test_a_claim_without_an_answer_is_given_back_even_when_stopping(
     faulty.plan = plan
     async with asyncio.timeout(20):
         await worker.run_until_stopped()
+
+    record = await store.get(job_id)
+    assert (record.status, record.attempt_count) == (JobStatus.PENDING, 0)
+    assert not executions.counts
+
+
+async def test_a_claim_that_committed_late_is_given_back_by_a_worker_that_stops(
+    database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 3_600)  # it asks by itself
+    executions = Executions(database, together=1)
+    job_id = await executions.job.later(Number())
+    scripted = ScriptedDatabase(database, [Incident(Point.CLAIM, Mishap.LATE)])
+    worker = make_worker(scripted, executions.registry)
+    async with working(worker):
+        await until(lambda: bool(scripted.happened) and not scripted.busy, "it has committed")
 
     record = await store.get(job_id)
     assert (record.status, record.attempt_count) == (JobStatus.PENDING, 0)

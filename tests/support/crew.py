@@ -13,7 +13,7 @@ from server_jobs.database import Database
 from server_jobs.store import Claim, Store
 from server_jobs.worker import LocalWorker
 from tests.support.endings import recorded_endings
-from tests.support.scripted_database import Fault, ScriptedDatabase
+from tests.support.scripted_database import Incident, ScriptedDatabase
 from tests.support.workers import Number, make_worker, registry_of, until
 
 AT_ONCE = RetryPolicy.fixed(0)
@@ -97,7 +97,7 @@ class Crew:
         self.attempts |= dict.fromkeys(await self.patience.later_many(two), 1)
         self.doomed = await self.doom.later_many(two)
 
-    async def work(self, script: Sequence[Fault]) -> ScriptedDatabase:
+    async def work(self, script: Sequence[Incident]) -> ScriptedDatabase:
         """Work until all has ended, one worker after the other → what the script came to."""
         database = ScriptedDatabase(self._database, script)
         while not await self._only_left():
@@ -115,7 +115,8 @@ class Crew:
             database, self._registry, concurrency=5, poll_interval=0.05, lease=300, grace=0
         )
         life = asyncio.create_task(worker.run_until_stopped())
-        database.cancel = life.cancel
+        # Once: who cancels twice wants no answer, and the leases expire.
+        database.cancel = lambda: life.cancelling() or life.cancel()
         try:
 
             async def nothing_to_do() -> bool:
@@ -162,8 +163,9 @@ class Crew:
             if nobody_died:
                 assert record.attempt_count == attempts
             else:
-                assert attempts <= record.attempt_count + 1
+                assert record.attempt_count >= attempts
         for job_id in self.doomed:
             record = await self._store.get(job_id)
             assert record.status is JobStatus.FAILED
-            assert (job_id, record.fence) in self.effects
+            if nobody_died:  # a worker that died may have claimed its only attempt, and no more
+                assert (job_id, record.fence) in self.effects

@@ -1,4 +1,4 @@
-"""A database on which the faults of a script happen, each at its point in a worker's life."""
+"""A database on which the incidents of a script happen, each at its point in a worker's life."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class Mishap(Enum):
         return self in {Mishap.KILLED_BEFORE, Mishap.KILLED_AFTER}
 
 
-class Fault(NamedTuple):
+class Incident(NamedTuple):
     """The first time, after ``passing`` times, that a worker does this, that happens."""
 
     point: Point
@@ -58,13 +58,13 @@ class Fault(NamedTuple):
 
 
 class ScriptedDatabase(PassingDatabase):
-    """Passes everything on to a real database, but for the faults of the script, one by one.
+    """Passes everything on to a real database, but for the incidents of the script, one by one.
 
     A worker that died can't be stopped dead in a test's own process; but nothing that it says
     reaches the database any more.
     """
 
-    def __init__(self, database: Database, script: Iterable[Fault]) -> None:
+    def __init__(self, database: Database, script: Iterable[Incident]) -> None:
         super().__init__(database)
         self._shapes = _shapes(statements(database.tables, database.dialect.name))
         self._script = deque(script)
@@ -72,7 +72,7 @@ class ScriptedDatabase(PassingDatabase):
         self._loop = asyncio.get_running_loop()
         self._late: list[Future[list[list[Row]]]] = []
         self._awaited: tuple[Point, asyncio.Event] | None = None
-        self.happened: list[Fault] = []
+        self.happened: list[Incident] = []
         self.dead = False
         self.cancel: Callable[[], object] = lambda: None
         """What whoever cancels the worker does."""
@@ -89,20 +89,20 @@ class ScriptedDatabase(PassingDatabase):
     async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         if self.dead:
             raise DatabaseUnavailableError("the test's worker is dead")
-        fault = self._next(statements)
-        if fault is None:
+        incident = self._next(statements)
+        if incident is None:
             answer = await super()._run(statements)
             await self._asked(statements)
             return answer
-        self.happened.append(fault)
-        match fault.mishap:
+        self.happened.append(incident)
+        match incident.mishap:
             case Mishap.REFUSED:
                 raise DatabaseError("refused by the test")
             case Mishap.LOST:
                 await super()._run(statements)
             case Mishap.LATE:
                 # The moment that is worst for us: the question was answered, and nothing found yet.
-                question = Point.LOOK_UP if fault.point is Point.SETTLE else Point.RECOVER
+                question = Point.LOOK_UP if incident.point is Point.SETTLE else Point.RECOVER
                 self._awaited = question, asyncio.Event()
                 self._run_later(statements, self._awaited[1])
             case Mishap.CANCELLED:
@@ -114,15 +114,15 @@ class ScriptedDatabase(PassingDatabase):
             case Mishap.KILLED_AFTER:
                 await super()._run(statements)
                 self.dead = True
-        raise DatabaseUnavailableError(f"as the test wants: {fault.mishap.value}")
+        raise DatabaseUnavailableError(f"as the test wants: {incident.mishap.value}")
 
-    def _next(self, statements: Sequence[Statement]) -> Fault | None:
+    def _next(self, statements: Sequence[Statement]) -> Incident | None:
         if not self._script:
             return None
-        fault = self._script[0]
-        if not self._says(statements, fault.point):
+        incident = self._script[0]
+        if not self._says(statements, incident.point):
             return None
-        if self._passed < fault.passing:
+        if self._passed < incident.passing:
             self._passed += 1
             return None
         self._passed = 0
