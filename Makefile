@@ -24,7 +24,7 @@ help: ## Print this list
 	@echo '  PYTHON=$(PYTHON)   the Python (3.11 or newer) that the virtual environment is made with'
 	@echo '  VENV=$(VENV)       where the virtual environment is'
 	@echo '  TESTS=$(TESTS)      what `make test` runs, for instance TESTS=tests/unit'
-	@echo '  ARGS=            more arguments for `make test`, `make demo` and `make bench`, for instance ARGS="-k claim"'
+	@echo '  ARGS=            more arguments for `make test`, `make test-faults`, `make demo` and `make bench`, for instance ARGS="-k claim"'
 
 .PHONY: demo
 demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
@@ -32,7 +32,11 @@ demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
 
 .PHONY: test
 test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/faults $(TESTS) $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(INSTALLED) ## Run the drills: thousands of jobs while processes, servers and disks fail
+	@$(BIN)/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, memory and import time beside the raw limits

@@ -20,6 +20,7 @@ async def test_jobs_outlive_a_server_that_is_killed_every_few_seconds(
         kills = 0
 
         with drill.workers() as workers:
+            await drill.all_are_at_work()
             while await drill.goes_on(drill.rng.uniform(1.5, 3.0)):
                 server.kill(drill.rng.choice([signal.SIGKILL, signal.SIGQUIT]))
                 # Now shorter than a lease, now longer.

@@ -20,6 +20,7 @@ async def test_jobs_outlive_connections_that_fall_silent(tmp_path: Path, seed: i
             through = f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(url).path}"
             options = "?answer_timeout=1&connect_timeout=2"
             with drill.workers(url=through + options) as workers:
+                await drill.all_are_at_work()
                 while await drill.goes_on(drill.rng.uniform(1.0, 2.5)):
                     proxy.silence(WITHIN_BYTES, drill.rng)
                     # Now and then even a new connection is taken and not served.

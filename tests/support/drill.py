@@ -14,7 +14,7 @@ import psycopg
 from server_jobs import connect
 from server_jobs.migrate import migrate
 from tests.support.audit import AuditedDatabase
-from tests.support.drill_app import Task, deaf, effects, listening
+from tests.support.drill_app import Task, deaf, effects, listening, recording
 from tests.support.judge import FINISHED, History, complaints, histories
 from tests.support.supervisor import AS_A_USER_WOULD, Supervisor, supervised
 
@@ -41,14 +41,20 @@ class Drill:
         self._supervisors: list[Supervisor] = []
         self._deadline = time.monotonic() + PATIENCE_SECONDS
 
-    async def enqueue(self, jobs: int = JOBS, *, mean_seconds: float = 0.05) -> None:
-        """Half of them listen and half are deaf; one in fifty fails before it succeeds."""
+    async def enqueue(
+        self, jobs: int = JOBS, *, mean_seconds: float = 0.05, follow_ups: float = 0.0
+    ) -> None:
+        """Half of them listen and half are deaf; one in fifty fails before it succeeds.
+
+        ``follow_ups`` is the share of those that listen which enqueue another job.
+        """
         migrate(self._url)
         self.database.install()
         tasks = [
             Task(
                 seconds=self.rng.uniform(0, 2 * mean_seconds),
                 failures=1 if self.rng.random() < 0.02 else 0,
+                follow_up=1.5 if self.rng.random() < follow_ups else None,
             )
             for _ in range(jobs)
         ]
@@ -87,6 +93,11 @@ class Drill:
             if left <= 0:
                 return True
             await asyncio.sleep(min(left, 0.25))
+
+    async def all_are_at_work(self) -> None:
+        """Wait for each worker's first job; one that finds no database at its start ends."""
+        while len(recording(self._folder)) < WORKERS and await self.goes_on(0.1):
+            pass
 
     def judge(self) -> list[History]:
         """Raises AssertionError with all that helps to understand it; else what happened."""

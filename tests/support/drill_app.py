@@ -49,12 +49,19 @@ class Effect:
     fence: int
     attempt: int
     run: str
+    at: float
+    """By the clock of the process that ran it, which may be wrong."""
 
 
 def effects(folder: Path) -> list[Effect]:
     """What all handlers of all processes have recorded."""
-    lines = [line for file in folder.glob("effects-*") for line in file.read_text().splitlines()]
+    lines = [line for file in recording(folder) for line in file.read_text().splitlines()]
     return [Effect(**json.loads(line)) for line in lines]
+
+
+def recording(folder: Path) -> list[Path]:
+    """One file for each process that has begun a job."""
+    return list(folder.glob("effects-*"))
 
 
 @define_job(name="Listening", retry_policy=AT_ONCE, max_attempts=8)
@@ -94,7 +101,9 @@ def _end(params: Task, context: JobContext, receipt: Receipt) -> Receipt:
 
 
 def _record(what: Literal["began", "ended"], context: JobContext, receipt: Receipt) -> None:
-    effect = Effect(what, str(context.job_id), receipt.fence, receipt.attempt, receipt.run)
+    effect = Effect(
+        what, str(context.job_id), receipt.fence, receipt.attempt, receipt.run, time.time()
+    )
     line = (json.dumps(asdict(effect)) + "\n").encode()
     if os.write(_file(), line) != len(line):
         raise OSError("a side effect was recorded by half: the drill proves nothing")

@@ -36,6 +36,10 @@ class Supervisor:
     def pids(self) -> list[int]:
         return [process.pid for process in self._places]
 
+    def logged(self, text: str) -> bool:
+        """Whether any of them has warned of this."""
+        return any(text in log.read_text(errors="replace") for log in self.logs)
+
     def keep_up(self) -> None:
         """Replace those that have ended."""
         for place, process in enumerate(self._places):
