@@ -157,7 +157,9 @@ class Retention:
 def _too_young(prunable: Prunable, now: datetime) -> tuple[str, str]:
     """The ids of jobs that were made too lately to have ended long enough ago.
 
-    An id of another kind may lie among them by chance. As time goes by, it won't.
+    Others may lie among them for a while: ids of another kind by chance, those of a clock that is
+    ahead, and of jobs made at once by the thousand, which count on into the coming milliseconds.
+    They are pruned that much later.
     """
     return _first_id(max(prunable.before.values())), _first_id(now + AHEAD)
 
