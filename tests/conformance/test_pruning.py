@@ -16,6 +16,7 @@ from server_jobs.retention import DAY, Keep, Retention, walk
 from server_jobs.schema import JobStatus
 from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind
+from tests.support.faulty_database import Fault, FaultyDatabase
 from tests.support.scene import JOB, Scene, error, new_job
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
@@ -222,10 +223,11 @@ async def test_keeping_for_no_time_deletes_at_the_next_pass(scene: Scene) -> Non
 async def test_keeping_for_ever_asks_the_database_nothing(scene: Scene) -> None:
     await ended(scene)
     scene.clock.advance(100 * 365 * DAY)
-    retention = Retention(scene.store, Keep(completed=None, failed=None, cancelled=None))
-    await scene.store.database.close()  # a statement would fail
+    broken = FaultyDatabase(scene.store.database)
+    broken.plan = lambda statements: Fault.BEFORE
+    keep = Keep(completed=None, failed=None, cancelled=None)
 
-    assert await retention.run_pass() == {}
+    assert await Retention(Store(broken), keep).run_pass() == {}
 
 
 @each_shared_kind

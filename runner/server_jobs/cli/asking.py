@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from server_jobs.cli.failures import FAILED
-from server_jobs.cli.output import remark
+from server_jobs.cli.output import remark, remarks_console
 
 
 def ask(question: str) -> None:
@@ -27,7 +26,7 @@ def ask(question: str) -> None:
 
 def progress_bar() -> Progress:
     """On stderr, where that is a terminal."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = remarks_console()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

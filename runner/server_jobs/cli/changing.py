@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from server_jobs.cli.asking import ask, progress_bar
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.filters import takes_filters
 from server_jobs.cli.finding import JobIdsArgument, the_ids
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import plain, print_json, print_lines, remark, remarks_console
+from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.cli.records import print_records
 from server_jobs.records import Changed, JobFilter, Skipped, Tally
 from server_jobs.schema import LIVE, RETRYABLE, JobStatus
@@ -262,9 +261,9 @@ async def _change_all(store: Store, request: _Request, wanted: JobFilter, outcom
             outcome.add(await _foreseen(store, outcome.action, ids))
         return
     if not request.yes:
-        _ask(outcome.action, tally)
+        ask(_question(outcome.action, tally))
     try:
-        with _progress_bar() as progress:
+        with progress_bar() as progress:
             bar = progress.add_task(outcome.action.verb, total=tally.total)
             async for ids in _batches(store, wanted, tally.newest_id):
                 outcome.add(await outcome.action.change(store, ids))
@@ -282,29 +281,9 @@ async def _batches(store: Store, wanted: JobFilter, newest_id: str) -> AsyncIter
         ids = await store.list_ids(wanted, before_id=ids[-1], limit=BATCH)
 
 
-def _ask(action: Action, tally: Tally) -> None:
+def _question(action: Action, tally: Tally) -> str:
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(tally.counts.items()))
-    question = f"{action.verb.capitalize()} {tally.total:,} {_jobs(tally.total)} ({counts})?"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise typer.BadParameter(
-            f"{question} There is no terminal to ask on: say --yes, or --dry-run to see them.",
-            param_hint="--yes",
-        )
-    if not typer.confirm(question, err=True):
-        remark("nothing was done")
-        raise typer.Exit(FAILED)
-
-
-def _progress_bar() -> Progress:
-    console = remarks_console()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    return f"{action.verb.capitalize()} {tally.total:,} {_jobs(tally.total)} ({counts})?"
 
 
 def _say_why(skipped: Sequence[Skipped]) -> None:
