@@ -25,6 +25,7 @@ PATIENCE_SECONDS = 150.0
 
 WORKERS = 3
 CONCURRENCY = 12
+LEASE_SECONDS = 2
 
 _UNFINISHED = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
 
@@ -42,17 +43,20 @@ class Drill:
         self._deadline = time.monotonic() + PATIENCE_SECONDS
 
     async def enqueue(
-        self, jobs: int = JOBS, *, mean_seconds: float = 0.05, follow_ups: float = 0.0
+        self, jobs: int = JOBS, *, mean_seconds: float = 0.04, follow_ups: float = 0.0
     ) -> None:
         """Half of them listen and half are deaf; one in fifty fails before it succeeds.
 
+        A few take about as long as a lease: whoever comes back late finds them run by another.
         ``follow_ups`` is the share of those that listen which enqueue another job.
         """
         migrate(self._url)
         self.database.install()
         tasks = [
             Task(
-                seconds=self.rng.uniform(0, 2 * mean_seconds),
+                seconds=self.rng.uniform(1, LEASE_SECONDS + 1)
+                if self.rng.random() < 0.015
+                else self.rng.uniform(0, 2 * mean_seconds),
                 failures=1 if self.rng.random() < 0.02 else 0,
                 follow_up=1.5 if self.rng.random() < follow_ups else None,
             )
@@ -74,7 +78,7 @@ class Drill:
         entries: tuple[list[str], ...] = (AS_A_USER_WOULD,) * WORKERS,
     ) -> Iterator[Supervisor]:
         """Workers, until the end of the block."""
-        usual = ("--lease", "2", "--concurrency", str(CONCURRENCY), *options)
+        usual = ("--lease", str(LEASE_SECONDS), "--concurrency", str(CONCURRENCY), *options)
         with supervised(self._folder, url or self._url, *usual, entries=entries) as supervisor:
             self._supervisors.append(supervisor)
             yield supervisor

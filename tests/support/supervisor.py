@@ -1,10 +1,12 @@
 """Worker processes under a supervisor: whichever ends, another one takes its place."""
 
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,9 @@ class Supervisor:
         self._places: list[subprocess.Popen[bytes]] = []
         self._killed: set[int] = set()
         self.logs: list[Path] = []
+        self._thaw_at: dict[int, float] = {}
         self.kills = 0
+        self.freezes = 0
         self.ended: list[str] = []
         """Which ended of themselves: the log's name and the exit status."""
         for place in range(len(entries)):
@@ -41,8 +45,11 @@ class Supervisor:
         return any(text in log.read_text(errors="replace") for log in self.logs)
 
     def keep_up(self) -> None:
-        """Replace those that have ended."""
+        """Replace those that have ended, and thaw those whose time has come."""
         for place, process in enumerate(self._places):
+            if self._thaw_at.get(process.pid, math.inf) <= time.monotonic():
+                del self._thaw_at[process.pid]
+                process.send_signal(signal.SIGCONT)
             if process.poll() is None:
                 continue
             if process.pid not in self._killed:
@@ -58,10 +65,17 @@ class Supervisor:
             process.wait()
             self.kills += 1
 
+    def freeze_one(self, rng: random.Random, seconds: float) -> None:
+        """SIGSTOP, and later SIGCONT: it goes on as if no time had passed."""
+        process = rng.choice(self._places)
+        if process.poll() is None and process.pid not in self._thaw_at:
+            process.send_signal(signal.SIGSTOP)
+            self._thaw_at[process.pid] = time.monotonic() + seconds
+            self.freezes += 1
+
     def end(self) -> None:
         for process in self._places:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
+            process.kill()  # ends a frozen one too
             process.wait()
 
     def _start(self, place: int) -> subprocess.Popen[bytes]:
