@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import psycopg
@@ -14,11 +15,13 @@ import psycopg
 from server_jobs import connect
 from server_jobs.migrate import migrate
 from tests.support.audit import AuditedDatabase
-from tests.support.drill_app import Task, deaf, effects, listening, recording
+from tests.support.drill_app import MEANT_TO_FAIL, Task, deaf, effects, listening, recording
 from tests.support.judge import FINISHED, History, complaints, histories
 from tests.support.supervisor import AS_A_USER_WOULD, Supervisor, supervised
 
 JOBS = 5_000
+LONG_JOBS = 80
+PORTION = 120
 
 PATIENCE_SECONDS = 150.0
 """After this a drill that hasn't ended counts as stuck. It is spent only on failures."""
@@ -42,33 +45,33 @@ class Drill:
         self._supervisors: list[Supervisor] = []
         self._deadline = time.monotonic() + PATIENCE_SECONDS
 
-    async def enqueue(
-        self, jobs: int = JOBS, *, mean_seconds: float = 0.04, follow_ups: float = 0.0
-    ) -> None:
-        """Half of them listen and half are deaf; one in fifty fails before it succeeds.
+    async def enqueue(self, *, follow_ups: float = 0.0) -> None:
+        """Half of the jobs listen and half are deaf; one in fifty fails before it succeeds.
 
-        A few take about as long as a lease: whoever comes back late finds them run by another.
-        ``follow_ups`` is the share of those that listen which enqueue another job.
+        ``follow_ups`` is the share of the listening ones that enqueue another job.
         """
         migrate(self._url)
         self.database.install()
-        tasks = [
-            Task(
-                seconds=self.rng.uniform(1, LEASE_SECONDS + 1)
-                if self.rng.random() < 0.015
-                else self.rng.uniform(0, 2 * mean_seconds),
-                failures=1 if self.rng.random() < 0.02 else 0,
-                follow_up=1.5 if self.rng.random() < follow_ups else None,
-            )
-            for _ in range(jobs)
-        ]
         database = connect(self._url)
-        for job, part in (listening, tasks[: jobs // 2]), (deaf, tasks[jobs // 2 :]):
+        kinds = listening, deaf
+        for job in kinds:
             job.set_database(database)
-            # In portions, that both kinds are due at any time.
-            for start in range(0, len(part), 100):
-                await job.later_many(part[start : start + 100])
+        for portion in range((JOBS - LONG_JOBS) // PORTION):
+            tasks = [self._task(0.0, 0.08, follow_ups) for _ in range(PORTION)]
+            await kinds[portion % 2].later_many(tasks)
+        # At any time some hold a lease for long. They go first, the second time too: who comes
+        # back late is to find them run by another.
+        for second, job in product(range(10), kinds):
+            tasks = [self._task(LEASE_SECONDS, 2 * LEASE_SECONDS) for _ in range(LONG_JOBS // 20)]
+            await job.later_many(tasks, delay=second, priority=1)
         await database.close()
+
+    def _task(self, least: float, most: float, follow_ups: float = 0.0) -> Task:
+        return Task(
+            seconds=self.rng.uniform(least, most),
+            failures=1 if self.rng.random() < 0.02 else 0,
+            follow_up=1.5 if self.rng.random() < follow_ups else None,
+        )
 
     @contextmanager
     def workers(
@@ -138,5 +141,7 @@ class Drill:
                 f"{supervisor.kills} workers killed; of themselves ended {supervisor.ended}"
             )
             for log in supervisor.logs[-2 * WORKERS :]:
-                lines += [f"── {log.name}", *log.read_text(errors="replace").splitlines()[-12:]]
+                said = log.read_text(errors="replace").splitlines()
+                lines.append(f"── {log.name}")
+                lines += [line for line in said if MEANT_TO_FAIL not in line][-12:]
         return "\n".join(lines)

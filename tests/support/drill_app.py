@@ -20,6 +20,8 @@ from server_jobs import JobContext, RetryPolicy, create_job_registry, define_job
 
 FOLDER_SETTING = "TEST_DRILL_FOLDER"
 
+MEANT_TO_FAIL = "this attempt is meant to fail"
+
 AT_ONCE = RetryPolicy.fixed(0)
 
 
@@ -95,7 +97,7 @@ def _begin(context: JobContext) -> Receipt:
 
 def _end(params: Task, context: JobContext, receipt: Receipt) -> Receipt:
     if context.attempt <= params.failures:
-        raise RuntimeError("this attempt is meant to fail")
+        raise RuntimeError(MEANT_TO_FAIL)
     _record("ended", context, receipt)
     return receipt
 
