@@ -15,7 +15,7 @@ from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 
-CONCURRENCIES = (50, 100, 200)
+CONCURRENCIES = (20, 100, 200)
 """What is tried beside the default; the fastest is reported."""
 
 RAW_FORMS = {"one commit a batch": 1, "two commits a batch": 2}

@@ -65,8 +65,9 @@ class ServerJobs:
     distribution: str = "server-jobs"
     workers: tuple[Worker, ...] = (
         _quiet(20),
-        _worker("concurrency 20, logging each job"),
-        *(_quiet(concurrency) for concurrency in (50, 100, 200, 500)),
+        _quiet(50),
+        _worker("concurrency 50, logging each job"),
+        *(_quiet(concurrency) for concurrency in (100, 200, 500)),
     )
     has_bulk: bool = True
     unfinished: str = (

@@ -35,7 +35,7 @@ class WorkerBackendConfig:
     """How a backend works. Times are in seconds."""
 
     queues: Sequence[str] = ("default",)
-    concurrency: int = 20
+    concurrency: int = 50
     lease: float = DEFAULT_LEASE
     max_releases: int = MAX_RELEASES
 

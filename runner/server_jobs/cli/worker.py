@@ -35,7 +35,7 @@ def worker(
         typer.Option(
             "--concurrency", envvar="SERVER_JOBS_CONCURRENCY", help="How many jobs at once."
         ),
-    ] = 20,
+    ] = 50,
     queue: Annotated[
         list[str] | None,
         typer.Option(
