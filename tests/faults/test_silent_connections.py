@@ -27,8 +27,7 @@ async def test_jobs_outlive_connections_that_fall_silent(tmp_path: Path, seed: i
                     proxy.accepts_silently = drill.rng.random() < 0.3
                     await drill.goes_on(drill.rng.uniform(0.2, 1.5))
                     proxy.accepts_silently = False
-                    if drill.rng.random() < 0.5:
-                        proxy.drop_silent()
+                    proxy.drop_silent(drill.rng)
 
         jobs = drill.judge()
         assert proxy.silenced >= 10, drill.explain("too few cuts for this to prove anything")

@@ -32,10 +32,12 @@ class SilentProxy:
         self.silenced += len(talking)
         return len(talking)
 
-    def drop_silent(self) -> None:
-        """Close the connections that are silent: at last both sides hear of it."""
-        for link in [link for link in self._links if link.left is not None]:
-            link.close()
+    def drop_silent(self, rng: random.Random) -> None:
+        """Close half of the connections that are silent; the others stay so for ever."""
+        for link in [link for link in self._links if link.left is not None and not link.lasts]:
+            link.lasts = rng.random() < 0.5
+            if not link.lasts:
+                link.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -62,6 +64,7 @@ class _Link:
         self.ends: list[asyncio.StreamWriter] = []
         self.left: int | None = 0 if silent else None
         """How many bytes are still forwarded; None while nothing is cut."""
+        self.lasts = False
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
