@@ -76,10 +76,10 @@ def wait_until_running(cli: Cli, job_id: str) -> None:
 def test_stopped_worker_lets_its_job_end_and_exits_with_0(
     cli: Cli, start_worker: StartWorker, number: signal.Signals
 ) -> None:
-    running = enqueue(cli, "Sleep", 0.5)
+    running = enqueue(cli, "Sleep", 2)
+    waiting = enqueue(cli, "Sleep", 2)
     worker = start_worker("--concurrency", "1")
     wait_until_running(cli, running)
-    waiting = enqueue(cli, "Sleep", 0.5)
 
     worker.send_signal(number)
     _, log = worker.communicate(timeout=20)
