@@ -19,7 +19,8 @@ SESSION = Statement(text("SELECT pg_backend_pid()"))
 LIMITS = Statement(
     text(
         "SELECT current_setting('statement_timeout'),"
-        " current_setting('idle_in_transaction_session_timeout')"
+        " current_setting('idle_in_transaction_session_timeout'),"
+        " current_setting('transaction_timeout', true)"
     )
 )
 
@@ -86,10 +87,10 @@ async def test_a_slow_answer_that_keeps_coming_is_no_silence(database: Database)
 @pytest.mark.parametrize(
     ("option", "limits"),
     [
-        ("answer_timeout=10", ("8s", "8s")),
-        ("answer_timeout=0", ("0", "0")),
-        ("pgbouncer=true", ("0", "0")),
-        ("options=-c%20statement_timeout%3D60000", ("1min", "24s")),
+        ("answer_timeout=10", ("8s", "8s", "40s")),
+        ("answer_timeout=0", ("0", "0", "0")),
+        ("pgbouncer=true", ("0", "0", "0")),
+        ("options=-c%20statement_timeout%3D60000", ("1min", "24s", "2min")),
     ],
     ids=["bounded", "not bounded", "session shared by pgbouncer", "set by the user"],
 )
@@ -109,9 +110,25 @@ async def test_what_a_role_has_set_stays(postgres_url: str) -> None:
         connection.execute(f'ALTER DATABASE "{name}" SET statement_timeout = 5000')
     database = connect(postgres_url)
 
-    assert await database.execute(LIMITS) == [("5s", "24s")]
+    assert await database.execute(LIMITS) == [("5s", "24s", "2min")]
 
     await database.close()
+
+
+async def test_what_was_cut_in_the_middle_of_a_message_lets_go_of_its_locks(
+    database: Database, proxy: SilentProxy, postgres_url: str
+) -> None:
+    lock = Statement(text("SELECT CAST(pg_advisory_xact_lock(1) AS text)"))
+    long = Statement(text("SELECT CAST(:text AS text)"), {"text": "x" * 100_000})
+    await database.execute(SESSION)
+    proxy.silence(lambda: 10_000)
+
+    with pytest.raises(DatabaseUnavailableError):
+        await database.batch([lock, long])
+
+    limit = f"options=-c%20statement_timeout%3D{int(PATIENCE_SECONDS)}s"
+    with psycopg.connect(f"{postgres_url}&{limit}") as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(1)")
 
 
 async def test_a_listener_that_fell_silent_listens_again(

@@ -6,7 +6,7 @@ is behind a firewall that has forgotten a connection, or a balancer or pooler th
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,14 +23,11 @@ class SilentProxy:
         self.accepts_silently = False
         """New connections are taken, and not one byte of theirs is forwarded."""
 
-    def silence(self, within_bytes: int = 1, rng: random.Random | None = None) -> int:
-        """Cut the open connections, each somewhere within its next bytes → how many."""
-        rng = rng or random.Random(0)
-        talking = [link for link in self._links if link.left is None]
-        for link in talking:
-            link.left = rng.randrange(within_bytes)
-        self.silenced += len(talking)
-        return len(talking)
+    def silence(self, after_bytes: Callable[[], int] = lambda: 0) -> None:
+        """Cut the open connections, each after so many more bytes: in the middle of a message."""
+        for link in [link for link in self._links if link.left is None]:
+            link.left = after_bytes()
+            self.silenced += 1
 
     def drop_silent(self, rng: random.Random) -> None:
         """Close half of the connections that are silent; the others stay so for ever."""

@@ -17,16 +17,22 @@ from psycopg.raw_cursor import RawCursor
 T = TypeVar("T")
 
 # Of the time that the client waits: a server that lives is to say itself that it took too long.
-_SERVERS_SHARE = 0.8
+_STATEMENTS_SHARE = 0.8
+# A batch has many statements, and a large one is long on its way.
+_TRANSACTIONS_SHARE = 4
 
 # What a cut connection leaves behind on the server would otherwise hold its locks for as long as
-# the server believes in the connection: for hours. Whatever a role, a database or the URL's
+# the server believes in the connection: for hours. A batch may have been cut in the middle of a
+# message, where the server counts neither a statement's time nor a transaction's idleness, only
+# the transaction's as a whole (from version 17 on). Whatever a role, a database or the URL's
 # options have set stays as it is.
 _BOUND_THE_SESSION = """
 SELECT CASE current_setting('statement_timeout')
          WHEN '0' THEN set_config('statement_timeout', $1, false) END,
        CASE current_setting('idle_in_transaction_session_timeout')
-         WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) END
+         WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) END,
+       CASE current_setting('transaction_timeout', true)
+         WHEN '0' THEN set_config('transaction_timeout', $2, false) END
 """
 
 
@@ -66,9 +72,10 @@ def open_connection(
     connection.answer_timeout = answer_timeout
     # Behind pgbouncer the session is everybody's, and so would these settings be.
     if answer_timeout and not pgbouncer:
-        milliseconds = str(max(1, int(answer_timeout * _SERVERS_SHARE * 1000)))
+        shares = _STATEMENTS_SHARE, _TRANSACTIONS_SHARE
+        limits = [str(int(answer_timeout * share * 1000)) for share in shares]
         try:
-            connection.execute(_BOUND_THE_SESSION, [milliseconds])
+            connection.execute(_BOUND_THE_SESSION, limits)
         except BaseException:
             connection.close()
             raise
