@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, NoReturn, TypeVar
 
 # By attribute, so that pydantic loads what is used when it is used: importing stays cheap.
@@ -43,13 +44,18 @@ class Codec(Generic[T]):
         self._error = error
         try:
             self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(type_)
-            core_schema = repr(self._adapter.core_schema)
         except Exception as problem:
             raise InvalidJobDefinitionError(
                 f"{job_name}: pydantic can't make a {what} schema of {type_!r}: {problem}"
             ) from problem
+
+    @cached_property
+    def _has_secrets(self) -> bool:
+        # Not asked before the first use: a model that is built late (it names a class that is
+        # defined below it, or sets defer_build) has a schema without any fields until then.
+        self._adapter.rebuild()
         # A name with "Secret" in it costs some speed where it isn't one of pydantic's types.
-        self._has_secrets = "Secret" in core_schema
+        return "Secret" in repr(self._adapter.core_schema)
 
     def validate(self, value: T | Mapping[str, Any]) -> T:
         """A value of the type, or a mapping that becomes one."""

@@ -88,7 +88,7 @@ class GroupCommit:
         try:
             self._done(group, await self._store.settle(group, self._reports_of(group)))
             return False
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, asyncio.CancelledError):
             self._uncertain |= group.keys()
             raise
         except DatabaseError as error:
@@ -125,7 +125,7 @@ class GroupCommit:
         self._reports.pop(lease, None)
         try:
             self._done({lease: refused}, await self._store.settle({lease: refused}))
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, asyncio.CancelledError):
             self._uncertain.add(lease)
             raise
         except DataRefusedError as again:

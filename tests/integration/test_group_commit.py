@@ -236,6 +236,34 @@ async def test_a_refused_claim_is_not_held_against_what_ended_meanwhile(
         assert (await store.get(job_id)).status is JobStatus.COMPLETED
 
 
+async def test_a_settlement_that_is_cancelled_after_a_refused_claim_is_looked_up(
+    database: Database, store: Store
+) -> None:
+    @define_job(name="Note")
+    async def note(params: Number) -> None: ...
+
+    note.set_database(database)
+    await note.later(Number())
+    (job,) = await store.claim(Claim("default", ["Note"], 1, "cancelled", 60))
+    refused, cancelled = (
+        Incident(Point.CLAIM, Mishap.REFUSED),
+        Incident(Point.SETTLE, Mishap.CANCELLED),
+    )
+    scripted = ScriptedDatabase(database, [refused, cancelled])
+    group = GroupCommit(Store(scripted))
+    group.add(job.lease, Completed('"done"'))
+    commit = asyncio.create_task(group.commit(Claim("default", ["Note"], 1, "cancelled", 60)))
+    scripted.cancel = commit.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await commit
+    await scripted.finish()
+
+    settled, _ = await group.commit(None)
+
+    assert scripted.happened == [refused, cancelled]
+    assert settled == {job.lease: Completed('"done"')}
+
+
 async def test_claims_that_are_refused_for_good_are_not_asked_for_in_a_tight_loop(
     database: Database, faulty: FaultyDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -257,6 +257,39 @@ def test_every_kind_of_secret_is_noticed(type_: Any, value: Any) -> None:
     assert mask_secrets(json.loads(text)) == "**********"
 
 
+class Deferred(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+    token: SecretStr
+    inner: dict[str, int]
+
+
+class NamesWhatIsBelow(BaseModel):
+    token: SecretStr
+    inner: "Below"
+
+
+BUILT_LATE = [(codec(type_), codec(type_)) for type_ in (Deferred, NamesWhatIsBelow)]
+
+
+class Below(BaseModel):
+    depth: int
+
+
+@pytest.mark.parametrize(("writes", "reads"), BUILT_LATE, ids=lambda its: its.type.__name__)
+def test_secrets_of_models_that_are_built_late_are_noticed(
+    writes: Codec[Any], reads: Codec[Any]
+) -> None:
+    text = writes.dump(
+        writes.validate({"token": "hunter2", "inner": {"depth": 1}}), max_bytes=LIMIT
+    )
+    value = reads.load(text)
+
+    assert value.token.get_secret_value() == "hunter2"
+    assert mask_secrets(json.loads(text)) == {"token": MASK, "inner": {"depth": 1}}
+    assert reads.secrets_of(value) == ["hunter2"]
+
+
 def test_secrets_are_masked_for_people() -> None:
     its = codec(Login)
     stored = json.loads(its.dump(its.validate(LOGIN), max_bytes=LIMIT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ async def due(patient: Patient) -> AsyncIterator[Finding]:
         )
         if jobs.queue not in queues and jobs.seconds > WAITS_TOO_LONG:
             what += f"; no worker has run a job of that queue in the last {in_words(SEEN_WITHIN)}"
-            advice = f"start one: `server-jobs worker --queue {jobs.queue}`"
+            advice = f"start one: `server-jobs worker --queue {shlex.quote(jobs.queue)}`"
         elif (jobs.queue, jobs.job_name) not in names and jobs.seconds > WAITS_TOO_LONG:
             what += "; workers of that queue have run others, but none of that name"
             advice = "does their app have it? Restart them with the code that does"
@@ -196,7 +197,7 @@ async def app_names(patient: Patient) -> AsyncIterator[Finding]:
             Level.WARN,
             f"{_jobs(count, name)} pending or running, a name that the app doesn't have",
             "a worker whose app has it executes them; if none is to come, cancel them:"
-            f" `server-jobs cancel --name {name}`",
+            f" `server-jobs cancel --name {shlex.quote(name)}`",
         )
     if not unknown:
         yield Finding("names", Level.OK, "every live job's name is in the app")

@@ -103,12 +103,15 @@ class ThreadedDatabase(ABC, Generic[C]):
     async def _on_thread(self, work: Callable[[C], T]) -> T:
         """Run ``work`` on a thread that owns a connection.
 
-        The caller may be cancelled meanwhile; the work is not, since half a transaction is worse.
+        The caller may be cancelled meanwhile. Work that has begun is not, since half a transaction
+        is worse; work that hasn't isn't begun any more.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
         def run() -> None:
+            if answer.cancelled():
+                return
             # Handed over here: chaining the pool's own future takes twice as long.
             try:
                 result = self._with_connection(pool, work)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from server_jobs.cli import server_checks
-from server_jobs.cli.checks import Level, clock_finding
+from server_jobs import connect
+from server_jobs.cli import checks, server_checks
+from server_jobs.cli.checks import Level, Patient, clock_finding
+from server_jobs.monitoring import LiveJobs, LiveKind
 
 
 @pytest.mark.parametrize("ahead", [0.0, 0.9, -0.9])
@@ -40,3 +42,17 @@ def test_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     assert finding.level is Level.WARN
     assert "takes 1.0 MiB" in finding.text
+
+
+async def test_advice_can_be_pasted_whatever_a_row_is_called() -> None:
+    database = connect("sqlite://")
+    waiting = LiveJobs("mail; reboot", "Charge $HOME", LiveKind.DUE, count=1, seconds=3_600)
+    served = Patient(database, known=None, live=[waiting])
+    named = Patient(database, known=frozenset(), live=[waiting])
+
+    (due,) = [finding async for finding in checks.due(served)]
+    (name,) = [finding async for finding in checks.app_names(named)]
+
+    assert "`server-jobs worker --queue 'mail; reboot'`" in due.advice
+    assert "`server-jobs cancel --name 'Charge $HOME'`" in name.advice
+    await database.close()
