@@ -36,7 +36,7 @@ async def proxy(postgres_url: str) -> AsyncIterator[SilentProxy]:
 async def database(postgres_url: str, proxy: SilentProxy) -> AsyncIterator[Database]:
     name = urlsplit(postgres_url).path
     database = connect(
-        f"postgresql://postgres@127.0.0.1:{proxy.port}{name}?answer_timeout=1&connect_timeout=2"
+        f"postgresql://postgres@127.0.0.1:{proxy.port}{name}?answer_timeout=1&connect_timeout=2&pool_size=1"
     )
     yield database
     await database.close()
