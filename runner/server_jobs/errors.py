@@ -21,6 +21,9 @@
     │   ├── InvalidParamsError
     │   ├── InvalidResultError
     │   └── InvalidOptionError            an option of later(), now(), … is out of range
+    ├── InvalidScheduleError          an expression, a zone or another field of a schedule is wrong
+    ├── ScheduleNotFoundError         no schedule has that name
+    ├── ScheduleManagedElsewhereError another source declares it: change it there
     ├── UnknownJobError               the registry has no job of that name
     ├── DuplicateJobError             the registry has another job of that name
     ├── JobNotFoundError              no record has that id
@@ -117,6 +120,18 @@ class InvalidParamsError(InvalidJobDataError):
 
 class InvalidResultError(InvalidJobDataError):
     """The handler's return value doesn't fit the job's result schema."""
+
+
+class InvalidScheduleError(ServerJobsError):
+    """A schedule can't be kept: its expression, its zone or another of its fields is wrong."""
+
+
+class ScheduleNotFoundError(ServerJobsError):
+    """No schedule has that name."""
+
+
+class ScheduleManagedElsewhereError(ServerJobsError):
+    """Another source declares the schedule: what is changed here, it would change back."""
 
 
 class InvalidOptionError(InvalidJobDataError):
