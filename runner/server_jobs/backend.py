@@ -26,6 +26,9 @@ from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
+from server_jobs.schedule_store import ScheduleStore
+from server_jobs.schedule_sync import synchronise
+from server_jobs.scheduler import Scheduler, Ticked
 from server_jobs.store import Claim, Store
 from server_jobs.transitions import MAX_RELEASES
 
@@ -123,6 +126,8 @@ class BaseWorkerBackend:
         self.leases = LeaseKeeper(
             self.store, worker_id=self.worker_id, lease_seconds=self.config.lease
         )
+        self.schedules = ScheduleStore(database)
+        self._scheduler = Scheduler(self.schedules)
         self._next_queue = 0
         self._executing: set[Held] = set()
 
@@ -202,6 +207,23 @@ class BaseWorkerBackend:
     async def handle_expired_locks(self) -> int:
         """Rescue jobs whose lease has expired."""
         return len(await self.store.rescue())
+
+    async def declare_schedules(self, *, prune: bool = False) -> None:
+        """Write the registry's schedules into the table; with ``prune``, disable its former ones.
+
+        Raises DatabaseError.
+        """
+        await synchronise(
+            self.schedules, self.registry.schedules, source=self.registry.source, prune=prune
+        )
+
+    async def fire_schedules(self) -> Ticked:
+        """Make the jobs of all schedules that are due, whoever declared them.
+
+        Any number of backends may do so, as often as they like: each fire time gets one job.
+        Raises DatabaseError.
+        """
+        return await self._scheduler.tick()
 
     async def health_check(self) -> bool:
         """Whether the database answers and its tables can be used."""

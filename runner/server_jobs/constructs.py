@@ -6,10 +6,11 @@ relatives here (libSQL, D1), so it is the default and PostgreSQL the exception.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Float, Select, case, func, literal, select
+from sqlalchemy import Float, Select, Table, case, func, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.elements import ColumnElement
@@ -17,6 +18,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from server_jobs.column_types import JsonText, UtcDateTime
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 
 class db_now(FunctionElement[datetime]):
@@ -147,6 +151,32 @@ def _seconds_between_postgres(element: seconds_between, compiler: Any, **kw: Any
     return f"CAST(EXTRACT(EPOCH FROM ({later} - {earlier})) AS double precision)"
 
 
+class same_second(ColumnElement[Any]):
+    """``same_second(a, b)``: two moments are the same, to the second.
+
+    Where moments are text, one that a person wrote may have no fraction.
+    """
+
+    inherit_cache = False
+    type: TypeEngine[Any] = NullType()  # Boolean is rendered as "… = 1" on SQLite
+
+    def __init__(self, one: ColumnElement[datetime], other: ColumnElement[datetime]) -> None:
+        self.one = one
+        self.other = other
+
+
+@compiles(same_second)
+def _same_second_sqlite(element: same_second, compiler: Any, **kw: Any) -> str:
+    one, other = (compiler.process(clause, **kw) for clause in (element.one, element.other))
+    return f"substr({one}, 1, 19) = substr({other}, 1, 19)"
+
+
+@compiles(same_second, "postgresql")
+def _same_second_postgres(element: same_second, compiler: Any, **kw: Any) -> str:
+    one, other = (compiler.process(clause, **kw) for clause in (element.one, element.other))
+    return f"{one} = {other}"
+
+
 class is_json(FunctionElement[Any]):
     """A CHECK that a text column holds JSON; ``jsonb`` sees to it itself."""
 
@@ -197,6 +227,23 @@ def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str
         f" AND (length({column}) = 19 OR (substr({column}, 20) GLOB '.[0-9]*'"
         f" AND rtrim(substr({column}, 21), '0123456789') = ''))))"
     )
+
+
+def insert_or_ignore(
+    table: Table, columns: Sequence[str], source: Select[Any], *, postgres: bool
+) -> postgresql.Insert | sqlite.Insert:
+    """INSERT … SELECT … ON CONFLICT DO NOTHING. SQLite's grammar needs a WHERE in the SELECT."""
+    # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.
+    insert: postgresql.Insert | sqlite.Insert
+    if postgres:
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(table)
+    else:
+        from sqlalchemy.dialects import sqlite
+
+        insert = sqlite.insert(table)
+    return insert.from_select(list(columns), source).on_conflict_do_nothing()
 
 
 def notifying(insert: ReturningInsert[Any], channel: str) -> Select[Any]:

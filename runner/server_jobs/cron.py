@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -189,7 +189,7 @@ def _fields(expression: str) -> list[str]:
     return fields
 
 
-def _members(values: list[int | str], least: int, most: int) -> set[int]:
+def _members(values: Sequence[int | str], least: int, most: int) -> set[int]:
     if "*" in values:
         return set(range(least, most + 1))
     return {value for value in values if isinstance(value, int)}
@@ -250,9 +250,7 @@ def clock_changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[Cl
         before = offset
 
 
-def _stretches(
-    zone: ZoneInfo, begin: datetime
-) -> Iterator[tuple[datetime, datetime, timedelta]]:
+def _stretches(zone: ZoneInfo, begin: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
     """From ``begin`` on, what has one offset from UTC: start, end, offset.
 
     A long one comes in pieces of a month, so that whoever needs only its beginning doesn't wait

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
 
-from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect
-from server_jobs.errors import DuplicateJobError, UnknownJobError
+from server_jobs.database import DATABASE_URL_VARIABLE, Capabilities, Database, connect
+from server_jobs.definition import seconds_of
+from server_jobs.enqueuing import new_job
+from server_jobs.errors import DuplicateJobError, InvalidScheduleError, UnknownJobError
 from server_jobs.job import Job
+from server_jobs.schedules import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS, Schedule
+
+P = TypeVar("P")
 
 
 class JobRegistry:
-    """The jobs of an app. ``register`` returns the registry, so that calls chain."""
+    """The jobs of an app and their schedules.
 
-    def __init__(self) -> None:
+    ``register`` and ``schedule`` return the registry, so that calls chain. ``app`` names the
+    source of its schedules, in all its workers alike; two apps on one database need two names.
+    ``server-jobs worker`` uses what ``--app`` says where there is none.
+    """
+
+    def __init__(self, app: str | None = None) -> None:
+        self.app = app
         self._jobs: dict[str, Job[Any, Any]] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._bound: Database | None = None
         self._from_environment: Database | None = None
 
@@ -56,6 +71,96 @@ class JobRegistry:
         """The names, in order of registration."""
         return list(self._jobs)
 
+    def schedule(
+        self,
+        job: Job[P, Any],
+        expression: str,
+        *,
+        params: P | Mapping[str, Any] | None = None,
+        name: str | None = None,
+        time_zone: str = "UTC",
+        overlap: Literal["allow", "skip", "queue", "replace"] = "allow",
+        catchup: Literal["none", "latest", "all"] = "latest",
+        catchup_window: timedelta | float | None = CATCHUP_WINDOW_SECONDS,
+        catchup_limit: int = CATCHUP_LIMIT,
+        jitter: timedelta | float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        enabled: bool = True,
+    ) -> JobRegistry:
+        """Let a job run again and again, at the times of a cron expression.
+
+        >>> registry.schedule(send_report, "0 9 * * 1-5", time_zone="Europe/Zurich")
+
+        ``name`` (the job's, by default) is what the schedule is known by in the database; workers
+        write it there when they start. ``overlap`` says what happens while an earlier job of the
+        schedule hasn't ended, ``catchup`` what is made up for after downtime, no longer ago than
+        ``catchup_window`` (a timedelta or seconds; None is without bound) and with at most
+        ``catchup_limit`` jobs. ``jitter`` puts each job off by up to as much. It fires from
+        ``starts_at`` on and before ``ends_at``. ``enabled`` is how it begins; later on the switch
+        is that of ``server-jobs schedule enable`` and ``disable``. docs/schedules.md tells more.
+
+        Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError, and
+        UnknownJobError where the job isn't registered.
+        """
+        if self.get(job.name) is not job:
+            raise DuplicateJobError(
+                f"schedule of {job.name!r}: the registry has another job of that name"
+            )
+        name = job.name if name is None else name
+        if name in self._schedules:
+            raise InvalidScheduleError(
+                f"schedule {name!r} is declared twice: give one of them another name="
+            )
+        new = new_job(
+            job.definition,
+            job.definition.params.validate({} if params is None else params),
+            max_bytes=Capabilities().max_payload_bytes,
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+        )
+        window = catchup_window
+        schedule = Schedule(
+            name=name,
+            job_name=new.job_name,
+            cron_expression=expression,
+            time_zone=time_zone,
+            params=new.params,
+            queue=new.queue,
+            priority=new.priority,
+            enabled=enabled,
+            overlap=overlap,
+            catchup=catchup,
+            catchup_window_seconds=(
+                None if window is None else seconds_of(window, "catchup_window", job.name)
+            ),
+            catchup_limit=catchup_limit,
+            jitter_seconds=seconds_of(jitter, "jitter", job.name),
+            starts_at=starts_at,
+            ends_at=ends_at,
+            max_attempts=new.max_attempts,
+            timeout_seconds=new.timeout_seconds,
+            retry_policy=new.retry_policy,
+            managed_by=self.source,
+        )
+        schedule.check()
+        self._schedules[name] = schedule
+        return self
+
+    @property
+    def source(self) -> str:
+        """What manages the schedules that are declared here, in ``cron_jobs.managed_by``."""
+        return f"code:{self.app or 'app'}"
+
+    @property
+    def schedules(self) -> Sequence[Schedule]:
+        """The schedules that were declared, in order."""
+        return [replace(schedule, managed_by=self.source) for schedule in self._schedules.values()]
+
     def bind(self, database: Database) -> JobRegistry:
         """Let every job here use this database, unless one was set on the job itself."""
         self._bound = database
@@ -74,6 +179,6 @@ class JobRegistry:
         return self._from_environment
 
 
-def create_job_registry() -> JobRegistry:
-    """An empty registry."""
-    return JobRegistry()
+def create_job_registry(app: str | None = None) -> JobRegistry:
+    """An empty registry. ``app`` names the source of its schedules (see :class:`JobRegistry`)."""
+    return JobRegistry(app)

@@ -35,10 +35,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import db_now, is_json, is_json_array, is_timestamp
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """What the migrations of this release bring the tables to."""
 
-OLDEST_SCHEMA = 1
+OLDEST_SCHEMA = 2
 """The oldest tables that this code can work on."""
 
 
@@ -197,6 +197,8 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
             column.cron_job_id.is_not(None),
             True,
         ),
+        # Whether an earlier job of a schedule still lives: asked before each of its fire times.
+        ("cron_live", (column.cron_job_id,), live & column.cron_job_id.is_not(None), False),
         ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
     ):
         if index == "unique_key":
@@ -241,12 +243,20 @@ def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
         Column("managed_by", Text, nullable=False, server_default=text("'cli'")),
         Column("created_at", UtcDateTime, nullable=False, server_default=db_now()),
         Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
+        # What the next two bound is made up for after downtime; NULL is no bound.
+        Column("catchup_window_seconds", Float, server_default=text("86400")),
+        Column("catchup_limit", Integer, nullable=False, server_default=text("100")),
+        # What became of the last fire time that was looked at, and why.
+        Column("last_decision", Text),
+        Column("last_note", Text),
     )
     for name, condition in {
         "overlap_known": "overlap IN ('allow', 'skip', 'queue', 'replace')",
         "catchup_known": "catchup IN ('none', 'latest', 'all')",
         "jitter_range": "jitter_seconds >= 0",
         "attempts": "max_attempts >= 1",
+        "catchup_range": "catchup_window_seconds > 0",
+        "catchup_count": "catchup_limit >= 1",
     }.items():
         table.append_constraint(CheckConstraint(condition, name=f"{prefix}cron_jobs_{name}"))
     _check_formats(table, prefix)

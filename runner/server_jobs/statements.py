@@ -27,6 +27,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    insert,
     literal_column,
     or_,
     select,
@@ -41,7 +42,14 @@ from sqlalchemy.types import TypeEngine
 
 from server_jobs import transitions
 from server_jobs.column_types import JsonText, UtcDateTime
-from server_jobs.constructs import add_seconds, db_now, notifying, seconds_between, within
+from server_jobs.constructs import (
+    add_seconds,
+    db_now,
+    insert_or_ignore,
+    notifying,
+    seconds_between,
+    within,
+)
 from server_jobs.database import Statement
 from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob, Prunable
 from server_jobs.rowset import one_of, rows
@@ -138,12 +146,10 @@ class Statements:
             self._now,
             # SQLite's grammar needs a WHERE between a SELECT and ON CONFLICT.
         ).where(literal_column("1") == literal_column("1"))
-        insert = (
-            self._insert()
-            .from_select([*given, "scheduled_for", "ready", "created_at", "updated_at"], source)
-            .on_conflict_do_nothing()
+        columns = [*given, "scheduled_for", "ready", "created_at", "updated_at"]
+        return self._announced(
+            insert_or_ignore(self._jobs, columns, source, postgres=self._postgres)
         )
-        return self._announced(insert)
 
     def live_by_key(self, keys: Rows) -> Statement:
         """Live jobs by (job_name, unique_key) → id, job_name, unique_key."""
@@ -180,7 +186,7 @@ class Statements:
         changes = transitions.born_running(
             self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS
         )
-        return self._insert().values(**columns, **changes).returning(*self._claimed)
+        return insert(self._jobs).values(**columns, **changes).returning(*self._claimed)
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
@@ -873,22 +879,12 @@ class Statements:
     def _summary(self) -> list[ColumnElement[Any]]:
         return [self._jobs.c[name] for name in JobSummary.__dataclass_fields__]
 
-    def _insert(self) -> postgresql.Insert | sqlite.Insert:
-        # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.
-        if self._postgres:
-            from sqlalchemy.dialects import postgresql
-
-            return postgresql.insert(self._jobs)
-        from sqlalchemy.dialects import sqlite
-
-        return sqlite.insert(self._jobs)
-
-    def _announced(self, insert: postgresql.Insert | sqlite.Insert) -> Executable:
+    def _announced(self, new: postgresql.Insert | sqlite.Insert) -> Executable:
         """The INSERT, returning ids; on PostgreSQL it wakes the workers that listen."""
         job = self._jobs.c
         if not self._postgres:
-            return insert.returning(job.id)
-        return notifying(insert.returning(job.id, job.queue, job.ready), self._channel)
+            return new.returning(job.id)
+        return notifying(new.returning(job.id, job.queue, job.ready), self._channel)
 
     def _update(self, *conditions: Any, changes: transitions.Changes) -> Update:
         return update(self._jobs).where(*conditions).values(**changes)

@@ -45,11 +45,17 @@ DRAIN_HORIZON_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig(WorkerBackendConfig):
-    """How the local worker works. Times are in seconds; what is kept for None is kept for ever."""
+    """How the local worker works. Times are in seconds; what is kept for None is kept for ever.
+
+    With ``schedules``, it writes the registry's schedules into the table when it starts, and fires
+    all that are due. ``prune_schedules`` disables those that the registry no longer declares.
+    """
 
     poll_interval: float = 1.0
     grace: float = 30.0
     drain: bool = False
+    schedules: bool = True
+    prune_schedules: bool = False
     keep_completed: float | None = KEEP_COMPLETED
     keep_failed: float | None = KEEP_FAILED
     keep_cancelled: float | None = KEEP_CANCELLED
@@ -146,11 +152,15 @@ class LocalWorker(BaseWorkerBackend):
             self.config.concurrency,
             self.store.database,
         )
+        if self.settings.schedules:
+            await self._declare_schedules()
         helpers = [
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(self._maintain(), name="maintain"),
             asyncio.create_task(self._retention.run(self.settings.prune_interval), name="prune"),
         ]
+        if self.settings.schedules:
+            helpers.append(asyncio.create_task(self._fire_schedules(), name="schedules"))
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
         work = asyncio.create_task(self._work(), name="work")
@@ -363,6 +373,23 @@ class LocalWorker(BaseWorkerBackend):
             if time.monotonic() < self._doubt_ends:
                 self._doubtful = True
                 self._news.set()
+            await asyncio.sleep(MAINTENANCE_SECONDS)
+
+    async def _declare_schedules(self) -> None:
+        while not self._stopping:
+            try:
+                return await self.declare_schedules(prune=self.settings.prune_schedules)
+            except DatabaseError as error:
+                _log.warning("the schedules can't be written just now, trying again: %s", error)
+                await self._pause(MAINTENANCE_SECONDS)
+
+    async def _fire_schedules(self) -> None:
+        while True:
+            try:
+                if (await self.fire_schedules()).job_ids:
+                    self._all_hungry()
+            except DatabaseError as error:
+                _log.warning("schedules have to wait: %s", error)
             await asyncio.sleep(MAINTENANCE_SECONDS)
 
     async def _rescue(self) -> None:

@@ -37,6 +37,7 @@ def load_registry(app: str | None) -> JobRegistry:
     registry = _attribute(_import(module_name), module_name, attribute)
     if not len(registry):
         raise InvalidAppError(f"{app} has no jobs: add them with registry.register(job)")
+    registry.app = registry.app or app  # two apps on one database mustn't share schedules
     return registry
 
 

@@ -81,6 +81,22 @@ def worker(
             help="End when the queues have nothing that is due within a minute.",
         ),
     ] = False,
+    schedules: Annotated[
+        bool,
+        typer.Option(
+            "--schedules/--no-schedules",
+            envvar="SERVER_JOBS_SCHEDULES",
+            help="Write the app's schedules into the database and fire all that are due.",
+        ),
+    ] = True,
+    prune_schedules: Annotated[
+        bool,
+        typer.Option(
+            "--prune-schedules",
+            envvar="SERVER_JOBS_PRUNE_SCHEDULES",
+            help="At the start, disable schedules that this app no longer declares.",
+        ),
+    ] = False,
     keep_completed: Annotated[
         str,
         typer.Option(
@@ -130,6 +146,8 @@ def worker(
         poll_interval=poll_interval,
         grace=grace,
         drain=drain,
+        schedules=schedules,
+        prune_schedules=prune_schedules,
         keep_completed=seconds_or_forever(keep_completed, "--keep-completed"),
         keep_failed=seconds_or_forever(keep_failed, "--keep-failed"),
         keep_cancelled=seconds_or_forever(keep_cancelled, "--keep-cancelled"),

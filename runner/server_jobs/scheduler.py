@@ -1,0 +1,310 @@
+"""Due schedules become jobs: each fire time exactly one, whoever asks and however many do.
+
+:meth:`Scheduler.tick` is what every backend calls, as often as it likes. Nothing here leads or
+locks; the compare-and-set in :mod:`server_jobs.schedule_statements` decides who fires.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice, takewhile
+
+from uuid6 import uuid7
+
+from server_jobs.errors import DataRefusedError
+from server_jobs.schedule_statements import Fire, Reset, Tick
+from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
+from server_jobs.schedules import NEVER, Catchup, Decision, Overlap, ScheduleRecord
+from server_jobs.text import clean
+
+_log = logging.getLogger("server_jobs.scheduler")
+
+ON_TIME = timedelta(seconds=90)
+"""Later than this, a fire time is one that was missed: no scheduler was there for it.
+
+Longer than a minute, which is how often the edge looks.
+"""
+
+BROKEN_AGAIN = timedelta(seconds=60)
+"""When a schedule that can't be read is looked at again."""
+
+_ROUNDS = 40
+_MOST_COUNTED = 1_000
+_LONGEST_NOTE = 500
+_LONGEST_WINDOW_SECONDS = 10 * 366 * 86_400.0
+_FIRST_SPAN = timedelta(minutes=2)
+_INSTANT = timedelta(microseconds=1)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Ticked:
+    """What a tick came to."""
+
+    job_ids: list[str] = field(default_factory=list)
+    """Jobs that were made."""
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    """By schedule name; somebody else's aren't here."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to become of a schedule's fire times that are due."""
+
+    seen: datetime
+    """The ``next_run_at`` that it was made for."""
+    fire_at: Sequence[datetime]
+    """Those that get a job, oldest first."""
+    missed: Sequence[datetime]
+    """Those that don't any more, oldest first; at most a thousand."""
+    next_run_at: datetime
+
+    @property
+    def note(self) -> str | None:
+        """The missed ones in words."""
+        if not self.missed:
+            return None
+        many = len(self.missed)
+        count = f"{many} fire time{'' if many == 1 else 's'}"
+        if many == _MOST_COUNTED:
+            count = f"at least {count}"
+        return f"missed {count} from {self.missed[0]:%Y-%m-%d %H:%M} UTC on"
+
+
+class Scheduler:
+    """Fires the schedules of one database."""
+
+    def __init__(self, schedules: ScheduleStore) -> None:
+        self._schedules = schedules
+        self._last_now: datetime | None = None
+
+    async def tick(self) -> Ticked:
+        """Decide on everything that is due now.
+
+        Raises DatabaseError; what was decided until then stays, the rest is due still.
+        """
+        ticked = Ticked()
+        now = await self._schedules.clock()
+        if self._last_now is None or now < self._last_now:
+            await self._follow_clock_back(now)
+        self._last_now = now
+        for _ in range(_ROUNDS):
+            due = await self._schedules.due(now)
+            if due:
+                await self._decide(due, now, ticked)
+            if len(due) < DUE_LIMIT:
+                break
+        return ticked
+
+    async def _follow_clock_back(self, now: datetime) -> None:
+        """Where the clock was ahead, fire times lie ahead as well: nothing would fire till then.
+
+        Those that have fired already have their jobs, and get no other.
+        """
+        resets = []
+        for schedule in await self._schedules.ahead(now):
+            try:
+                following = schedule.next_after(now)
+            except Exception:  # noqa: BLE001, S112 - a broken one is told of when it is due
+                continue
+            note = "the clock was set back"
+            resets.append(Reset(schedule.id, schedule.next_run_at, following, None, note))
+        if resets:
+            changed = await self._schedules.reset(resets)
+            _log.warning("the clock was set back: %d schedules follow it", len(changed))
+
+    async def _decide(self, due: Sequence[ScheduleRecord], now: datetime, ticked: Ticked) -> None:
+        plans: list[tuple[ScheduleRecord, Plan]] = []
+        resets: list[tuple[ScheduleRecord, Reset]] = []
+        for schedule in due:
+            try:
+                if schedule.next_run_at is None or schedule.last_decision == Decision.BROKEN:
+                    first = schedule.next_after(now)
+                    reset = Reset(schedule.id, schedule.next_run_at, first, None, None)
+                    resets.append((schedule, reset))
+                else:
+                    plans.append((schedule, plan(schedule, now)))
+            except Exception as error:  # noqa: BLE001 - one broken row never stops the others
+                resets.append((schedule, _broken(schedule, error, now)))
+        if resets:
+            changed = await self._schedules.reset([reset for _, reset in resets])
+            for schedule, reset in resets:
+                if schedule.id in changed:
+                    _report_reset(schedule, reset, ticked)
+        if plans:
+            await self._fire(plans, now, ticked)
+
+    async def _fire(
+        self, plans: Sequence[tuple[ScheduleRecord, Plan]], now: datetime, ticked: Ticked
+    ) -> None:
+        fires: list[Fire] = []
+        ticks: list[Tick] = []
+        for schedule, planned in plans:
+            fire, its_ticks = _fire(schedule, planned)
+            fires.append(fire)
+            ticks += its_ticks
+        try:
+            fired = await self._schedules.fire(
+                fires, ticks, {schedule.overlap for schedule, _ in plans}
+            )
+        except DataRefusedError as error:
+            # The database takes one of these jobs under no circumstances: find it, and go on.
+            if len(plans) > 1:
+                middle = len(plans) // 2
+                await self._fire(plans[:middle], now, ticked)
+                await self._fire(plans[middle:], now, ticked)
+                return
+            schedule = plans[0][0]
+            reset = _broken(schedule, error, now)
+            if await self._schedules.reset([reset]):
+                _report_reset(schedule, reset, ticked)
+            return
+        for job_id, schedule_id in fired.replaced.items():
+            _log.info("job %s: cancelled, schedule %s replaces it", job_id, schedule_id)
+        made: dict[str, list[str]] = defaultdict(list)
+        for tick in ticks:
+            if tick.job_id in fired.job_ids:
+                made[tick.schedule_id].append(tick.job_id)
+                ticked.job_ids.append(tick.job_id)
+        for schedule, planned in plans:
+            decision = fired.decisions.get(schedule.id)
+            if decision is not None:
+                ticked.decisions[schedule.name] = decision
+                _report(schedule, planned, made[schedule.id], decision)
+
+
+def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
+    """What becomes of the fire times from ``next_run_at`` until now. Pure.
+
+    Those of the last 90 seconds are on time. After downtime, ``catchup`` says what is made up
+    for, no longer ago than its window. Where jobs mustn't overlap, at most one is made.
+    """
+    seen = schedule.next_run_at
+    if seen is None:
+        raise ValueError("its first fire time isn't computed yet")
+    waited = schedule.last_decision == Decision.WAITING
+    alone = schedule.overlap != Overlap.ALLOW
+    if waited and alone:
+        # They weren't missed: they waited for a job to end, and have collapsed into one.
+        chosen = _newest(schedule, seen, now, limit=1)
+    elif seen >= now - ON_TIME or schedule.catchup == Catchup.NONE:
+        chosen = _newest(schedule, max(seen, now - ON_TIME), now)
+    else:
+        limit = schedule.catchup_limit if schedule.catchup == Catchup.ALL else 1
+        chosen = _newest(schedule, max(seen, _window(schedule, now)), now, limit=limit)
+    if alone:
+        chosen = chosen[-1:]
+    missed: list[datetime] = []
+    if not waited:
+        until = chosen[0] if chosen else now + _INSTANT
+        before = takewhile(lambda moment: moment < until, _from(schedule, seen))
+        missed = list(islice(before, _MOST_COUNTED))
+    return Plan(seen, chosen, missed, schedule.next_after(now))
+
+
+def _newest(
+    schedule: ScheduleRecord, since: datetime, now: datetime, limit: int | None = None
+) -> list[datetime]:
+    """The newest fire times since then, oldest first.
+
+    Looked for in spans that double, for there may be a year of minutes.
+    """
+    span = _FIRST_SPAN
+    while True:
+        start = since if limit is None else max(since, now - span)
+        found = list(takewhile(lambda moment: moment <= now, _from(schedule, start)))
+        if start == since or (limit is not None and len(found) >= limit):
+            return found if limit is None else found[-limit:]
+        span *= 2
+
+
+def _from(schedule: ScheduleRecord, moment: datetime) -> Iterator[datetime]:
+    """Fire times from that moment on. What the row says is one, whatever the expression says."""
+    times = schedule.fire_times(moment - _INSTANT)
+    if moment != schedule.next_run_at:
+        return times
+    return chain([moment], (time for time in times if time > moment))
+
+
+def _window(schedule: ScheduleRecord, now: datetime) -> datetime:
+    window = schedule.catchup_window_seconds
+    if window is None:
+        return _BEGINNING
+    return now - timedelta(seconds=min(window, _LONGEST_WINDOW_SECONDS))
+
+
+def _fire(schedule: ScheduleRecord, planned: Plan) -> tuple[Fire, list[Tick]]:
+    token = str(uuid7())
+    ticks = [
+        Tick(
+            job_id=str(uuid7()),
+            schedule_id=schedule.id,
+            token=token,
+            fire_at=fire_at,
+            scheduled_for=fire_at + schedule.delay_of(fire_at),
+        )
+        for fire_at in planned.fire_at
+    ]
+    newest = ticks[-1] if ticks else None
+    fire = Fire(
+        schedule_id=schedule.id,
+        seen=planned.seen,
+        next_run_at=planned.next_run_at,
+        token=token,
+        fire_at=newest and newest.fire_at,
+        job_id=newest and newest.job_id,
+        note=planned.note,
+    )
+    return fire, ticks
+
+
+def _broken(schedule: ScheduleRecord, error: Exception, now: datetime) -> Reset:
+    again = (now + BROKEN_AGAIN).replace(microsecond=0)
+    note = clean(str(error) or type(error).__name__)[:_LONGEST_NOTE]
+    return Reset(schedule.id, schedule.next_run_at, again, Decision.BROKEN, note)
+
+
+def _report_reset(schedule: ScheduleRecord, reset: Reset, ticked: Ticked) -> None:
+    fields = {"schedule": schedule.name}
+    if reset.decision is None:
+        text = "schedule %s: fires next at %s"
+        _log.info(text, schedule.name, _moment(reset.next_run_at), extra=fields)
+        return
+    ticked.decisions[schedule.name] = Decision.BROKEN
+    if schedule.last_note != reset.note:  # once, not once a minute
+        _log.error(
+            "schedule %s is broken and doesn't fire: %s", schedule.name, reset.note, extra=fields
+        )
+
+
+def _report(
+    schedule: ScheduleRecord, planned: Plan, job_ids: list[str], decision: Decision
+) -> None:
+    """One line for each decision, with fields for whoever reads logs by machine."""
+    fields: dict[str, object] = {"schedule": schedule.name, "decision": str(decision)}
+    if planned.fire_at:
+        fields["fire_at"] = planned.fire_at[-1].isoformat()
+    if job_ids:
+        fields["job_ids"] = job_ids
+    match decision:
+        case Decision.FIRED:
+            text = f"fired for {_moment(planned.fire_at[-1])}: job {', '.join(job_ids)}"
+        case Decision.SKIPPED:
+            text = f"skipped {_moment(planned.fire_at[-1])}: an earlier job of it hasn't ended"
+        case Decision.WAITING:
+            text = f"{_moment(planned.fire_at[-1])} waits: an earlier job of it hasn't ended"
+        case Decision.DEDUPLICATED:
+            text = f"{_moment(planned.fire_at[-1])} has its job already"
+        case _:
+            text = "its fire times are too long ago"
+    level = logging.WARNING if planned.missed else logging.INFO
+    note = f" ({planned.note})" if planned.note and decision != Decision.WAITING else ""
+    _log.log(level, "schedule %s: %s%s", schedule.name, text, note, extra=fields)
+
+
+def _moment(moment: datetime) -> str:
+    return "never" if moment == NEVER else f"{moment:%Y-%m-%d %H:%M} UTC"
