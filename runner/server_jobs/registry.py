@@ -7,14 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from server_jobs.database import DATABASE_URL_VARIABLE, Capabilities, Database, connect
 from server_jobs.definition import seconds_of
 from server_jobs.enqueuing import new_job
 from server_jobs.errors import DuplicateJobError, InvalidScheduleError, UnknownJobError
 from server_jobs.job import Job
-from server_jobs.schedules import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS, Schedule
+
+if TYPE_CHECKING:
+    from server_jobs.schedules import Schedule
 
 P = TypeVar("P")
 
@@ -81,8 +83,8 @@ class JobRegistry:
         time_zone: str = "UTC",
         overlap: Literal["allow", "skip", "queue", "replace"] = "allow",
         catchup: Literal["none", "latest", "all"] = "latest",
-        catchup_window: timedelta | float | None = CATCHUP_WINDOW_SECONDS,
-        catchup_limit: int = CATCHUP_LIMIT,
+        catchup_window: timedelta | float | None = 86_400,
+        catchup_limit: int = 100,
         jitter: timedelta | float = 0,
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
@@ -106,6 +108,8 @@ class JobRegistry:
         Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError, and
         UnknownJobError where the job isn't registered.
         """
+        from server_jobs.schedules import Schedule  # with croniter: not everybody's import time
+
         if self.get(job.name) is not job:
             raise DuplicateJobError(
                 f"schedule of {job.name!r}: the registry has another job of that name"
