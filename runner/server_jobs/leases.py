@@ -174,12 +174,13 @@ class LeaseKeeper:
         renewed_at = -math.inf
         while not self._stopped.is_set():
             try:
-                if loop.time() - renewed_at >= interval:
-                    await self._renew()
-                    renewed_at = loop.time()
-                else:
-                    await self._find_cancellations()
-                await self._write_progress()
+                if self._held:
+                    if loop.time() - renewed_at >= interval:
+                        await self._renew()
+                        renewed_at = loop.time()
+                    else:
+                        await self._find_cancellations()
+                    await self._write_progress()
             except (DatabaseError, SchemaError) as error:
                 # The leases outlive a short outage; what expires meanwhile comes back as lost.
                 _log.warning("leases can't be renewed just now: %s", error)
@@ -205,8 +206,6 @@ class LeaseKeeper:
 
     async def _renew(self) -> None:
         keeping = self.all
-        if not keeping:
-            return
         still_held = await self._store.heartbeat(
             [held.lease for held in keeping], lease_seconds=self._lease_seconds
         )
@@ -220,8 +219,6 @@ class LeaseKeeper:
                 held.stop(StopReason.CANCELLED)
 
     async def _find_cancellations(self) -> None:
-        if not self._held:
-            return
         for lease in await self._store.cancel_requests(self.worker_id):
             held = self.get(lease.job_id)
             if held is not None and held.lease == lease:

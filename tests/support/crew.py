@@ -18,6 +18,9 @@ from tests.support.workers import Number, make_worker, registry_of, until
 
 AT_ONCE = RetryPolicy.fixed(0)
 
+_LONG_ENOUGH_SECONDS = 5.0
+"""What a worker does now and then, it does within this, if at all."""
+
 
 class Crew:
     """Workers, one after the other, on a database that the script breaks.
@@ -114,6 +117,7 @@ class Crew:
         worker = self._worker = make_worker(
             database, self._registry, concurrency=5, poll_interval=0.05, lease=300, grace=0
         )
+        began = asyncio.get_running_loop().time()
         life = asyncio.create_task(worker.run_until_stopped())
         # Once: who cancels twice wants no answer, and the leases expire.
         database.cancel = lambda: life.cancelling() or life.cancel()
@@ -122,7 +126,11 @@ class Crew:
             async def nothing_to_do() -> bool:
                 if life.done() or database.dead:
                     return True
-                return not database.busy and await self._only_left(JobStatus.RUNNING)
+                if database.busy or not await self._only_left(JobStatus.RUNNING):
+                    return False
+                # Patient jobs still run, so that what the script waits for can come.
+                waits = not self._stopped_once and database.waits_for_the_clock
+                return not waits or asyncio.get_running_loop().time() - began > _LONG_ENOUGH_SECONDS
 
             await until(nothing_to_do, "the worker has nothing more to do")
         finally:

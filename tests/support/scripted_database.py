@@ -33,6 +33,9 @@ class Point(Enum):
     RESCUE = "rescues"
 
 
+_NOW_AND_THEN = {Point.HEARTBEAT, Point.CANCELLATIONS, Point.STAGE, Point.EXPIRED}
+
+
 class Mishap(Enum):
     """What happens there."""
 
@@ -81,6 +84,11 @@ class ScriptedDatabase(PassingDatabase):
     def busy(self) -> bool:
         """Whether the database is still at a statement of which nobody awaits the answer."""
         return not all(late.done() for late in self._late)
+
+    @property
+    def waits_for_the_clock(self) -> bool:
+        """Whether the next incident is at something that a worker does now and then."""
+        return bool(self._script) and self._script[0].point in _NOW_AND_THEN
 
     async def finish(self) -> None:
         """Wait for the statements that the database is still busy with."""
