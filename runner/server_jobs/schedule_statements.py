@@ -178,20 +178,9 @@ class ScheduleStatements:
 
     @cached_property
     def _advance(self) -> Executable:
-        fires, schedule = self._fires, self._schedules.c
-        candidate = self._schedules.alias("candidate")
-        candidates = (
-            select(candidate.c.id)
-            .where(
-                candidate.c.id == fires.c.schedule_id,
-                candidate.c.enabled == true(),
-                same_second(candidate.c.next_run_at, fires.c.seen),
-                or_(
-                    ~self._waits_for_others(candidate.c),
-                    ~self._has_live_job(candidate.c.id),
-                ),
-            )
-            .with_for_update(of=candidate, skip_locked=True)
+        fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
+        candidates = self._still_due(
+            fires, or_(~self._waits_for_others(candidate), ~self._has_live_job(candidate.id))
         )
         return (
             update(self._schedules)
@@ -304,16 +293,13 @@ class ScheduleStatements:
 
     @cached_property
     def _wait(self) -> Executable:
-        fires, schedule = self._fires, self._schedules.c
+        fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
+        candidates = self._still_due(
+            fires, self._waits_for_others(candidate), self._has_live_job(candidate.id)
+        )
         return (
             update(self._schedules)
-            .where(
-                schedule.id == fires.c.schedule_id,
-                schedule.enabled == true(),
-                same_second(schedule.next_run_at, fires.c.seen),
-                self._waits_for_others(schedule),
-                self._has_live_job(schedule.id),
-            )
+            .where(schedule.id == fires.c.schedule_id, within(schedule.id, candidates))
             .values(last_decision=_word(Decision.WAITING), last_note=None, updated_at=self._now)
             .returning(schedule.id)
         )
@@ -509,6 +495,27 @@ class ScheduleStatements:
             token=Text(),
             fire_at=UtcDateTime(),
             scheduled_for=UtcDateTime(),
+        )
+
+    @cached_property
+    def _candidate(self) -> Any:
+        return self._schedules.alias("candidate")
+
+    def _still_due(self, fires: Any, *conditions: ColumnElement[bool]) -> Select[Any]:
+        """Of these fires, the schedules that are as they were seen; what is locked is passed over.
+
+        Nobody waits for a lock while holding others, so that two schedulers can't deadlock.
+        """
+        candidate = self._candidate
+        return (
+            select(candidate.c.id)
+            .where(
+                candidate.c.id == fires.c.schedule_id,
+                candidate.c.enabled == true(),
+                same_second(candidate.c.next_run_at, fires.c.seen),
+                *conditions,
+            )
+            .with_for_update(of=candidate, skip_locked=True)
         )
 
     def _waits_for_others(self, schedule: Any) -> ColumnElement[bool]:
