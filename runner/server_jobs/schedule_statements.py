@@ -135,9 +135,9 @@ class ScheduleStatements:
             some(schedule.next_run_at.is_(None)),
         )
 
-    def ahead(self, now: datetime) -> Statement:
-        """Schedules that were changed later than now: the clock was set back → their columns."""
-        return Statement(self._ahead, {"now": now})
+    def ahead(self, moment: datetime) -> Statement:
+        """Enabled schedules that were changed later than that → all their columns."""
+        return Statement(self._ahead, {"now": moment})
 
     @cached_property
     def _ahead(self) -> Executable:

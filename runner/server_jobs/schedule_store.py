@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy.sql.elements import ColumnElement
 from uuid6 import uuid7
@@ -28,6 +29,8 @@ from server_jobs.store import Store
 DUE_LIMIT = 500
 _TICKS_PER_STATEMENT = 1_000
 _TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,9 @@ class ScheduleStore:
         found = await self.database.execute(self._sql.due(now, limit))
         return _records(found)
 
-    async def ahead(self, now: datetime) -> list[ScheduleRecord]:
-        """Schedules that were changed at a moment that is yet to come."""
-        found = await self.database.execute(self._sql.ahead(now))
+    async def ahead(self, moment: datetime) -> list[ScheduleRecord]:
+        """Enabled schedules that were changed later than that."""
+        found = await self.database.execute(self._sql.ahead(moment))
         return _records(found)
 
     async def fire(self, fires: Sequence[Fire], ticks: Sequence[Tick], kinds: set[str]) -> Fired:
@@ -81,21 +84,19 @@ class ScheduleStore:
         waiting = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
         first = [self._sql.replace(fires)] if Overlap.REPLACE in kinds else []
         last = [self._sql.wait(fires)] if waiting else []
+        inserts = [self._sql.insert(chunk) for chunk in _chunks(ticks)]
         answers = await self.database.batch(
-            [
-                *first,
-                self._sql.advance(fires),
-                self._sql.insert(ticks),
-                self._sql.trace(fires),
-                *last,
-            ]
+            [*first, self._sql.advance(fires), *inserts, self._sql.trace(fires), *last]
         )
         replaced: dict[str, str] = dict(answers.pop(0)) if first else {}
-        _, inserted, decided, *rest = answers
-        decisions = {schedule_id: Decision(decision) for schedule_id, decision in decided}
-        for waits in rest:
-            decisions |= {schedule_id: Decision.WAITING for (schedule_id,) in waits}
-        return Fired(decisions, frozenset(row[0] for row in inserted), replaced)
+        waits = answers.pop() if last else []
+        _, *inserted, decided = answers
+        return Fired(
+            {schedule_id: Decision(decision) for schedule_id, decision in decided}
+            | {schedule_id: Decision.WAITING for (schedule_id,) in waits},
+            frozenset(row[0] for made in inserted for row in made),
+            replaced,
+        )
 
     async def reset(self, resets: Sequence[Reset]) -> set[str]:
         """Set next fire times without firing → the schedules that nobody else has changed."""
@@ -176,11 +177,8 @@ class ScheduleStore:
         """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
         now = await self.clock()
         made: dict[datetime, str] = {}
-        for start in range(0, len(fire_times), _TICKS_PER_STATEMENT):
-            ticks = {
-                str(uuid7()): fire_time
-                for fire_time in fire_times[start : start + _TICKS_PER_STATEMENT]
-            }
+        for chunk in _chunks(fire_times):
+            ticks = {str(uuid7()): fire_time for fire_time in chunk}
             found = await self.database.execute(
                 self._sql.insert_asked_for(
                     [
@@ -216,6 +214,11 @@ class ScheduleStore:
         """Jobs of a schedule that haven't ended, oldest first."""
         found = await self.database.execute(self._sql.live_jobs(schedule.id))
         return {job_id: JobStatus(status) for job_id, status in found}
+
+
+def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(sequence), _TICKS_PER_STATEMENT):
+        yield sequence[start : start + _TICKS_PER_STATEMENT]
 
 
 def _records(rows: Iterable[Row]) -> list[ScheduleRecord]:

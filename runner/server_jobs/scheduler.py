@@ -29,6 +29,9 @@ ON_TIME = timedelta(seconds=90)
 Longer than a minute, which is how often the edge looks.
 """
 
+CLOCKS_DIFFER_BY = timedelta(seconds=60)
+"""A clock that was set back by less isn't noticed; nor need it be."""
+
 BROKEN_AGAIN = timedelta(seconds=60)
 """When a schedule that can't be read is looked at again."""
 
@@ -106,7 +109,7 @@ class Scheduler:
         Those that have fired already have their jobs, and get no other.
         """
         resets = []
-        for schedule in await self._schedules.ahead(now):
+        for schedule in await self._schedules.ahead(now + CLOCKS_DIFFER_BY):
             try:
                 following = schedule.next_after(now)
             except Exception:  # noqa: BLE001, S112 - a broken one is told of when it is due
@@ -186,28 +189,46 @@ def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
     seen = schedule.next_run_at
     if seen is None:
         raise ValueError("its first fire time isn't computed yet")
-    waited = schedule.last_decision == Decision.WAITING
     alone = schedule.overlap != Overlap.ALLOW
-    if waited and alone:
+    if schedule.last_decision == Decision.WAITING and alone:
         # They weren't missed: they waited for a job to end, and have collapsed into one.
-        chosen = _newest(schedule, seen, now, limit=1)
-    elif seen >= now - ON_TIME or schedule.catchup == Catchup.NONE:
-        chosen = _newest(schedule, max(seen, now - ON_TIME), now)
+        return Plan(seen, _newest(schedule, seen, now, limit=1), (), schedule.next_after(now))
+    on_time = now - ON_TIME
+    if seen >= on_time:
+        # What happens every minute walks the calendar once.
+        chosen, following = _until(now, _from(schedule, seen))
     else:
-        limit = schedule.catchup_limit if schedule.catchup == Catchup.ALL else 1
-        chosen = _newest(schedule, max(seen, _window(schedule, now)), now, limit=limit)
+        following = schedule.next_after(now)
+        match schedule.catchup:
+            case Catchup.NONE:
+                chosen, _ = _until(now, _from(schedule, on_time))
+            case Catchup.ALL:
+                since = max(seen, _window(schedule, now))
+                chosen = _newest(schedule, since, now, limit=schedule.catchup_limit)
+            case _:
+                chosen = _newest(schedule, max(seen, _window(schedule, now)), now, limit=1)
     if alone:
         chosen = chosen[-1:]
     missed: list[datetime] = []
-    if not waited:
+    if not chosen or chosen[0] > seen:
         until = chosen[0] if chosen else now + _INSTANT
         before = takewhile(lambda moment: moment < until, _from(schedule, seen))
         missed = list(islice(before, _MOST_COUNTED))
-    return Plan(seen, chosen, missed, schedule.next_after(now))
+    return Plan(seen, chosen, missed, following)
+
+
+def _until(now: datetime, times: Iterator[datetime]) -> tuple[list[datetime], datetime]:
+    """Those of the times until now, and the one that follows."""
+    found = []
+    for moment in times:
+        if moment > now:
+            return found, moment
+        found.append(moment)
+    return found, NEVER
 
 
 def _newest(
-    schedule: ScheduleRecord, since: datetime, now: datetime, limit: int | None = None
+    schedule: ScheduleRecord, since: datetime, now: datetime, *, limit: int
 ) -> list[datetime]:
     """The newest fire times since then, oldest first.
 
@@ -215,10 +236,10 @@ def _newest(
     """
     span = _FIRST_SPAN
     while True:
-        start = since if limit is None else max(since, now - span)
-        found = list(takewhile(lambda moment: moment <= now, _from(schedule, start)))
-        if start == since or (limit is not None and len(found) >= limit):
-            return found if limit is None else found[-limit:]
+        start = max(since, now - span)
+        found, _ = _until(now, _from(schedule, start))
+        if start == since or len(found) >= limit:
+            return found[-limit:]
         span *= 2
 
 
