@@ -219,7 +219,7 @@ def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
 
 def _until(now: datetime, times: Iterator[datetime]) -> tuple[list[datetime], datetime]:
     """Those of the times until now, and the one that follows."""
-    found = []
+    found: list[datetime] = []
     for moment in times:
         if moment > now:
             return found, moment
