@@ -91,6 +91,50 @@ async def test_row_that_lies_is_refused(
         await insert(database, **literals)
 
 
+async def insert_schedule(database: Database, **literals: str) -> None:
+    """Insert a schedule by hand; values are SQL literals."""
+    values = {
+        "id": "'by-hand'",
+        "name": "'nightly'",
+        "job_name": f"'{JOB}'",
+        "cron_expression": "'0 3 * * *'",
+    } | literals
+    sql = f"INSERT INTO cron_jobs ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+    await database.execute(Statement(text(sql)))
+
+
+@pytest.mark.parametrize(
+    "literals",
+    [{}, {"catchup_window_seconds": "NULL"}, {"catchup_window_seconds": "0.5"}],
+    ids=["defaults", "no-window", "short-window"],
+)
+async def test_schedule_that_makes_sense_is_taken(
+    database: Database, literals: dict[str, str]
+) -> None:
+    await insert_schedule(database, **literals)
+
+
+BROKEN_SCHEDULES: dict[str, tuple[str, dict[str, str]]] = {
+    "unknown-overlap": ("overlap_known", {"overlap": "'sometimes'"}),
+    "unknown-catchup": ("catchup_known", {"catchup": "'some'"}),
+    "negative-jitter": ("jitter_range", {"jitter_seconds": "-1"}),
+    "no-attempts-allowed": ("attempts", {"max_attempts": "0"}),
+    "window-without-length": ("catchup_range", {"catchup_window_seconds": "0"}),
+    "negative-window": ("catchup_range", {"catchup_window_seconds": "-1"}),
+    "nothing-made-up-for": ("catchup_count", {"catchup_limit": "0"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "literals"), BROKEN_SCHEDULES.values(), ids=BROKEN_SCHEDULES.keys()
+)
+async def test_schedule_that_makes_no_sense_is_refused(
+    database: Database, constraint: str, literals: dict[str, str]
+) -> None:
+    with pytest.raises(ConstraintViolatedError, match=f"cron_jobs_{constraint}"):
+        await insert_schedule(database, **literals)
+
+
 async def test_one_schedule_fires_once_at_a_moment(database: Database) -> None:
     fire = {"cron_job_id": "'schedule'", "cron_fire_at": "'2030-01-01 00:00:00'"}
     await insert(database, **fire)

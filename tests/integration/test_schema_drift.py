@@ -41,6 +41,36 @@ def test_sqlite_migrations_make_what_the_metadata_describes(tmp_path: Path, pref
     assert found == sqlite_catalog(described)
 
 
+@pytest.mark.parametrize(
+    "differently",
+    [
+        "size FLOAT DEFAULT 1 CONSTRAINT size_range CHECK (size > 0)",
+        "size INTEGER DEFAULT 2 CONSTRAINT size_range CHECK (size > 0)",
+        "size INTEGER DEFAULT 1 NOT NULL CONSTRAINT size_range CHECK (size > 0)",
+        "size INTEGER DEFAULT 1 CONSTRAINT size_range CHECK (size >= 0)",
+        "size INTEGER DEFAULT 1 CONSTRAINT sizes CHECK (size > 0)",
+        "size INTEGER DEFAULT 1",
+    ],
+    ids=["type", "default", "nullability", "condition", "name-of-check", "no-check"],
+)
+def test_sqlite_comparison_sees_differences_but_not_who_wrote_the_text(
+    tmp_path: Path, differently: str
+) -> None:
+    create = "CREATE TABLE t (id TEXT NOT NULL, size INTEGER DEFAULT 1, PRIMARY KEY (id), "
+    at_once = create + "CONSTRAINT size_range CHECK (size > 0));"
+    first = "CREATE TABLE t (id TEXT NOT NULL, PRIMARY KEY (id));"
+    added = first + "ALTER TABLE t ADD COLUMN size INTEGER DEFAULT 1"
+    added += " CONSTRAINT size_range CHECK (size > 0);"
+
+    expected = sqlite_catalog(made_by_script(tmp_path / "at-once.db", at_once))
+
+    assert sqlite_catalog(made_by_script(tmp_path / "added.db", added)) == expected
+    altered = made_by_script(
+        tmp_path / "altered.db", f"{first} ALTER TABLE t ADD COLUMN {differently};"
+    )
+    assert sqlite_catalog(altered) != expected
+
+
 @each_prefix
 def test_sqlite_script_does_what_the_migrations_do(tmp_path: Path, prefix: str) -> None:
     migrated = tmp_path / "migrated.db"

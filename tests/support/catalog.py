@@ -10,14 +10,45 @@ import psycopg
 Catalog = set[tuple[Any, ...]]
 
 
-def sqlite_catalog(path: Path) -> dict[str, str]:
-    """The SQL of every table and index by its name, without what makes no difference."""
+def sqlite_catalog(path: Path) -> dict[str, frozenset[str]]:
+    """What every table and index consists of, by its name, without what makes no difference.
+
+    SQLite keeps a table's definition as text, and ALTER TABLE writes at the end of it: a column
+    with its CHECK comes after the table's own ones. So definitions are compared as a set, each
+    CHECK apart from its column. All else of the text counts.
+    """
     connection = sqlite3.connect(path)
     try:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {name: _without_white_space(sql) for name, sql in rows}
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {
+            name: _definitions(sql) if kind == "table" else frozenset([_without_white_space(sql)])
+            for kind, name, sql in rows
+        }
     finally:
         connection.close()
+
+
+def _definitions(create_table: str) -> frozenset[str]:
+    head, _, rest = _without_white_space(create_table).partition("(")
+    body, _, options = rest.rpartition(")")
+    parts = [head, options]
+    for definition in _split_outside_parentheses(body):
+        column, constraint, check = definition.partition(" CONSTRAINT ")
+        parts += [column, f"CONSTRAINT {check}"] if constraint else [definition]
+    # A repeated definition would vanish in a set.
+    assert len(set(parts)) == len(parts), parts
+    return frozenset(parts)
+
+
+def _split_outside_parentheses(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for token in re.findall(r"'[^']*'|[(),]|[^'(),]+", text):
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if token == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += token
+    return parts
 
 
 def _without_white_space(text: str) -> str:
