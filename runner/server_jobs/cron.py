@@ -16,13 +16,13 @@ from __future__ import annotations
 import difflib
 import re
 from calendar import monthrange
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from croniter import CroniterError, croniter
+from croniter import croniter
 
 from server_jobs.errors import InvalidScheduleError
 
@@ -38,16 +38,77 @@ ALIASES = {
 
 LONGEST_EXPRESSION = 250
 
-_FIELDS = ("minute", "hour", "day of month", "month", "day of week")
+_MACHINES_OWN = ("localtime", "posixrules", "factory")
 _DAY = timedelta(days=1)
-_PIECE = 32 * _DAY
+_SECOND = timedelta(seconds=1)
 # The calendar repeats after 28 years, weekdays and leap days included: what doesn't fire in these
 # never does.
 _CYCLE = datetime(2000, 1, 1), datetime(2028, 1, 1)  # noqa: DTZ001 - on the wall
-_END_OF_TIME = datetime(9990, 1, 1, tzinfo=UTC)
+_YEARS = range(2, 9990)
+# A leap day of a given weekday comes every 28 years, and after 40 across a century without one.
+# What waits for longer is skipped by its zone's clock each time: `* 2 * 3 0#2` in New York.
+_PATIENCE = 50 * 366 * _DAY
 # Letters that croniter takes and gives another meaning, or none (docs/adr/0005).
 _RANDOM = re.compile(r"(?<![A-Z])R(?![A-Z])")
 _WORKDAY = re.compile(r"(?<![A-Z])(?:\d+|L)?W(?![A-Z])")
+_RANGE = re.compile(r"(\w+)-(\w+)(?:/(\d+)|#(\d+))?", re.ASCII)
+_NUMBERED = re.compile(r".+#\d+|L\d+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    least: int
+    most: int
+    takes: str
+    words: tuple[str, ...] = ()
+
+    def number(self, word: str) -> int | None:
+        if word in self.words:
+            return self.words.index(word) + self.least
+        return int(word) if word.isdecimal() else None
+
+    def spelled_out(self, piece: str) -> str:
+        """A range as a list: croniter reads ``9-9`` as ``*``, and miscounts ``22-2/3``."""
+        match = _RANGE.fullmatch(piece)
+        if match is None:
+            return piece
+        first, last, step, which = match.groups()
+        low = self.number(first)
+        high = self.most if self is _DAY_OF_MONTH and last == "L" else self.number(last)
+        if low is None or high is None or not self._has(low) or not self._has(high):
+            raise ValueError(piece)
+        size = self.most - self.least + 1
+        if low > self.most:  # Sunday is 0 and 7
+            low, high = low - size, high % size
+        if high < low:
+            high += size
+        values = (
+            (v - self.least) % size + self.least for v in range(low, high + 1, int(step or 1))
+        )
+        return ",".join(f"{value}#{which}" if which else str(value) for value in values)
+
+    def _has(self, number: int) -> bool:
+        return self.least <= number <= (7 if self is _DAY_OF_WEEK else self.most)
+
+
+_DAY_OF_MONTH = _Field("day of month", 1, 31, "1-31, L")
+_DAY_OF_WEEK = _Field(
+    "day of week", 0, 6, "0-7, SUN-SAT, 5#2, L5", ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+)
+_FIELDS = (
+    _Field("minute", 0, 59, "0-59"),
+    _Field("hour", 0, 23, "0-23"),
+    _DAY_OF_MONTH,
+    _Field(
+        "month",
+        1,
+        12,
+        "1-12, JAN-DEC",
+        ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+    ),
+    _DAY_OF_WEEK,
+)
 
 
 @dataclass(frozen=True)
@@ -116,39 +177,30 @@ def parse(expression: str, *, name: str = "") -> CronExpression:
 
     Raises InvalidScheduleError where it can't be read or never fires.
     """
+    given: object = expression  # it may come from anybody's row
+    if not isinstance(given, str) or len(given) > LONGEST_EXPRESSION:
+        raise InvalidScheduleError(
+            f"cron_expression isn't text of at most {LONGEST_EXPRESSION} characters"
+        )
     return _parse(expression, name)
 
 
 @lru_cache(maxsize=4096)
 def _parse(expression: str, name: str) -> CronExpression:
-    fields = _fields(expression)
-    try:
-        expanded, nth = croniter.expand(" ".join(fields), hash_id=name.encode())
-    except (CroniterError, ValueError, KeyError) as error:
-        raise InvalidScheduleError(
-            f"cron_expression={expression!r} can't be read: {error}"
-        ) from error
+    texts = _split(expression)
     minutes, hours, days, months, weekdays = (
-        _members(values, least, most)
-        for values, (least, most) in zip(
-            expanded, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)), strict=True
-        )
+        _read(expression, index, text, name) for index, text in enumerate(texts)
     )
     parsed = CronExpression(
-        minutes=tuple(sorted(minutes)),
-        hours=tuple(sorted(hours)),
-        days=frozenset(days),
-        last_day="l" in expanded[2],
-        months=frozenset(months),
-        # Days named by their number in the month stand among the plain ones as well.
-        weekdays=frozenset(weekdays - set(nth)),
-        nth_weekdays=frozenset(
-            (weekday, -1 if which == "l" else int(which))
-            for weekday, several in nth.items()
-            for which in several
-        ),
-        both_days=fields[2][0] in "*?" or fields[4][0] in "*?",
-        follows_elapsed_time=fields[0].startswith("*") or fields[1].startswith("*"),
+        minutes=tuple(sorted(minutes.numbers)),
+        hours=tuple(sorted(hours.numbers)),
+        days=days.numbers,
+        last_day=days.last,
+        months=months.numbers,
+        weekdays=weekdays.numbers,
+        nth_weekdays=weekdays.nth,
+        both_days=texts[2][0] in "*?" or texts[4][0] in "*?",
+        follows_elapsed_time=texts[0][0] == "*" or texts[1][0] == "*",
     )
     if next(parsed.local_times(*_CYCLE), None) is None:
         raise InvalidScheduleError(
@@ -157,11 +209,7 @@ def _parse(expression: str, name: str) -> CronExpression:
     return parsed
 
 
-def _fields(expression: str) -> list[str]:
-    if not isinstance(expression, str) or len(expression) > LONGEST_EXPRESSION:
-        raise InvalidScheduleError(
-            f"cron_expression isn't text of at most {LONGEST_EXPRESSION} characters"
-        )
+def _split(expression: str) -> list[str]:
     text = expression.strip()
     if text.startswith("@"):
         if text.lower() not in ALIASES:
@@ -169,37 +217,72 @@ def _fields(expression: str) -> list[str]:
                 f"cron_expression={expression!r} isn't one of {', '.join(ALIASES)}"
             )
         text = ALIASES[text.lower()]
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
+    texts = text.upper().split()
+    if len(texts) != len(_FIELDS):
         raise InvalidScheduleError(
-            f"cron_expression={expression!r} has {len(fields)} fields, not five"
-            f" ({', '.join(_FIELDS)}), for instance '0 9 * * 1-5'; seconds and years aren't taken"
+            f"cron_expression={expression!r} has {len(texts)} fields, not five"
+            f" ({', '.join(field.name for field in _FIELDS)}), for instance '0 9 * * 1-5';"
+            " seconds and years aren't taken"
         )
-    for name, field in zip(_FIELDS, fields, strict=True):
-        if _RANDOM.search(field.upper()):
-            raise InvalidScheduleError(
-                f"cron_expression={expression!r}: R in {name} would be random each time it is"
-                " read; H is spread by the schedule's name, and stays"
-            )
-        if _WORKDAY.search(field.upper()):
-            raise InvalidScheduleError(
-                f"cron_expression={expression!r}: W (the nearest working day) in {name} isn't"
-                " taken; name the days of the week"
-            )
-    return fields
+    return texts
 
 
-def _members(values: Sequence[int | str], least: int, most: int) -> set[int]:
-    if "*" in values:
-        return set(range(least, most + 1))
-    return {value for value in values if isinstance(value, int)}
+@dataclass(frozen=True)
+class _Members:
+    """What a field lets through."""
+
+    numbers: frozenset[int]
+    last: bool
+    nth: frozenset[tuple[int, int]]
 
 
-@lru_cache(maxsize=1024)
+def _read(expression: str, index: int, text: str, name: str) -> _Members:
+    field = _FIELDS[index]
+    if field is _DAY_OF_MONTH and text == "H":
+        text = "H(1-28)"  # a month without a 31st would be left out
+    pieces = text.split(",")
+    if _RANDOM.search(text):
+        raise InvalidScheduleError(
+            f"cron_expression={expression!r}: R in {field.name} would be random each time it is"
+            " read; H is spread by the schedule's name, and stays"
+        )
+    if _WORKDAY.search(text):
+        raise InvalidScheduleError(
+            f"cron_expression={expression!r}: W (the nearest working day) in {field.name} isn't"
+            " taken; name the days of the week"
+        )
+    if field is _DAY_OF_WEEK and len({bool(_NUMBERED.fullmatch(piece)) for piece in pieces}) > 1:
+        raise InvalidScheduleError(
+            f"cron_expression={expression!r}: days of the week with # or L can't be mixed with"
+            " plain ones; make two schedules"
+        )
+    alone = ["*"] * len(_FIELDS)
+    try:
+        alone[index] = ",".join(map(field.spelled_out, pieces))
+        expanded, nth = croniter.expand(" ".join(alone), hash_id=name.encode())
+    except ValueError as error:
+        raise InvalidScheduleError(
+            f"cron_expression={expression!r} can't be read: {text!r} isn't a {field.name}"
+            f" ({field.takes}, *, ranges, steps, lists, H)"
+        ) from error
+    values = expanded[index]
+    everything = range(field.least, field.most + 1) if "*" in values else ()
+    return _Members(
+        # Days named by their number in the month stand among the plain ones as well.
+        numbers=frozenset({v for v in values if isinstance(v, int)}.union(everything) - set(nth)),
+        last="l" in values,
+        nth=frozenset(
+            (int(weekday), -1 if str(which) == "l" else int(which))
+            for weekday, several in nth.items()
+            for which in several
+        ),
+    )
+
+
 def time_zone(name: str) -> ZoneInfo:
     """An IANA zone by its name. Raises InvalidScheduleError, with a suggestion."""
     try:
-        return ZoneInfo(name)
+        return _time_zone(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
         known = available_timezones()
         by_city = {zone.rpartition("/")[2].lower(): zone for zone in sorted(known)}
@@ -213,66 +296,90 @@ def time_zone(name: str) -> ZoneInfo:
         ) from error
 
 
+@lru_cache(maxsize=1024)
+def _time_zone(name: str) -> ZoneInfo:
+    if name.lower() in _MACHINES_OWN or name.startswith(("posix/", "right/")):
+        raise ValueError(name)
+    return ZoneInfo(name)
+
+
 def fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     """Fire times later than ``after``, in order and in UTC, as long as there are any.
 
     Between two changes of its offset, a zone's wall clock runs straight: each such stretch is
     walked by itself, and what the clock skips or repeats is judged where two of them meet.
     """
-    after = after.astimezone(UTC)
+    if after.tzinfo is None:
+        raise ValueError(f"a naive datetime says no moment in time: {after!r}; give it a tzinfo")
+    return _fire_times(expression, zone, after.astimezone(UTC))
+
+
+def _fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     begin = after.replace(second=0, microsecond=0)
     straight = expression.follows_elapsed_time
-    if not straight and _offset(zone, begin - 2 * _DAY) != _offset(zone, begin):
-        begin -= 4 * _DAY  # what a doubled hour repeats has fired before it
+    if not straight and any(clock_changes(zone, begin - 2 * _DAY, begin + _SECOND)):
+        begin -= 2 * _DAY  # what a doubled hour repeats has fired before it
+    latest = after
     reached: datetime | None = None
     for start, end, offset in _stretches(zone, begin):
+        if start - latest > _PATIENCE:
+            return
         local_start, local_end = _local(start, offset), _local(end, offset)
         if reached is not None and not straight:
-            if start > after and any(True for _ in expression.local_times(reached, local_start)):
-                yield start  # skipped local times, and none of them twice
+            if start > after and any(expression.local_times(reached, local_start)):
+                yield (latest := start)  # skipped local times, and none of them twice
                 local_start += timedelta(microseconds=1)
             local_start = max(local_start, reached)
         for moment in expression.local_times(local_start, local_end):
             fire_time = (moment - offset).replace(tzinfo=UTC)
             if fire_time > after:
-                yield fire_time
+                yield (latest := fire_time)
         reached = local_end if reached is None else max(reached, local_end)
 
 
 def clock_changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[ClockChange]:
     """When the zone's clock is put forward or back, from ``start`` to before ``end``."""
-    before: timedelta | None = None
-    for begin, _, offset in _stretches(zone, start.astimezone(UTC)):
-        if begin >= end:
-            return
-        if before is not None and before != offset:
-            yield ClockChange(begin, before, offset)
-        before = offset
+    for year in range(start.astimezone(UTC).year, end.astimezone(UTC).year + 1):
+        for change in _changes(zone, year):
+            if start <= change.at < end:
+                yield change
 
 
 def _stretches(zone: ZoneInfo, begin: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """From ``begin`` on, what has one offset from UTC: start, end, offset.
+    """From ``begin`` on, what has one offset from UTC: start, end, offset; by the year."""
+    start = begin
+    for year in range(begin.year, _YEARS.stop):
+        for change in _changes(zone, year):
+            if change.at > start:
+                yield start, change.at, change.before
+                start = change.at
+        end = datetime(year + 1, 1, 1, tzinfo=UTC)
+        yield start, end, _offset(zone, start)
+        start = end
 
-    A long one comes in pieces of a month, so that whoever needs only its beginning doesn't wait
-    for its end to be found.
-    """
-    start = probe = begin
-    offset = _offset(zone, begin)
-    while probe < _END_OF_TIME:
-        if _offset(zone, probe + _DAY) != offset:
-            probe = _change(zone, probe, probe + _DAY)
-        else:
-            probe += _DAY
-            if probe - start < _PIECE:
-                continue
-        yield start, probe, offset
-        start, offset = probe, _offset(zone, probe)
+
+@lru_cache(maxsize=4096)
+def _changes(zone: ZoneInfo, year: int) -> tuple[ClockChange, ...]:
+    """A year's changes, by a look at each of its days: no zone has had two within one."""
+    if year not in _YEARS:
+        return ()
+    changes: list[ClockChange] = []
+    low = datetime(year, 1, 1, tzinfo=UTC) - _SECOND
+    last = datetime(year + 1, 1, 1, tzinfo=UTC) - _SECOND
+    offset = _offset(zone, low)
+    while low < last:
+        high = min(low + _DAY, last)
+        after = _offset(zone, high)
+        if after != offset:
+            changes.append(ClockChange(_change(zone, low, high), offset, after))
+        low, offset = high, after
+    return tuple(changes)
 
 
 def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
     """The first moment, to the second, at which the offset isn't that of ``low`` any more."""
     offset = _offset(zone, low)
-    while high - low > timedelta(seconds=1):
+    while high - low > _SECOND:
         middle = low + timedelta(seconds=(high - low).total_seconds() // 2)
         if _offset(zone, middle) == offset:
             low = middle
