@@ -24,6 +24,7 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    null,
     or_,
     select,
     true,
@@ -53,6 +54,8 @@ _MANAGED_BY = bindparam("managed_by", type_=Text())
 _LIMIT = bindparam("limit", type_=Integer())
 _NOW = bindparam("now", type_=UtcDateTime())
 _NEXT = bindparam("next_run_at", type_=UtcDateTime())
+# What became of an earlier fire time (it waits, it was broken) says nothing about this one.
+_ANEW = {"next_run_at": _NEXT, "last_decision": null(), "last_note": null()}
 
 
 class Fire(NamedTuple):
@@ -160,6 +163,7 @@ class ScheduleStatements:
         return (
             update(self._jobs)
             .where(
+                self._wants_job(fires),
                 job.cron_job_id == fires.c.schedule_id,
                 self._is_live(job),
                 job.cancel_requested_at.is_(None),
@@ -180,7 +184,12 @@ class ScheduleStatements:
     def _advance(self) -> Executable:
         fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
         candidates = self._still_due(
-            fires, or_(~self._waits_for_others(candidate), ~self._has_live_job(candidate.id))
+            fires,
+            or_(
+                ~self._waits_for_others(candidate),
+                ~self._has_live_job(candidate.id),
+                ~self._wants_job(fires),
+            ),
         )
         return (
             update(self._schedules)
@@ -295,7 +304,10 @@ class ScheduleStatements:
     def _wait(self) -> Executable:
         fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
         candidates = self._still_due(
-            fires, self._waits_for_others(candidate), self._has_live_job(candidate.id)
+            fires,
+            self._waits_for_others(candidate),
+            self._has_live_job(candidate.id),
+            self._wants_job(fires),
         )
         return (
             update(self._schedules)
@@ -367,20 +379,26 @@ class ScheduleStatements:
         The next fire time stays where None is given.
         """
         values = {name: getattr(schedule, name) for name in (*EDITED_COLUMNS, "managed_by")}
-        return Statement(self._edit, {**values, "id": schedule_id, "next_run_at": next_run_at})
+        values["id"] = schedule_id
+        if next_run_at is None:
+            return Statement(self._edit, values)
+        return Statement(self._retime, {**values, "next_run_at": next_run_at})
 
     @cached_property
     def _edit(self) -> Executable:
+        return self._change()
+
+    @cached_property
+    def _retime(self) -> Executable:
+        return self._change(**_ANEW)
+
+    def _change(self, **more: Any) -> Executable:
         schedule = self._schedules.c
         changes = {name: bindparam(name, type_=schedule[name].type) for name in EDITED_COLUMNS}
         return (
             update(self._schedules)
             .where(schedule.id == _ID, schedule.managed_by == _MANAGED_BY)
-            .values(
-                **changes,
-                next_run_at=func.coalesce(_NEXT, schedule.next_run_at),
-                updated_at=self._now,
-            )
+            .values(**changes, updated_at=self._now, **more)
             .returning(schedule.id)
         )
 
@@ -391,7 +409,7 @@ class ScheduleStatements:
 
     @cached_property
     def _enable(self) -> Executable:
-        return self._switch(true(), schedule_is=false(), next_run_at=_NEXT)
+        return self._switch(true(), schedule_is=false(), **_ANEW)
 
     @cached_property
     def _disable(self) -> Executable:
@@ -526,6 +544,14 @@ class ScheduleStatements:
     def _has_live_job(self, schedule_id: ColumnElement[str]) -> ColumnElement[bool]:
         earlier = self._jobs.alias("earlier")
         return exists().where(earlier.c.cron_job_id == schedule_id, self._is_live(earlier.c))
+
+    def _wants_job(self, fires: Any) -> ColumnElement[bool]:
+        """A fire time that was missed, or has its job already, needs nobody out of its way."""
+        made = self._jobs.alias("made")
+        has_one = exists().where(
+            made.c.cron_job_id == fires.c.schedule_id, made.c.cron_fire_at == fires.c.fire_at
+        )
+        return and_(fires.c.job_id.is_not(None), ~has_one)
 
     def _is_live(self, job: Any) -> ColumnElement[bool]:
         return status_is(job.status, *sorted(LIVE))

@@ -12,13 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
+from typing import NamedTuple
 
 from uuid6 import uuid7
 
 from server_jobs.errors import DataRefusedError
 from server_jobs.schedule_statements import Fire, Reset, Tick
 from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
-from server_jobs.schedules import NEVER, Catchup, Decision, Overlap, ScheduleRecord
+from server_jobs.schedules import (
+    MOST_CATCHUPS,
+    NEVER,
+    Catchup,
+    Decision,
+    Overlap,
+    ScheduleRecord,
+)
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.scheduler")
@@ -110,18 +118,22 @@ class Scheduler:
         """
         resets = []
         for schedule in await self._schedules.ahead(now + CLOCKS_DIFFER_BY):
-            try:
-                following = schedule.next_after(now)
-            except Exception:  # noqa: BLE001, S112 - a broken one is told of when it is due
-                continue
             note = "the clock was set back"
-            resets.append(Reset(schedule.id, schedule.next_run_at, following, None, note))
+            try:
+                reset = Reset(
+                    schedule.id, schedule.next_run_at, schedule.next_after(now), None, note
+                )
+            except Exception as error:  # noqa: BLE001 - one broken row never stops the others
+                reset = _broken(schedule, error, now)
+            # What is due anyway stays so.
+            if schedule.next_run_at is not None and reset.next_run_at < schedule.next_run_at:
+                resets.append(reset)
         if resets:
             changed = await self._schedules.reset(resets)
             _log.warning("the clock was set back: %d schedules follow it", len(changed))
 
     async def _decide(self, due: Sequence[ScheduleRecord], now: datetime, ticked: Ticked) -> None:
-        plans: list[tuple[ScheduleRecord, Plan]] = []
+        firings: list[_Firing] = []
         resets: list[tuple[ScheduleRecord, Reset]] = []
         for schedule in due:
             try:
@@ -129,8 +141,14 @@ class Scheduler:
                     first = schedule.next_after(now)
                     reset = Reset(schedule.id, schedule.next_run_at, first, None, None)
                     resets.append((schedule, reset))
-                else:
-                    plans.append((schedule, plan(schedule, now)))
+                    continue
+                planned = plan(schedule, now)
+                if planned.fire_at or planned.missed:
+                    firings.append(_firing(schedule, planned))
+                else:  # it has ended, or begins later: somebody has changed its row
+                    following = planned.next_run_at
+                    reset = Reset(schedule.id, schedule.next_run_at, following, None, None)
+                    resets.append((schedule, reset))
             except Exception as error:  # noqa: BLE001 - one broken row never stops the others
                 resets.append((schedule, _broken(schedule, error, now)))
         if resets:
@@ -138,30 +156,25 @@ class Scheduler:
             for schedule, reset in resets:
                 if schedule.id in changed:
                     _report_reset(schedule, reset, ticked)
-        if plans:
-            await self._fire(plans, now, ticked)
+        if firings:
+            await self._fire(firings, now, ticked)
 
-    async def _fire(
-        self, plans: Sequence[tuple[ScheduleRecord, Plan]], now: datetime, ticked: Ticked
-    ) -> None:
-        fires: list[Fire] = []
-        ticks: list[Tick] = []
-        for schedule, planned in plans:
-            fire, its_ticks = _fire(schedule, planned)
-            fires.append(fire)
-            ticks += its_ticks
+    async def _fire(self, firings: Sequence[_Firing], now: datetime, ticked: Ticked) -> None:
+        ticks = [tick for firing in firings for tick in firing.ticks]
         try:
             fired = await self._schedules.fire(
-                fires, ticks, {schedule.overlap for schedule, _ in plans}
+                [firing.fire for firing in firings],
+                ticks,
+                {firing.schedule.overlap for firing in firings},
             )
         except DataRefusedError as error:
             # The database takes one of these jobs under no circumstances: find it, and go on.
-            if len(plans) > 1:
-                middle = len(plans) // 2
-                await self._fire(plans[:middle], now, ticked)
-                await self._fire(plans[middle:], now, ticked)
+            if len(firings) > 1:
+                middle = len(firings) // 2
+                await self._fire(firings[:middle], now, ticked)
+                await self._fire(firings[middle:], now, ticked)
                 return
-            schedule = plans[0][0]
+            schedule = firings[0].schedule
             reset = _broken(schedule, error, now)
             if await self._schedules.reset([reset]):
                 _report_reset(schedule, reset, ticked)
@@ -173,7 +186,7 @@ class Scheduler:
             if tick.job_id in fired.job_ids:
                 made[tick.schedule_id].append(tick.job_id)
                 ticked.job_ids.append(tick.job_id)
-        for schedule, planned in plans:
+        for schedule, planned, _, _ in firings:
             decision = fired.decisions.get(schedule.id)
             if decision is not None:
                 ticked.decisions[schedule.name] = decision
@@ -203,8 +216,8 @@ def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
             case Catchup.NONE:
                 chosen, _ = _until(now, _from(schedule, on_time))
             case Catchup.ALL:
-                since = max(seen, _window(schedule, now))
-                chosen = _newest(schedule, since, now, limit=schedule.catchup_limit)
+                limit = min(schedule.catchup_limit, MOST_CATCHUPS)
+                chosen = _newest(schedule, max(seen, _window(schedule, now)), now, limit=limit)
             case _:
                 chosen = _newest(schedule, max(seen, _window(schedule, now)), now, limit=1)
     if alone:
@@ -246,7 +259,7 @@ def _newest(
 def _from(schedule: ScheduleRecord, moment: datetime) -> Iterator[datetime]:
     """Fire times from that moment on. What the row says is one, whatever the expression says."""
     times = schedule.fire_times(moment - _INSTANT)
-    if moment != schedule.next_run_at:
+    if moment != schedule.next_run_at or not schedule.lasts_at(moment):
         return times
     return chain([moment], (time for time in times if time > moment))
 
@@ -255,10 +268,18 @@ def _window(schedule: ScheduleRecord, now: datetime) -> datetime:
     window = schedule.catchup_window_seconds
     if window is None:
         return _BEGINNING
-    return now - timedelta(seconds=min(window, _LONGEST_WINDOW_SECONDS))
+    # A window shorter than that keeps nothing out that is on time.
+    return min(now - timedelta(seconds=min(window, _LONGEST_WINDOW_SECONDS)), now - ON_TIME)
 
 
-def _fire(schedule: ScheduleRecord, planned: Plan) -> tuple[Fire, list[Tick]]:
+class _Firing(NamedTuple):
+    schedule: ScheduleRecord
+    plan: Plan
+    fire: Fire
+    ticks: Sequence[Tick]
+
+
+def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
     token = str(uuid7())
     ticks = [
         Tick(
@@ -280,7 +301,7 @@ def _fire(schedule: ScheduleRecord, planned: Plan) -> tuple[Fire, list[Tick]]:
         job_id=newest and newest.job_id,
         note=planned.note,
     )
-    return fire, ticks
+    return _Firing(schedule, planned, fire, ticks)
 
 
 def _broken(schedule: ScheduleRecord, error: Exception, now: datetime) -> Reset:

@@ -23,11 +23,11 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 CATCHUP_WINDOW_SECONDS = 86_400.0
 CATCHUP_LIMIT = 100
+MOST_CATCHUPS = 10_000
 
 LONGEST_NAME = 200
 _INSTANT = timedelta(microseconds=1)
 _LONGEST_JITTER = 86_400.0
-_MOST_CATCHUPS = 10_000
 
 
 class Overlap(StrEnum):
@@ -99,6 +99,11 @@ class Schedule:
         times = fire_times(expression, time_zone(self.time_zone), after)
         return takewhile(lambda fire_time: fire_time < ends_at, times)
 
+    def lasts_at(self, moment: datetime) -> bool:
+        """Whether the moment lies between its beginning and its end."""
+        begun = self.starts_at is None or moment >= self.starts_at
+        return begun and moment < (self.ends_at or NEVER)
+
     def next_after(self, moment: datetime) -> datetime:
         """The first fire time later than ``moment``; NEVER where there is none."""
         return next(self.fire_times(moment), NEVER)
@@ -138,6 +143,8 @@ class Schedule:
             first = self.next_after(self.starts_at - _INSTANT if self.starts_at else _EPOCH)
         except InvalidScheduleError as error:
             raise InvalidScheduleError(f"schedule {self.name!r}: {error}") from error
+        except OverflowError:
+            self._refuse(f"starts_at={self.starts_at} is at the end of all time; None is no bound")
         if first == NEVER:
             self._refuse("no fire time lies between starts_at and ends_at")
 
@@ -147,8 +154,8 @@ class Schedule:
         window = self.catchup_window_seconds
         if window is not None and not (0 < window < math.inf):
             self._refuse(f"catchup_window_seconds={window} isn't more than 0; None sets no bound")
-        if not 1 <= self.catchup_limit <= _MOST_CATCHUPS:
-            self._refuse(f"catchup_limit={self.catchup_limit} isn't between 1 and {_MOST_CATCHUPS}")
+        if not 1 <= self.catchup_limit <= MOST_CATCHUPS:
+            self._refuse(f"catchup_limit={self.catchup_limit} isn't between 1 and {MOST_CATCHUPS}")
 
     def _refuse(self, reason: str) -> None:
         raise InvalidScheduleError(f"schedule {self.name!r}: {reason}")

@@ -8,6 +8,7 @@ import pytest
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
 from server_jobs.store import Store
+from tests.support.agenda import Agenda
 from tests.support.clock import Clock
 from tests.support.databases import KINDS, Kind, Place, create_tables
 from tests.support.postgres import temporary_database
@@ -66,3 +67,9 @@ def clock() -> Clock:
 def scene(database: Database, clock: Clock) -> Scene:
     """A store by a clock that stands still until the test moves it."""
     return Scene(database, clock)
+
+
+@pytest.fixture
+def agenda(database: Database, clock: Clock) -> Agenda:
+    """Schedules by a clock that stands still until the test moves it."""
+    return Agenda(database, clock)
