@@ -45,6 +45,7 @@ _SECOND = timedelta(seconds=1)
 # never does.
 _CYCLE = datetime(2000, 1, 1), datetime(2028, 1, 1)  # noqa: DTZ001 - on the wall
 _YEARS = range(2, 9990)
+_BEGINNING = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 # A leap day of a given weekday comes every 28 years, and after 40 across a century without one.
 # What waits for longer is skipped by its zone's clock each time: `* 2 * 3 0#2` in New York.
 _PATIENCE = 50 * 366 * _DAY
@@ -182,7 +183,8 @@ def parse(expression: str, *, name: str = "") -> CronExpression:
         raise InvalidScheduleError(
             f"cron_expression isn't text of at most {LONGEST_EXPRESSION} characters"
         )
-    return _parse(expression, name)
+    # Only a hash asks for the name: without one, all schedules share what is read.
+    return _parse(expression, name if "H" in expression.upper() else "")
 
 
 @lru_cache(maxsize=4096)
@@ -262,7 +264,7 @@ def _read(expression: str, index: int, text: str, name: str) -> _Members:
         expanded, nth = croniter.expand(" ".join(alone), hash_id=name.encode())
     except ValueError as error:
         raise InvalidScheduleError(
-            f"cron_expression={expression!r} can't be read: {text!r} isn't a {field.name}"
+            f"cron_expression={expression!r} can't be read: {text!r} is no {field.name}"
             f" ({field.takes}, *, ranges, steps, lists, H)"
         ) from error
     values = expanded[index]
@@ -283,7 +285,7 @@ def time_zone(name: str) -> ZoneInfo:
     """An IANA zone by its name. Raises InvalidScheduleError, with a suggestion."""
     try:
         return _time_zone(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
         known = available_timezones()
         by_city = {zone.rpartition("/")[2].lower(): zone for zone in sorted(known)}
         wanted = str(name).rpartition("/")[2].lower().replace(" ", "_")
@@ -315,6 +317,7 @@ def fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> I
 
 
 def _fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    after = max(after, _BEGINNING)
     begin = after.replace(second=0, microsecond=0)
     straight = expression.follows_elapsed_time
     if not straight and any(clock_changes(zone, begin - 2 * _DAY, begin + _SECOND)):
