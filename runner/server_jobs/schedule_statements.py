@@ -548,8 +548,12 @@ class ScheduleStatements:
     def _wants_job(self, fires: Any) -> ColumnElement[bool]:
         """A fire time that was missed, or has its job already, needs nobody out of its way."""
         made = self._jobs.alias("made")
-        has_one = exists().where(
-            made.c.cron_job_id == fires.c.schedule_id, made.c.cron_fire_at == fires.c.fire_at
+        has_one = (
+            exists()
+            .where(
+                made.c.cron_job_id == fires.c.schedule_id, made.c.cron_fire_at == fires.c.fire_at
+            )
+            .correlate_except(made)
         )
         return and_(fires.c.job_id.is_not(None), ~has_one)
 

@@ -179,8 +179,11 @@ class Scheduler:
             if await self._schedules.reset([reset]):
                 _report_reset(schedule, reset, ticked)
             return
+        names = {firing.schedule.id: firing.schedule.name for firing in firings}
         for job_id, schedule_id in fired.replaced.items():
-            _log.info("job %s: cancelled, schedule %s replaces it", job_id, schedule_id)
+            fields = {"job_id": job_id, "schedule": names[schedule_id]}
+            text = "job %s: cancelled, schedule %s replaces it"
+            _log.info(text, job_id, names[schedule_id], extra=fields)
         made: dict[str, list[str]] = defaultdict(list)
         for tick in ticks:
             if tick.job_id in fired.job_ids:
