@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,8 @@ def test_spellings_of_the_same(expression: str, same: str) -> None:
     [
         ("0 0 L * *", ["01-31", "02-28", "03-31"]),
         ("0 0 * * L5", ["01-30", "02-27", "03-27"]),
+        # The last Friday is the earliest that a last one can be, and the latest.
+        ("0 0 * 9,12 L5", ["09-25", "12-25", "09-24"]),
         ("0 0 * * 5#2", ["01-09", "02-13", "03-13"]),
         ("0 0 * * 4#1,L4", ["01-29", "02-05", "02-26"]),
         ("0 0 13 * 5", ["01-02", "01-09", "01-13"]),
@@ -175,6 +178,15 @@ def test_what_follows_a_fire_time_does_not_depend_on_where_the_walk_began(expres
             assert first(expression, moment, "Europe/Zurich") == [following]
 
 
+@pytest.mark.parametrize("minutes", [-1, 0, 1, 29, 30, 31, 59, 60, 61])
+def test_what_a_doubled_hour_repeats_has_fired_wherever_in_it_one_asks(minutes: int) -> None:
+    put_back = utc(2026, 10, 25, 1)
+
+    after = put_back + timedelta(minutes=minutes)
+
+    assert first("30 2 * * *", after, "Europe/Zurich") == [utc(2026, 10, 26, 1, 30)]
+
+
 def test_any_aware_moment_is_taken_and_a_naive_one_refused() -> None:
     tokyo = timezone(timedelta(hours=9))
 
@@ -189,7 +201,15 @@ def test_rare_days_are_found_across_a_century_without_a_leap_day() -> None:
 
 
 def test_what_the_clock_skips_each_time_ends_instead_of_being_sought_for_ever() -> None:
-    assert first("* 2 * 3 0#2", utc(2026, 1, 1), "America/New_York") == []
+    class KnownForACentury(ZoneInfo):
+        def utcoffset(self, moment: datetime | None) -> timedelta | None:
+            assert moment is not None
+            assert moment.year < 2126
+            return super().utcoffset(moment)
+
+    expression, zone = parse("* 2 * 3 0#2"), KnownForACentury("America/New_York")
+
+    assert list(fire_times(expression, zone, utc(2026, 1, 1))) == []
     assert first("0 2 * 3 0#2", utc(2026, 1, 1), "America/New_York") == [utc(2026, 3, 8, 7)]
 
 
