@@ -130,7 +130,13 @@ class Scheduler:
                 resets.append(reset)
         if resets:
             changed = await self._schedules.reset(resets)
-            _log.warning("the clock was set back: %d schedules follow it", len(changed))
+            if changed:
+                many = (
+                    "1 schedule follows"
+                    if len(changed) == 1
+                    else f"{len(changed)} schedules follow"
+                )
+                _log.warning("the clock was set back: %s it", many)
 
     async def _decide(self, due: Sequence[ScheduleRecord], now: datetime, ticked: Ticked) -> None:
         firings: list[_Firing] = []
@@ -297,6 +303,8 @@ def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
     newest = ticks[-1] if ticks else None
     fire = Fire(
         schedule_id=schedule.id,
+        cron_expression=schedule.cron_expression,
+        time_zone=schedule.time_zone,
         seen=planned.seen,
         next_run_at=planned.next_run_at,
         token=token,
