@@ -62,6 +62,9 @@ class Fire(NamedTuple):
     """What a tick makes of one due schedule. Without a job, its fire times were missed."""
 
     schedule_id: str
+    cron_expression: str
+    """With the zone, what ``next_run_at`` was computed by."""
+    time_zone: str
     seen: datetime
     next_run_at: datetime
     token: str
@@ -496,6 +499,8 @@ class ScheduleStatements:
         return rows(
             "fires",
             schedule_id=Text(),
+            cron_expression=Text(),
+            time_zone=Text(),
             seen=UtcDateTime(),
             next_run_at=UtcDateTime(),
             token=Text(),
@@ -531,6 +536,9 @@ class ScheduleStatements:
                 candidate.c.id == fires.c.schedule_id,
                 candidate.c.enabled == true(),
                 same_second(candidate.c.next_run_at, fires.c.seen),
+                # An edited one may be due at the very same moment, and be wrong from then on.
+                candidate.c.cron_expression == fires.c.cron_expression,
+                candidate.c.time_zone == fires.c.time_zone,
                 *conditions,
             )
             .with_for_update(of=candidate, skip_locked=True)
