@@ -119,8 +119,8 @@ def test_spellings_of_the_same(expression: str, same: str) -> None:
     [
         ("0 0 L * *", ["01-31", "02-28", "03-31"]),
         ("0 0 * * L5", ["01-30", "02-27", "03-27"]),
-        # The last Friday is the earliest that a last one can be, and the latest.
-        ("0 0 * 9,12 L5", ["09-25", "12-25", "09-24"]),
+        # The latest that a last one can be, and the earliest.
+        ("0 0 * 7,12 L5", ["07-31", "12-25", "07-30"]),
         ("0 0 * * 5#2", ["01-09", "02-13", "03-13"]),
         ("0 0 * * 4#1,L4", ["01-29", "02-05", "02-26"]),
         ("0 0 13 * 5", ["01-02", "01-09", "01-13"]),
