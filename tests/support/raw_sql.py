@@ -1,5 +1,8 @@
 """SQL that only tests have: triggers, and rows by hand."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sqlalchemy import text
 
 from server_jobs.database import Database, Statement
@@ -7,10 +10,27 @@ from server_jobs.database import Database, Statement
 
 async def refuse(database: Database, condition: str) -> None:
     """Let the database itself refuse rows that become so."""
+    await _refuse(database, "UPDATE", condition)
+
+
+@asynccontextmanager
+async def refusing_new(database: Database, condition: str) -> AsyncIterator[None]:
+    """Let the database itself refuse rows that are inserted so, for a while."""
+    await _refuse(database, "INSERT", condition)
+    try:
+        yield
+    finally:
+        if database.dialect.name == "sqlite":
+            await run(database, "DROP TRIGGER refusal")
+        else:
+            await run(database, "DROP FUNCTION refusal CASCADE")
+
+
+async def _refuse(database: Database, event: str, condition: str) -> None:
     if database.dialect.name == "sqlite":
         await run(
             database,
-            f"CREATE TRIGGER refusal BEFORE UPDATE ON jobs WHEN {condition}"
+            f"CREATE TRIGGER refusal BEFORE {event} ON jobs WHEN {condition}"
             " BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
         )
     else:
@@ -21,7 +41,7 @@ async def refuse(database: Database, condition: str) -> None:
         )
         await run(
             database,
-            f"CREATE TRIGGER refusal BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({condition})"
+            f"CREATE TRIGGER refusal BEFORE {event} ON jobs FOR EACH ROW WHEN ({condition})"
             " EXECUTE FUNCTION refusal()",
         )
 
