@@ -174,7 +174,7 @@ class ScheduleStore:
     async def backfill(
         self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
     ) -> dict[datetime, str]:
-        """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
+        """Make the jobs of past fire times, due now → those that had none yet, in order, and their ids."""
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
@@ -187,7 +187,8 @@ class ScheduleStore:
                     ]
                 )
             )
-            made |= {ticks[row[0]]: row[0] for row in found}
+            inserted = {row[0] for row in found}
+            made |= {fire_time: job_id for job_id, fire_time in ticks.items() if job_id in inserted}
         return made
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
