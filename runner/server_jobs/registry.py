@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from server_jobs.database import DATABASE_URL_VARIABLE, Capabilities, Database, connect
 from server_jobs.definition import seconds_of
 from server_jobs.enqueuing import new_job
-from server_jobs.errors import DuplicateJobError, InvalidScheduleError, UnknownJobError
+from server_jobs.errors import (
+    DuplicateJobError,
+    InvalidParamsError,
+    InvalidScheduleError,
+    UnknownJobError,
+)
 from server_jobs.job import Job
 
 if TYPE_CHECKING:
@@ -121,7 +126,7 @@ class JobRegistry:
             )
         new = new_job(
             job.definition,
-            job.definition.params.validate({} if params is None else params),
+            _validated(job, params),
             max_bytes=Capabilities().max_payload_bytes,
             queue=queue,
             priority=priority,
@@ -181,6 +186,20 @@ class JobRegistry:
         if self._from_environment is None and url:
             self._from_environment = connect(url)
         return self._from_environment
+
+
+def _validated(job: Job[P, Any], params: P | Mapping[str, Any] | None) -> P:
+    """Validated params; none given are an empty object, or null where a job takes that alone."""
+    validate: Callable[[Any], P] = job.definition.params.validate
+    try:
+        return validate({} if params is None else params)
+    except InvalidParamsError as error:
+        if params is not None:
+            raise
+        try:
+            return validate(None)
+        except InvalidParamsError:
+            raise error from None
 
 
 def create_job_registry(app: str | None = None) -> JobRegistry:

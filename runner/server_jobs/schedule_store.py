@@ -174,7 +174,7 @@ class ScheduleStore:
     async def backfill(
         self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
     ) -> dict[datetime, str]:
-        """Make the jobs of past fire times, due now → those that had none yet, in order, and their ids."""
+        """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
