@@ -551,7 +551,15 @@ class ScheduleStatements:
 
     def _has_live_job(self, schedule_id: ColumnElement[str]) -> ColumnElement[bool]:
         earlier = self._jobs.alias("earlier")
-        return exists().where(earlier.c.cron_job_id == schedule_id, self._is_live(earlier.c))
+        # Not EXISTS: for many schedules PostgreSQL would hash that, which reads all jobs there are.
+        found = (
+            select(earlier.c.id)
+            .where(earlier.c.cron_job_id == schedule_id, self._is_live(earlier.c))
+            .limit(literal_column("1"))
+            .correlate_except(earlier)
+            .scalar_subquery()
+        )
+        return found.is_not(None)
 
     def _wants_job(self, fires: Any) -> ColumnElement[bool]:
         """A fire time that was missed, or has its job already, needs nobody out of its way."""

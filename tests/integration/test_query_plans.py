@@ -25,6 +25,7 @@ from server_jobs.database.compiled import StatementCompiler
 from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.records import JobFilter, Prunable
+from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
 from server_jobs.schema import JobStatus, tables
 from server_jobs.statements import ENDS, Statements
 from tests.support.postgres import temporary_database
@@ -52,8 +53,13 @@ COLUMNS = ", ".join(
         "handler_started_at",
         "cancel_requested_at",
         "unique_key",
+        "cron_job_id",
     ]
 )
+
+SCHEDULES, DUE = 10_000, 100
+
+SCHEDULE_COLUMNS = "id, name, job_name, cron_expression, enabled, overlap, next_run_at"
 
 
 def filling() -> Iterator[tuple[Any, ...]]:
@@ -81,6 +87,7 @@ def filling() -> Iterator[tuple[Any, ...]]:
             given.get("started_at"),
             given.get("cancel_at"),
             f"key-{number}" if number % 2 else None,
+            f"{number % SCHEDULES:036}" if number % 3 else None,
         )
 
     for _ in range(FINISHED):
@@ -102,6 +109,16 @@ def filling() -> Iterator[tuple[Any, ...]]:
         )
 
 
+def schedules() -> Iterator[tuple[Any, ...]]:
+    """Rows of ``SCHEDULE_COLUMNS``: few that are due, many that fire soon or never again."""
+    now = datetime.now(UTC)
+    for number in range(SCHEDULES):
+        late = timedelta(minutes=1 if number < DUE else -number)
+        overlap = ("allow", "skip", "queue", "replace")[number % 4]
+        enabled = number % 10 != 0
+        yield f"{number:036}", f"s-{number}", "Greet", "0 * * * *", enabled, overlap, now - late
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a database says it will do: the indexes it reads, and what it should not need."""
@@ -109,6 +126,7 @@ class Plan:
     indexes: frozenset[str]
     sorts: bool
     scans_all_jobs: bool
+    scans_all_schedules: bool
     text: str
 
 
@@ -138,6 +156,9 @@ class SqliteExplainer:
             scans_all_jobs=any(
                 step.startswith(("SCAN jobs", "SCAN candidate")) and " INDEX " not in step
                 for step in steps
+            ),
+            scans_all_schedules=any(
+                step.startswith("SCAN cron_jobs") and " INDEX " not in step for step in steps
             ),
             text="\n".join(steps),
         )
@@ -171,6 +192,10 @@ class PostgresExplainer:
                 node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs"
                 for node in nodes
             ),
+            scans_all_schedules=any(
+                node["Node Type"] == "Seq Scan" and node["Relation Name"] == "cron_jobs"
+                for node in nodes
+            ),
             text=json.dumps(explained[0], indent=1),
         )
 
@@ -185,13 +210,17 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def sqlite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path: Path = tmp_path_factory.mktemp("plans") / "filled.db"
     migrate(f"sqlite:///{path}")
-    as_text = [
-        tuple(v.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(v, datetime) else v for v in row)
-        for row in filling()
-    ]
     connection = sqlite3.connect(path)
-    marks = ", ".join("?" * len(as_text[0]))
-    connection.executemany(f"INSERT INTO jobs ({COLUMNS}) VALUES ({marks})", as_text)
+    for table, columns, filled in (
+        ("jobs", COLUMNS, filling()),
+        ("cron_jobs", SCHEDULE_COLUMNS, schedules()),
+    ):
+        as_text = [
+            tuple(v.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(v, datetime) else v for v in row)
+            for row in filled
+        ]
+        marks = ", ".join("?" * len(as_text[0]))
+        connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", as_text)
     connection.execute("ANALYZE")
     connection.commit()
     connection.close()
@@ -225,7 +254,11 @@ def postgres_connection(postgres_server: str) -> Iterator[psycopg.Connection[Any
             with connection.cursor().copy(f"COPY jobs ({COLUMNS}) FROM STDIN") as copy:
                 for row in filling():
                     copy.write_row(row)
-            connection.execute("ANALYZE jobs")
+            copying = f"COPY cron_jobs ({SCHEDULE_COLUMNS}) FROM STDIN"
+            with connection.cursor().copy(copying) as copy:
+                for row in schedules():
+                    copy.write_row(row)
+            connection.execute("ANALYZE jobs, cron_jobs")
             yield connection
 
 
@@ -446,6 +479,73 @@ def test_pruning_looks_at_a_stretch_of_the_primary_key_and_no_further(
         assert plan.indexes == {primary_key[explainer.dialect.name]}, plan.text
         assert not plan.sorts, plan.text
         assert not plan.scans_all_jobs, plan.text
+
+
+# ── schedules ────────────────────────────────────────────────────────────────────────────────
+
+
+def schedule_plan_of(
+    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement]
+) -> Plan:
+    statement = prepare(ScheduleStatements(tables(), explainer.dialect.name))
+    return explainer.explain(statement.shape, statement.values)
+
+
+def test_due_schedules_are_read_from_their_index_however_many_there_are(
+    explainer: Explainer,
+) -> None:
+    now = datetime.now(UTC)
+
+    plan = schedule_plan_of(explainer, lambda sql: sql.due(now, 500))
+
+    assert "cron_jobs_due" in plan.indexes, plan.text
+    assert not plan.scans_all_schedules, plan.text
+    assert not plan.scans_all_jobs, plan.text
+
+
+SOME_ID = f"{17:036}"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "live"),
+    [
+        (lambda sql: sql.replace([fire()]), True),
+        (lambda sql: sql.advance([fire()]), True),
+        (lambda sql: sql.insert([tick()]), True),
+        (lambda sql: sql.wait([fire()]), True),
+        (lambda sql: sql.live_jobs(SOME_ID), True),
+        (lambda sql: sql.trace([fire()]), False),
+        (lambda sql: sql.reset([Reset(SOME_ID, None, datetime.now(UTC), None, None)]), False),
+        (lambda sql: sql.by_name("s-17"), False),
+    ],
+    ids=["replace", "advance", "insert", "wait", "live_jobs", "trace", "reset", "by_name"],
+)
+@on_sqlite
+def test_firing_searches_neither_jobs_nor_schedules(
+    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement], *, live: bool
+) -> None:
+    plan = schedule_plan_of(explainer, prepare)
+
+    assert ("jobs_cron_live" in plan.indexes) == live, plan.text
+    assert not plan.scans_all_jobs, plan.text
+    assert not plan.scans_all_schedules, plan.text
+
+
+def test_live_jobs_of_a_schedule_are_found_by_their_index(explainer: Explainer) -> None:
+    plan = schedule_plan_of(explainer, lambda sql: sql.live_jobs(SOME_ID))
+
+    assert plan.indexes == {"jobs_cron_live"}, plan.text
+
+
+def fire() -> Fire:
+    now = datetime.now(UTC)
+    following = now + timedelta(hours=1)
+    return Fire(SOME_ID, "0 * * * *", "UTC", now, following, "token", now, "job", None)
+
+
+def tick() -> Tick:
+    now = datetime.now(UTC)
+    return Tick("job", SOME_ID, "token", now, now)
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────
