@@ -233,6 +233,12 @@ async def use_a_registry() -> None:
     registry.bind("sqlite://")  # type: ignore[arg-type]
     registry.register(handler)  # type: ignore[arg-type]
 
+    assert_type(registry.schedule(buy, "@daily", params=Order("tea")), JobRegistry)
+    registry.schedule(buy, "@daily", params={"item": "tea"}, overlap="queue", catchup="all")
+    registry.schedule(buy, "@daily", params=Receipt(1))  # type: ignore[misc]
+    registry.schedule(buy, "@daily", params=Order("tea"), overlap="que")  # type: ignore[arg-type]
+    registry.schedule(handler, "@daily")  # type: ignore[arg-type]
+
     backend = InMemoryBackend(job_registry=registry, database={})
     assert_type(backend.add_job(job_name="Buy", params={"item": "tea"}), str)
     polled = await backend.poll_and_claim(limit=1)
