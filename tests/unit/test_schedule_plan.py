@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server_jobs.scheduler import ON_TIME, Plan, plan
@@ -13,6 +13,7 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 LONGEST = 3 * 24 * 60
 
 minutes = st.integers(0, LONGEST)
+seconds = st.integers(1, LONGEST * 60)
 
 
 def every(step: int) -> str:
@@ -30,7 +31,7 @@ def schedules(draw: st.DrawFn) -> tuple[ScheduleRecord, int]:
         cron_expression=every(step),
         overlap=draw(st.sampled_from(list(Overlap))),
         catchup=draw(st.sampled_from(list(Catchup))),
-        catchup_window_seconds=draw(st.none() | st.integers(1, LONGEST * 60)),
+        catchup_window_seconds=draw(st.sampled_from([None, 5, 120]) | seconds),
         catchup_limit=draw(st.integers(1, 50)),
         ends_at=None if ends is None else START + ends * MINUTE,
         id="id",
@@ -77,7 +78,8 @@ def model(schedule: ScheduleRecord, step: int, now: datetime) -> Plan:
     return Plan(seen, chosen, missed[:1_000], following)
 
 
-@given(schedules(), minutes, st.integers(0, 59_999))
+@settings(max_examples=400)
+@given(schedules(), st.integers(0, 200) | minutes, st.integers(0, 59_999))
 def test_plan_is_what_the_rules_say(
     drawn: tuple[ScheduleRecord, int], late: int, milliseconds: int
 ) -> None:
