@@ -113,8 +113,6 @@ class JobRegistry:
         Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError, and
         UnknownJobError where the job isn't registered.
         """
-        from server_jobs.schedules import Schedule  # with croniter: not everybody's import time
-
         if self.get(job.name) is not job:
             raise DuplicateJobError(
                 f"schedule of {job.name!r}: the registry has another job of that name"
@@ -124,40 +122,25 @@ class JobRegistry:
             raise InvalidScheduleError(
                 f"schedule {name!r} is declared twice: give one of them another name="
             )
-        new = new_job(
-            job.definition,
-            _validated(job, params),
-            max_bytes=Capabilities().max_payload_bytes,
+        self._schedules[name] = new_schedule(
+            job,
+            expression,
+            managed_by=self.source,
+            name=name,
+            params=params,
+            time_zone=time_zone,
+            overlap=overlap,
+            catchup=catchup,
+            catchup_window=catchup_window,
+            catchup_limit=catchup_limit,
+            jitter=jitter,
+            starts_at=starts_at,
+            ends_at=ends_at,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
-        )
-        window = catchup_window
-        schedule = Schedule(
-            name=name,
-            job_name=new.job_name,
-            cron_expression=expression,
-            time_zone=time_zone,
-            params=new.params,
-            queue=new.queue,
-            priority=new.priority,
             enabled=enabled,
-            overlap=overlap,
-            catchup=catchup,
-            catchup_window_seconds=(
-                None if window is None else seconds_of(window, "catchup_window", job.name)
-            ),
-            catchup_limit=catchup_limit,
-            jitter_seconds=seconds_of(jitter, "jitter", job.name),
-            starts_at=starts_at,
-            ends_at=ends_at,
-            max_attempts=new.max_attempts,
-            timeout_seconds=new.timeout_seconds,
-            retry_policy=new.retry_policy,
-            managed_by=self.source,
         )
-        schedule.check()
-        self._schedules[name] = schedule
         return self
 
     @property
@@ -200,6 +183,68 @@ def _validated(job: Job[P, Any], params: P | Mapping[str, Any] | None) -> P:
             return validate(None)
         except InvalidParamsError:
             raise error from None
+
+
+def new_schedule(
+    job: Job[P, Any],
+    expression: str,
+    *,
+    name: str,
+    managed_by: str,
+    params: P | Mapping[str, Any] | None = None,
+    time_zone: str = "UTC",
+    overlap: str = "allow",
+    catchup: str = "latest",
+    catchup_window: timedelta | float | None = 86_400,
+    catchup_limit: int = 100,
+    jitter: timedelta | float = 0,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    enabled: bool = True,
+) -> Schedule:
+    """A checked schedule of a job, its defaults those of the job's definition.
+
+    Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError.
+    """
+    from server_jobs.schedules import Schedule  # with croniter: not everybody's import time
+
+    new = new_job(
+        job.definition,
+        _validated(job, params),
+        max_bytes=Capabilities().max_payload_bytes,
+        queue=queue,
+        priority=priority,
+        max_attempts=max_attempts,
+    )
+    window = catchup_window
+    schedule = Schedule(
+        name=name,
+        job_name=new.job_name,
+        cron_expression=expression,
+        time_zone=time_zone,
+        params=new.params,
+        queue=new.queue,
+        priority=new.priority,
+        enabled=enabled,
+        overlap=overlap,
+        catchup=catchup,
+        catchup_window_seconds=(
+            None if window is None else seconds_of(window, "catchup_window", job.name)
+        ),
+        catchup_limit=catchup_limit,
+        jitter_seconds=seconds_of(jitter, "jitter", job.name),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        max_attempts=new.max_attempts,
+        timeout_seconds=new.timeout_seconds,
+        retry_policy=new.retry_policy,
+        managed_by=managed_by,
+    )
+    schedule.check()
+    return schedule
 
 
 def create_job_registry(app: str | None = None) -> JobRegistry:

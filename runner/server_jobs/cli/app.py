@@ -14,6 +14,7 @@ from server_jobs.cli import (
     jobs,
     pruning,
     reading,
+    schedule,
     schema,
     stats,
     watch,
@@ -68,6 +69,7 @@ def server_jobs_command(
     server-jobs doctor                             whether all is well
     server-jobs retry --status failed              run it again
     server-jobs watch                              see all that runs
+    server-jobs schedule list                      what runs again and again
 
     Two settings that nearly all commands need are best put in the environment:
 
@@ -93,3 +95,4 @@ app.command("cancel", rich_help_panel=_JOBS)(changing.cancel)
 app.command("stats", rich_help_panel=_JOBS)(stats.stats)
 app.command("doctor", rich_help_panel=_BEGIN)(doctor.doctor)
 app.command("prune", rich_help_panel=_JOBS)(pruning.prune)
+app.add_typer(schedule.group, name="schedule", rich_help_panel="Schedules")

@@ -19,6 +19,7 @@ from server_jobs.errors import (
     InvalidAppError,
     InvalidOptionError,
     InvalidParamsError,
+    InvalidScheduleError,
     MissingDependencyError,
     ServerJobsError,
     UnknownJobError,
@@ -27,7 +28,13 @@ from server_jobs.errors import (
 FAILED = 1
 USAGE = 2
 
-_USED_WRONGLY = (ConfigurationError, InvalidOptionError, InvalidParamsError, UnknownJobError)
+_USED_WRONGLY = (
+    ConfigurationError,
+    InvalidOptionError,
+    InvalidParamsError,
+    InvalidScheduleError,
+    UnknownJobError,
+)
 
 EXIT_CODES = {
     0: "done; for a worker: stopped as it was asked to, or the queues are drained",
@@ -43,8 +50,8 @@ EXIT_CODES = {
 _UsageError: Any = typer.BadParameter.__base__
 
 
-class ReportingGroup(TyperGroup):
-    """A group of commands whose errors of our own become a line on stderr."""
+class PlainGroup(TyperGroup):
+    """A group of commands whose help is plain."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; its help shows no type beside what is only on or off."""
@@ -58,6 +65,10 @@ class ReportingGroup(TyperGroup):
         params = super().get_params(ctx)
         _hide_types_of_flags(params)
         return params
+
+
+class ReportingGroup(PlainGroup):
+    """One whose errors of our own become a line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raises what isn't an error of ours."""

@@ -42,9 +42,9 @@ class Listing:
         widths = {name: self._natural(name) for name in self._columns}
         if width is not None:
             self._fit(widths, width)
-        yield _line([(Text(name, style="bold"), room) for name, room in widths.items()])
+        yield line_of([(Text(name, style="bold"), room) for name, room in widths.items()])
         for number in range(len(self._due)):
-            yield _line([(self._columns[name][number], room) for name, room in widths.items()])
+            yield line_of([(self._columns[name][number], room) for name, room in widths.items()])
 
     def _natural(self, name: str) -> int:
         return max(cell_len(name), *(cell.cell_len for cell in self._columns[name]))
@@ -82,7 +82,8 @@ def _total(widths: dict[str, int]) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
-def _line(cells: list[tuple[Text, int]]) -> Text:
+def line_of(cells: list[tuple[Text, int]]) -> Text:
+    """Cells side by side, each cut to its room or padded."""
     line = Text()
     for cell, room in cells:
         cell = cell.copy()
