@@ -25,7 +25,11 @@ def options_of(command: Any) -> dict[str, Any]:
 
 def commands() -> dict[str, Any]:
     assert hasattr(COMMAND, "commands")
-    return {"For all of them": COMMAND, **COMMAND.commands}
+    found = {"For all of them": COMMAND}
+    for name, command in COMMAND.commands.items():
+        inner = getattr(command, "commands", None) or {}
+        found |= {f"{name} {of}": it for of, it in inner.items()} or {name: command}
+    return found
 
 
 @pytest.mark.parametrize("name", commands())
@@ -40,7 +44,9 @@ def test_flags_of_a_command_are_documented_with_variable_and_default(name: str) 
         assert codes(row["variable"]) == ([option.envvar] if option.envvar else []), flag
         if option.default is False:
             assert row["default"] in {"off", ""}, flag
-        elif option.default is not None:
+        elif option.default is True:
+            assert row["default"] == "on", flag
+        elif option.default not in {None, ""}:
             default = getattr(option.default, "value", option.default)
             assert codes(row["default"]) == [str(default)], flag
 
