@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from itertools import takewhile
+from typing import NoReturn
 
 from server_jobs.cron import fire_times, parse, time_zone
 from server_jobs.errors import InvalidScheduleError
@@ -157,7 +158,7 @@ class Schedule:
         if not 1 <= self.catchup_limit <= MOST_CATCHUPS:
             self._refuse(f"catchup_limit={self.catchup_limit} isn't between 1 and {MOST_CATCHUPS}")
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> NoReturn:
         raise InvalidScheduleError(f"schedule {self.name!r}: {reason}")
 
 
