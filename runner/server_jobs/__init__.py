@@ -29,6 +29,7 @@ from server_jobs.records import JobRecord
 from server_jobs.registry import JobRegistry, create_job_registry
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.retry import RetryPolicy
+from server_jobs.runtime import PodRuntime
 from server_jobs.schema import JobStatus
 from server_jobs.sync import run_sync
 
@@ -48,6 +49,7 @@ __all__ = [
     "JobStatus",
     "NotStartedError",
     "PermanentError",
+    "PodRuntime",
     "RetryLater",
     "RetryPolicy",
     "ServerJobsError",

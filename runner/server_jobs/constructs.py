@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Float, Select, Table, case, func, literal, select
+from sqlalchemy import (
+    Float,
+    Integer,
+    Select,
+    Table,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.elements import ColumnElement
@@ -102,6 +112,34 @@ def _json_append_postgres(element: json_append, compiler: Any, **kw: Any) -> str
         f"((CASE WHEN jsonb_array_length({array}) >= {element.keep}"
         f" THEN {array} - 0 ELSE {array} END)"
         f" || jsonb_build_array(jsonb_set(CAST({document} AS jsonb), '{{at}}', to_jsonb({at}))))"
+    )
+
+
+class count_errors(FunctionElement[int]):
+    """``count_errors(errors, type)``: how many documents of the array have that type."""
+
+    type = Integer()
+    inherit_cache = True
+
+    def __init__(self, errors: ColumnElement[str], kind: str) -> None:
+        super().__init__(errors, literal_column(f"'{kind}'"))
+
+
+@compiles(count_errors)
+def _count_errors_sqlite(element: count_errors, compiler: Any, **kw: Any) -> str:
+    errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"(SELECT count(*) FROM json_each({errors}) AS one"  # noqa: S608 - both compiled
+        f" WHERE json_extract({errors}, one.fullkey || '.type') = {kind})"
+    )
+
+
+@compiles(count_errors, "postgresql")
+def _count_errors_postgres(element: count_errors, compiler: Any, **kw: Any) -> str:
+    errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"(SELECT count(*) FROM jsonb_array_elements({errors}) AS one"  # noqa: S608 - compiled
+        f" WHERE one ->> 'type' = {kind})"
     )
 
 

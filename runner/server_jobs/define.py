@@ -12,6 +12,7 @@ from server_jobs.definition import make_definition
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.job import Job
 from server_jobs.retry import RetryPolicy
+from server_jobs.runtime import PodRuntime
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -47,6 +48,7 @@ def define_job(
     max_attempts: int = 3,
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
+    runtime: PodRuntime | None = None,
 ) -> _JobDecorator: ...
 @overload
 def define_job(
@@ -63,6 +65,7 @@ def define_job(
     max_attempts: int = 3,
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
+    runtime: PodRuntime | None = None,
 ) -> Job[P, R]: ...
 def define_job(
     function: Any = None,
@@ -77,6 +80,7 @@ def define_job(
     max_attempts: int = 3,
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
+    runtime: PodRuntime | None = None,
 ) -> Any:
     """Define a job: with ``@define_job``, ``@define_job(…)`` or ``handler=``.
 
@@ -87,6 +91,7 @@ def define_job(
     ``max_attempts`` counts the first one. ``timeout`` (a timedelta or seconds) is how long one
     attempt may take; by default as long as it likes. ``retry_policy`` says how long to wait
     between attempts. ``queue`` and ``priority`` are what ``later`` uses unless told otherwise.
+    ``runtime`` is what the job asks of its pod, where Kubernetes executes it.
 
     Raises InvalidJobDefinitionError.
     """
@@ -106,6 +111,7 @@ def define_job(
                 max_attempts=max_attempts,
                 timeout=timeout,
                 retry_policy=retry_policy,
+                runtime=runtime,
             )
         )
 

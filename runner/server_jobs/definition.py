@@ -18,6 +18,7 @@ from server_jobs.errors import (
     InvalidResultError,
 )
 from server_jobs.retry import RetryPolicy
+from server_jobs.runtime import PodRuntime
 from server_jobs.text import clean
 
 P = TypeVar("P")
@@ -45,6 +46,7 @@ class JobDefinition(Generic[P, R]):
     max_attempts: int
     timeout_seconds: float | None
     retry_policy: RetryPolicy
+    runtime: PodRuntime | None
 
     def call(self, params: P, context: JobContext) -> Any:
         """Call the handler: its result, or a coroutine of it if it is async."""
@@ -65,6 +67,7 @@ def make_definition(
     max_attempts: int,
     timeout: timedelta | float | None,
     retry_policy: RetryPolicy | None,
+    runtime: PodRuntime | None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
     if name is None:
@@ -97,6 +100,7 @@ def make_definition(
         max_attempts=max_attempts,
         timeout_seconds=timeout_seconds,
         retry_policy=retry_policy or RetryPolicy(),
+        runtime=runtime,
     )
 
 

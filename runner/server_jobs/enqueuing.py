@@ -81,6 +81,7 @@ def new_job(
         timeout_seconds=definition.timeout_seconds,
         unique_key=unique_key,
         correlation_id=correlation_id,
+        runtime=definition.runtime.to_json() if definition.runtime else None,
     )
 
 

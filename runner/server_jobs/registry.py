@@ -241,6 +241,7 @@ def new_schedule(
         max_attempts=new.max_attempts,
         timeout_seconds=new.timeout_seconds,
         retry_policy=new.retry_policy,
+        runtime=new.runtime,
         managed_by=managed_by,
     )
     schedule.check()

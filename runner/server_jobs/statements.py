@@ -194,36 +194,39 @@ class Statements:
         self,
         *,
         queue: str,
-        job_names: Sequence[str],
+        job_names: Sequence[str] | None,
         limit: int,
         worker_id: str,
         lease_seconds: float,
         starting: bool,
     ) -> Statement:
-        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order."""
-        shape = self._claim_and_start if starting else self._claim_only
+        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order.
+
+        ``job_names`` of None are all that there are.
+        """
+        named = job_names is not None
         values = {
             "queue": queue,
-            "job_names": list(job_names),
+            "job_names": list(job_names or ()),
             "limit": limit,
             "worker_id": worker_id,
             "lease_seconds": lease_seconds,
         }
-        return Statement(shape, values, unless_empty=self._claimable)
+        return Statement(self._claims[starting, named], values, unless_empty=self._claimable[named])
 
     @cached_property
-    def _claim_and_start(self) -> Executable:
-        return self._claim(starting=True)
+    def _claims(self) -> dict[tuple[bool, bool], Executable]:
+        return {
+            (starting, named): self._claim(starting=starting, named=named)
+            for starting in (True, False)
+            for named in (True, False)
+        }
 
-    @cached_property
-    def _claim_only(self) -> Executable:
-        return self._claim(starting=False)
-
-    def _claim(self, *, starting: bool) -> Executable:
+    def _claim(self, *, starting: bool, named: bool) -> Executable:
         candidate = self._jobs.alias("candidate")
         candidates = (
             select(candidate.c.id)
-            .where(self._is_claimable(candidate.c))
+            .where(self._is_claimable(candidate.c, named=named))
             .order_by(candidate.c.priority.desc(), candidate.c.scheduled_for, candidate.c.id)
             .limit(_LIMIT)
             .with_for_update(skip_locked=True)
@@ -240,16 +243,21 @@ class Statements:
         ).returning(*self._claimed)
 
     @cached_property
-    def _claimable(self) -> Executable:
-        return select(literal_column("1")).where(self._is_claimable(self._jobs.c)).limit(1)
+    def _claimable(self) -> dict[bool, Executable]:
+        return {
+            named: select(literal_column("1"))
+            .where(self._is_claimable(self._jobs.c, named=named))
+            .limit(1)
+            for named in (True, False)
+        }
 
-    def _is_claimable(self, job: transitions.Job) -> ColumnElement[bool]:
-        return and_(
+    def _is_claimable(self, job: transitions.Job, *, named: bool) -> ColumnElement[bool]:
+        claimable = and_(
             job.queue == bindparam("queue", type_=Text()),
             status_is(job.status, JobStatus.PENDING),
             job.ready == true(),
-            one_of(job.job_name, "job_names"),
         )
+        return and_(claimable, one_of(job.job_name, "job_names")) if named else claimable
 
     def claim_one(self, job_id: str, *, worker_id: str, lease_seconds: float) -> Statement:
         """Claim and start this job if it is due → the claimed job, or nothing."""

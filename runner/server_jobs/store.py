@@ -72,10 +72,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request for work: how much of which queue, for whom."""
+    """A request for work: how much of which queue, for whom. No names are all names."""
 
     queue: str
-    job_names: Sequence[str]
+    job_names: Sequence[str] | None
     limit: int
     worker_id: str
     lease_seconds: float
