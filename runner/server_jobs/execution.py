@@ -103,13 +103,13 @@ class Execution:
         except asyncio.CancelledError:
             if held.stop_reason is None or cancellations_of_this_task() > cancellations:
                 raise
-            return self._stopped()
+            return self.stopped()
         except Exception as error:  # noqa: BLE001 - a handler's becomes an outcome, whatever it is
             self.error = error
             return self._raised(error)
 
-    def _stopped(self) -> Outcome | None:
-        """The handler ended because it was asked to."""
+    def stopped(self) -> Outcome | None:
+        """What to write of a handler that ended because it was asked to; None where lost."""
         match self.held.stop_reason:
             case StopReason.SHUTDOWN:
                 return Released(

@@ -144,18 +144,23 @@ class GroupCommit:
         return {lease: self._reports[lease] for lease in group if lease in self._reports}
 
 
-async def settle_alone(store: Store, held: Held, outcome: Outcome) -> Outcome | None:
+async def settle_alone(
+    store: Store, held: Held, outcome: Outcome, *, patience: float = 4.0
+) -> Outcome | None:
     """Settle one job by the rules of a group → the outcome that was accepted, None where lost.
 
     It is another than was given where the database refused that. An outage is waited out for
-    some seconds; then raises DatabaseError, and the lease is left to expire.
+    so many seconds; then raises DatabaseError, and the lease is left to expire.
     """
     group = GroupCommit(store)
     group.add(held.lease, outcome, held.unwritten_progress)
-    for pause in (0.05, 0.2, 1.0, 3.0):
+    waited, pause = 0.0, 0.05
+    while True:
         try:
             return (await group.commit(None))[0][held.lease]
         except DatabaseError as error:
+            if waited + pause > patience:
+                raise
             _log.warning("job %s can't be settled just now: %s", held.lease.job_id, error)
-            await asyncio.sleep(pause)
-    return (await group.commit(None))[0][held.lease]
+        await asyncio.sleep(pause)
+        waited, pause = waited + pause, min(pause * 4, 3.0)

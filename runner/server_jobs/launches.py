@@ -53,5 +53,10 @@ class Launch:
         return self.handler_started_at is not None
 
 
+def launch_backoff(failures: int) -> float:
+    """Seconds to wait before a job is launched again, after so many failures before this one."""
+    return min(10.0 * 2.0 ** min(failures, 10), 300.0)
+
+
 OUT_OF_MEMORY = "oom_killed"
 """The type of the error of an attempt that was killed for its memory."""

@@ -277,7 +277,10 @@ class Statements:
         ).returning(*self._claimed)
 
     def start(self, job_id: str, fence: int, *, worker_id: str, lease_seconds: float) -> Statement:
-        """Begin the handler of a claimed job, once per fence → the claimed job, or nothing."""
+        """Begin the handler of a claimed job, once per fence → the claimed job, or nothing.
+
+        Whoever has begun it gets it again, so that a lost answer may be asked for once more.
+        """
         values = {
             "id": job_id,
             "fence": fence,
@@ -293,9 +296,9 @@ class Statements:
             job.id == _ID,
             status_is(job.status, JobStatus.RUNNING),
             job.fence == bindparam("fence", type_=BigInteger()),
-            job.handler_started_at.is_(None),
+            or_(job.handler_started_at.is_(None), job.worker_id == _WORKER_ID),
             changes=transitions.start(
-                self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS
+                job, self._now, worker_id=_WORKER_ID, lease_seconds=_LEASE_SECONDS
             ),
         ).returning(*self._claimed)
 

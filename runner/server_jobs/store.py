@@ -180,7 +180,11 @@ class Store:
     async def start(
         self, lease: Lease, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
-        """Begin the handler of a job that was claimed for us: the first one to ask gets it."""
+        """Begin the handler of a job that was claimed for us: the first one to ask gets it.
+
+        It alone may ask again, for instance because the answer was lost; so worker ids must be
+        unique.
+        """
         rows = await self.database.execute(
             self._sql.start(
                 lease.job_id, lease.fence, worker_id=worker_id, lease_seconds=lease_seconds

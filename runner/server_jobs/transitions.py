@@ -93,10 +93,10 @@ def born_running(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
     }
 
 
-def start(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
+def start(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
     """Claimed → its handler begins, in the process that takes the lease over."""
     return {
-        "handler_started_at": now,
+        "handler_started_at": _or_else(job.handler_started_at, now),
         "worker_id": worker_id,
         "worker_expires_at": add_seconds(now, lease_seconds),
         "updated_at": now,

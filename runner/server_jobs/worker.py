@@ -15,9 +15,10 @@ from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
 from server_jobs.group_commit import GroupCommit
 from server_jobs.leases import StopReason
-from server_jobs.outcomes import Completed, Failed, Outcome
+from server_jobs.outcomes import Completed, Failed
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
+from server_jobs.reports import report
 from server_jobs.retention import (
     DAY,
     KEEP_CANCELLED,
@@ -297,7 +298,7 @@ class LocalWorker(BaseWorkerBackend):
                 "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
             )
         else:
-            _report(job, outcome, asyncio.get_running_loop().time() - began)
+            report(job, outcome, asyncio.get_running_loop().time() - began)
             self._ended.add(held.lease, outcome, held.unwritten_progress)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
@@ -445,30 +446,3 @@ class LocalWorker(BaseWorkerBackend):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, 0.5)):
                     await self._news.wait()
-
-
-def _report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
-    """One line for each execution, with fields for whoever reads logs by machine."""
-    if isinstance(outcome, Completed) and not _log.isEnabledFor(logging.INFO):
-        return
-    fields: dict[str, object] = {
-        "job_id": job.id,
-        "job_name": job.job_name,
-        "attempt": job.attempt_count,
-        "duration_ms": round(duration_seconds * 1000, 3),
-    }
-    which = f"job {job.id} ({job.job_name})"
-    match outcome:
-        case Completed():
-            _log.info("%s completed in %.0f ms", which, duration_seconds * 1000, extra=fields)
-        case Failed(reason, permanent, delay):
-            attempt = f"attempt {job.attempt_count} of {job.max_attempts}"
-            if permanent or job.attempt_count >= job.max_attempts:
-                text = "%s failed on %s, for good: %s"
-                fields["traceback"] = reason.traceback  # cleaned: not all text can be written
-                _log.error(text, which, attempt, reason.message, extra=fields)
-            else:
-                text = "%s failed on %s, again in %.1f s: %s"
-                _log.warning(text, which, attempt, delay, reason.message, extra=fields)
-        case _:
-            _log.info("%s: %s", which, type(outcome).__name__.lower(), extra=fields)

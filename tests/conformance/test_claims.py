@@ -253,9 +253,22 @@ async def test_second_pod_of_a_launch_loses_the_start(scene: Scene) -> None:
     scene.clock.advance(1)
 
     assert await scene.store.start(lease, worker_id="pod-2", lease_seconds=300) is None
-    assert await scene.store.start(lease, worker_id="pod-1", lease_seconds=300) is None
 
     assert await scene.get(lease.job_id) == before
+
+
+async def test_pod_whose_start_went_unanswered_may_ask_again(scene: Scene) -> None:
+    lease = await scene.running(starting=False)
+    first = await scene.store.start(lease, worker_id="pod-1", lease_seconds=300)
+    before = await scene.get(lease.job_id)
+    now = scene.clock.advance(1)
+
+    assert await scene.store.start(lease, worker_id="pod-1", lease_seconds=300) == first
+
+    assert changes(before, await scene.get(lease.job_id)) == {
+        "worker_expires_at": scene.clock.after(300),
+        "updated_at": now,
+    }
 
 
 async def test_job_that_began_with_its_claim_cannot_be_started(scene: Scene) -> None:

@@ -360,8 +360,8 @@ class StoreMachine(RuleBasedStateMachine):
         lease_seconds=LEASE_SECONDS,
     )
     def start_in_two_pods(self, lease: Lease, pod: str, lease_seconds: float) -> None:
-        """A launch may bring up two pods: the second one is refused."""
-        for worker_id in (pod, f"{pod} again"):
+        """A launch may bring up two pods: the second one is refused. The first may ask again."""
+        for worker_id in (pod, pod, f"{pod} again"):
             started = self.run(
                 self.store.start(lease, worker_id=worker_id, lease_seconds=lease_seconds)
             )

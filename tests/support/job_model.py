@@ -161,7 +161,8 @@ class Model:
         claimable = [
             job
             for job in self.claimable()
-            if job.queue == claim.queue and job.job_name in claim.job_names
+            if job.queue == claim.queue
+            and (claim.job_names is None or job.job_name in claim.job_names)
         ]
         claimable.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
         claimed = claimable[: claim.limit]
@@ -192,11 +193,11 @@ class Model:
 
     def start(self, lease: Lease, worker_id: str, lease_seconds: float) -> ModelJob | None:
         job = self.held(lease)
-        if job is None or job.handler_started_at is not None:
+        if job is None or (job.handler_started_at is not None and job.worker_id != worker_id):
             self._refused("start" if job is None else "start again")
             return None
         self._step("start", RUNNING, RUNNING)
-        job.handler_started_at = self.now
+        job.handler_started_at = job.handler_started_at or self.now
         job.worker_id = worker_id
         job.worker_expires_at = self._later(lease_seconds)
         job.updated_at = self.now

@@ -13,6 +13,10 @@ _NEEDED = {"rich", "structlog", "typer"}
 
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
+    if sys.argv[1:2] == ["run"]:  # what every pod begins with: without what the others need
+        from server_jobs.cli.run import main as run
+
+        sys.exit(run(sys.argv[2:]))
     try:
         from server_jobs.cli.app import app
     except ModuleNotFoundError as error:

@@ -14,6 +14,7 @@ from server_jobs.cli import (
     jobs,
     pruning,
     reading,
+    run,
     schedule,
     schema,
     stats,
@@ -78,6 +79,11 @@ def server_jobs_command(
     """
 
 
+def _run(context: typer.Context) -> None:
+    """Execute one claimed job and end: what a Kubernetes pod runs."""
+    raise typer.Exit(run.main(context.args))
+
+
 _BEGIN = "Begin"
 _WORK = "Work"
 _JOBS = "Jobs"
@@ -86,6 +92,12 @@ app.command("demo", rich_help_panel=_BEGIN)(demo.demo)
 app.command("migrate", rich_help_panel=_BEGIN)(schema.migrate)
 app.command("schema", rich_help_panel=_BEGIN)(schema.schema)
 app.command("worker", rich_help_panel=_WORK)(worker.worker)
+app.command(
+    "run",
+    rich_help_panel=_WORK,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(_run)
 app.command("enqueue", rich_help_panel=_JOBS)(jobs.enqueue)
 app.command("list", rich_help_panel=_JOBS)(reading.list_jobs)
 app.command("show", rich_help_panel=_JOBS)(reading.show)

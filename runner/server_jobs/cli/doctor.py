@@ -14,8 +14,9 @@ from server_jobs.cli.checks import Finding, Level, Patient
 from server_jobs.cli.database import existing_database, lasting_file
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.loading import load_registry
+from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
-from server_jobs.cli.output import mask_passwords, plain, print_json, print_lines
+from server_jobs.cli.output import plain, print_json, print_lines
 from server_jobs.database import DEFAULT_DATABASE_URL
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
 

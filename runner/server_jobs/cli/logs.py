@@ -10,13 +10,13 @@ import logging
 import os
 import sys
 from enum import StrEnum
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
-from server_jobs.cli.output import mask_passwords
+from server_jobs.cli.masking import mask_passwords
 
 
 class LogFormat(StrEnum):
@@ -38,17 +38,20 @@ class LogLevel(StrEnum):
 
 def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     """Send every record of this process to stderr, in this format."""
-    stream = sys.stderr
-    if log_format is LogFormat.AUTO:
-        log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
-    handler = logging.StreamHandler(stream)
-    if log_format is LogFormat.JSON:
-        handler.setFormatter(json_formatter())
-    else:
-        handler.setFormatter(console_formatter(colors=stream.isatty() and not _no_color()))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(log_format, sys.stderr))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def formatter(log_format: LogFormat, stream: TextIO) -> logging.Formatter:
+    """What formats lines for that stream."""
+    if log_format is LogFormat.AUTO:
+        log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
+    if log_format is LogFormat.JSON:
+        return json_formatter()
+    return console_formatter(colors=stream.isatty() and not _no_color())
 
 
 def json_formatter() -> logging.Formatter:

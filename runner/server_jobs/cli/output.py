@@ -14,13 +14,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from server_jobs.cli.masking import mask_passwords
 from server_jobs.codec import mask_secrets
 from server_jobs.records import JobRecord
 from server_jobs.schema import JobStatus
 
-# A web address with a port and, later, an @ isn't one: only other schemes carry passwords here.
-_URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s"']*@""", re.I)
-_QUERY_PASSWORD = re.compile(r"""([?&]\w*password=)[^\s&"']*""", re.I)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000
 
@@ -31,13 +29,6 @@ STATUS_STYLES = {
     JobStatus.FAILED: "red",
     JobStatus.CANCELLED: "yellow",
 }
-
-
-def mask_passwords(text: str) -> str:
-    """The text with the passwords of database URLs in it replaced."""
-    if "://" not in text:
-        return text
-    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
 
 
 def console() -> Console:

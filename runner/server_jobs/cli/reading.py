@@ -12,9 +12,9 @@ import typer
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.filters import as_arguments, takes_filters
 from server_jobs.cli.finding import is_whole_id, the_job
+from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import (
-    mask_passwords,
     print_json,
     print_plain,
     record_document,

@@ -13,8 +13,9 @@ from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.filters import takes_filters
 from server_jobs.cli.finding import JobIdsArgument, the_ids
+from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import DatabaseOption
-from server_jobs.cli.output import mask_passwords, remark
+from server_jobs.cli.output import remark
 from server_jobs.cli.watching import Change, JsonView, LiveView, PlainView, View, Watched
 from server_jobs.errors import DatabaseUnavailableError, InvalidOptionError
 from server_jobs.monitoring import LiveJobs, Monitor

@@ -1,6 +1,7 @@
 import pytest
 
-from server_jobs.cli.output import mask_passwords, masked_document
+from server_jobs.cli.masking import mask_passwords
+from server_jobs.cli.output import masked_document
 
 
 @pytest.mark.parametrize(

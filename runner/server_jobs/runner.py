@@ -1,0 +1,295 @@
+"""One leased job in a process of its own: what a pod runs.
+
+A launcher has claimed the job and started this process with its id and fence. The first process
+to ask under that fence begins the handler; any other finds nothing to do. From then on the
+record is this process's to settle, whatever becomes of the launcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import FrameType
+from typing import TypeVar
+
+from server_jobs.database import Database
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidAppError,
+    JobNotFoundError,
+    UnknownJobError,
+)
+from server_jobs.execution import Execution
+from server_jobs.group_commit import settle_alone
+from server_jobs.inline import DEFAULT_LEASE
+from server_jobs.launches import launch_backoff
+from server_jobs.leases import LeaseKeeper, StopReason
+from server_jobs.outcomes import LaunchLost
+from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
+from server_jobs.registry import JobRegistry
+from server_jobs.reports import report
+from server_jobs.schema import JobStatus
+from server_jobs.store import Store
+from server_jobs.text import clean
+
+_log = logging.getLogger("server_jobs.runner")
+
+PATIENCE_SECONDS = 60.0
+"""How long a database that is away is waited for before the start."""
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.25
+
+
+class Ending(Enum):
+    """How a run has ended."""
+
+    SETTLED = "settled"
+    NOTHING_TO_DO = "nothing to do"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """How a runner works. Times are in seconds."""
+
+    worker_id: str
+    """What it holds the lease under; no other process may have the same."""
+    lease: float = DEFAULT_LEASE
+    grace: float = 30.0
+    """What the handler gets to end in once it is to stop; then the process leaves without it."""
+
+
+class Runner:
+    """Executes one claimed job and settles its record."""
+
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        *,
+        load_registry: Callable[[], JobRegistry],
+        config: RunnerConfig,
+        signals: Signals | None = None,
+    ) -> None:
+        self._store = Store(database)
+        self._lease = lease
+        self._load_registry = load_registry
+        self._config = config
+        self._signals = signals or Signals()
+
+    async def run(self) -> Ending:
+        """Run the job, if it is still this fence's to run.
+
+        Raises DatabaseError and SchemaError where the record can't be had or settled.
+        """
+        try:
+            registry = self._load_registry()
+        except InvalidAppError as error:
+            return await self._lose_launch("app_not_loaded", error)
+        await _patiently(self._store.check_schema)
+        record = await self._record()
+        if record is None or record.status is not JobStatus.RUNNING:
+            is_what = "gone" if record is None else record.status
+            _log.info("job %s: nothing to do, it is %s", self._lease.job_id, is_what)
+            return Ending.NOTHING_TO_DO
+        try:
+            definition = registry.get(record.job_name).definition
+        except UnknownJobError as error:
+            return await self._lose_launch("unknown_job", error)
+        self._signals.job_begins = True
+        job = await _patiently(self._start)
+        if job is None:
+            _log.info("job %s: nothing to do under fence %d", *self._lease)
+            return Ending.NOTHING_TO_DO
+        registry.bind(self._store.database)
+        keeper = LeaseKeeper(
+            self._store, worker_id=self._config.worker_id, lease_seconds=self._config.lease
+        )
+        async with keeper:
+            held = keeper.hold(job)
+            try:
+                return await self._execute(
+                    job, Execution(definition, job, held, database=self._store.database)
+                )
+            finally:
+                keeper.drop(job.lease)
+
+    async def _execute(self, job: ClaimedJob, execution: Execution) -> Ending:
+        began = time.monotonic()
+        # Said once the handler lets the loop go on: it needn't wait for our log line.
+        asyncio.get_running_loop().call_soon(
+            _log.info, "job %s (%s) began, attempt %d", job.id, job.job_name, job.attempt_count
+        )
+        with Watchdog(self._store, job, execution, self._signals, grace=self._config.grace):
+            outcome = await execution.run()
+            if outcome is not None:
+                # The work has been done: that is worth waiting out an outage for.
+                outcome = await settle_alone(
+                    self._store, execution.held, outcome, patience=self._config.lease
+                )
+        if outcome is None:
+            _log.warning("job %s: its lease was lost, nothing is written", job.id)
+            return Ending.LOST
+        report(job, outcome, time.monotonic() - began)
+        return Ending.SETTLED
+
+    async def _start(self) -> ClaimedJob | None:
+        return await self._store.start(
+            self._lease, worker_id=self._config.worker_id, lease_seconds=self._config.lease
+        )
+
+    async def _lose_launch(self, reason: str, error: Exception) -> Ending:
+        """Give the job back: this image can't run it, a newer one may."""
+        _log.error("job %s can't be run by this image: %s", self._lease.job_id, error)
+        record = await self._record()
+        cause = error.__cause__
+        lost = AttemptError(
+            attempt=0 if record is None else record.attempt_count,
+            at=None,
+            type=reason,
+            message=clean(f"the image can't run the job: {error}"),
+            traceback=clean("".join(traceback.format_exception(cause))) if cause else "",
+            worker=self._config.worker_id,
+        )
+        delay = launch_backoff(0 if record is None else record.launch_failures)
+        settled = await _patiently(
+            lambda: self._store.settle({self._lease: LaunchLost(lost, delay)})
+        )
+        return Ending.SETTLED if settled else Ending.NOTHING_TO_DO
+
+    async def _record(self) -> JobRecord | None:
+        async def read() -> JobRecord | None:
+            with contextlib.suppress(JobNotFoundError):
+                return await self._store.get(self._lease.job_id)
+            return None
+
+        return await _patiently(read)
+
+
+class Watchdog:
+    """Sees to it that a job ends: at its time limit, on a signal, when its lease is lost.
+
+    A thread, since a handler may block the event loop and everything on it. What is asked to stop
+    has the grace period; then the record is settled without it, and the process leaves.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        job: ClaimedJob,
+        execution: Execution,
+        signals: Signals,
+        *,
+        grace: float,
+    ) -> None:
+        self._store = store
+        self._job = job
+        self._execution = execution
+        self._signals = signals
+        self._grace = grace
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._watch, name="server-jobs-watchdog", daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        held = self._execution.held
+        limit = math.inf if self._job.timeout_seconds is None else self._job.timeout_seconds
+        began = time.monotonic()
+        asked_at = math.inf
+        while not self._over.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            if self._signals.asked:
+                held.stop(StopReason.SHUTDOWN)
+            elif now - began > limit:
+                held.stop(StopReason.TIMED_OUT)  # the loop may be blocked, and its timer with it
+            if held.stop_reason is not None:
+                asked_at = min(asked_at, now)
+            if now - asked_at > self._grace:
+                return self._leave()
+
+    def _leave(self) -> None:
+        _log.warning("job %s doesn't stop: leaving without it", self._job.id)
+        status = 1
+        try:
+            outcome = self._execution.stopped()
+            if outcome is not None:
+                asyncio.run(settle_alone(self._store, self._execution.held, outcome))
+            status = 0
+        except DatabaseError as error:
+            _log.error("job %s can't be settled: %s", self._job.id, error)
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+
+class Signals:
+    """Within it, SIGTERM and SIGINT ask the job to stop; before one has begun, they end us.
+
+    The interpreter notes a signal in C and writes a byte, which a thread of ours reads: it is
+    heard even while a handler keeps the main thread in a library's C code.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.job_begins = False
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Signals:
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._undo.callback(reader.close)
+        self._undo.callback(writer.shutdown, socket.SHUT_RDWR)
+        self._undo.callback(signal.set_wakeup_fd, former)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._undo.callback(signal.signal, number, signal.signal(number, _heard_elsewhere))
+        threading.Thread(
+            target=self._listen, args=(reader,), name="server-jobs-signals", daemon=True
+        ).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def _listen(self, reader: socket.socket) -> None:
+        while number := reader.recv(1):
+            self.asked = True
+            if not self.job_begins:
+                os._exit(128 + number[0])  # nothing is held: the launcher sees the pod end
+
+
+def _heard_elsewhere(number: int, frame: FrameType | None) -> None:
+    """Without a handler in Python there is none in C, and the process would end."""
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask a database that may be away for some seconds; what is asked may safely run twice."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return await ask()
+        except DatabaseUnavailableError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            _log.warning("the database is away, trying again in %.1f s: %s", pause, error)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 5.0)
