@@ -1,0 +1,228 @@
+"""The few calls that the operator makes of the Kubernetes API: JSON in, JSON out.
+
+On the client of ``kubernetes.aio``, which knows kubeconfigs, tokens that expire and certificates,
+but not on its models: thousands of Jobs as Python objects take more memory than all else here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+Json: TypeAlias = dict[str, Any]
+
+TIMEOUT_SECONDS = 30.0
+PAGE = 500
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+
+_WATCH_SECONDS = 240
+
+
+class KubeError(Exception):
+    """The API server refused a request, or couldn't be asked (``status`` 0)."""
+
+    def __init__(self, verb: str, path: str, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{verb} {path}: {message or reason or status}")
+        self.verb = verb
+        self.path = path
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def away(self) -> bool:
+        """Whether the server is at fault and not the request: worth asking again."""
+        return self.status in {0, 429} or self.status >= 500
+
+    @property
+    def not_found(self) -> bool:
+        return self.status == 404
+
+    @property
+    def exists(self) -> bool:
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def forbidden(self) -> bool:
+        return self.status == 403
+
+
+class Kube:
+    """An API server. ``on_error`` is told of each failure: verb and status."""
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        on_error: Callable[[str, int], None] = lambda verb, status: None,
+    ) -> None:
+        self._api = api
+        self._on_error = on_error
+
+    async def get(self, path: str) -> Json:
+        """One object. Raises KubeError."""
+        return await self._json("get", "GET", path)
+
+    async def list(self, path: str, selector: str = "") -> tuple[list[Json], str]:
+        """All that fit, consistently, and the version that they are of. Raises KubeError."""
+        items: list[Json] = []
+        query = {"limit": str(PAGE), "labelSelector": selector}
+        while True:
+            page = await self._json("list", "GET", path, query=query)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = following
+
+    async def watch(
+        self, path: str, selector: str, resource_version: str
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """Changes since that version, until the server ends it: (type, object).
+
+        Raises KubeError; status 410 asks for a new list.
+        """
+        query = {
+            "watch": "true",
+            "labelSelector": selector,
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        # A server that is gone without a word sends no bookmark either.
+        timeout = aiohttp.ClientTimeout(
+            total=_WATCH_SECONDS + TIMEOUT_SECONDS, sock_read=_WATCH_SECONDS + TIMEOUT_SECONDS
+        )
+        response = await self._request("watch", "GET", path, query=query, timeout=timeout)
+        try:
+            async for line in response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    code = int(status.get("code") or 500)
+                    self._on_error("watch", code)
+                    raise KubeError(
+                        "watch", path, code, status.get("reason", ""), status.get("message", "")
+                    )
+                yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._on_error("watch", 0)
+            raise KubeError("watch", path, 0, "", _said(error)) from error
+        finally:
+            response.close()
+
+    async def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
+        """Create an object. Raises KubeError."""
+        query = {"dryRun": "All"} if dry_run else {}
+        return await self._json("create", "POST", path, query=query, body=body)
+
+    async def replace(self, path: str, body: Json) -> Json:
+        """Replace an object of the version that the body names. Raises KubeError."""
+        return await self._json("update", "PUT", path, body=body)
+
+    async def patch(
+        self, path: str, body: Json, *, kind: str = MERGE, manager: str | None = None
+    ) -> Json:
+        """Change an object; with ``manager``, as the owner of the fields. Raises KubeError."""
+        query = {"fieldManager": manager, "force": "true"} if manager and kind == APPLY else {}
+        return await self._json("patch", "PATCH", path, query=query, body=body, content_type=kind)
+
+    async def delete(self, path: str, uid: str) -> bool:
+        """Delete this very object in the background → whether it was there. Raises KubeError."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        try:
+            await self._json("delete", "DELETE", path, body=body)
+        except KubeError as error:
+            if error.not_found or error.status == 409:  # gone, or another one of that name
+                return False
+            raise
+        return True
+
+    async def _json(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        response = await self._request(
+            verb, method, path, query=query, body=body, content_type=content_type, timeout=timeout
+        )
+        try:
+            answer: Json = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self._on_error(verb, 0)
+            raise KubeError(verb, path, 0, "", _said(error)) from error
+        finally:
+            response.release()
+        return answer
+
+    async def _request(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        wanted = {name: value for name, value in (query or {}).items() if value}
+        url = self._api.configuration.host + path + (f"?{urlencode(wanted)}" if wanted else "")
+        try:
+            answer = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=timeout
+            )
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < 400:
+                return response
+            text = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._on_error(verb, 0)
+            raise KubeError(verb, path, 0, "", _said(error)) from error
+        except ApiException as error:
+            self._on_error(verb, int(error.status or 0))
+            raise KubeError(verb, path, int(error.status or 0), str(error.reason), "") from error
+        self._on_error(verb, response.status)
+        try:
+            status = json.loads(text)
+            reason, message = str(status.get("reason", "")), str(status.get("message", ""))
+        except ValueError:
+            reason, message = "", text[:200].decode(errors="replace")
+        raise KubeError(verb, path, response.status, reason, message)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+@asynccontextmanager
+async def connected(on_error: Callable[[str, int], None]) -> AsyncIterator[Kube]:
+    """The API server of the pod that we are in, else the one of the kubeconfig."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)
+    async with client.ApiClient(configuration) as api:
+        yield Kube(api, on_error)

@@ -1,0 +1,58 @@
+"""Labels, annotations and paths: what things are called in the cluster."""
+
+from __future__ import annotations
+
+GROUP = "server-jobs.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+INSTALL = f"{GROUP}/install"
+RUNNER = f"{GROUP}/runner"
+JOB_ID = f"{GROUP}/job-id"
+FENCE = f"{GROUP}/fence"
+JOB_NAME = f"{GROUP}/job-name"
+QUEUE = f"{GROUP}/queue"
+
+CONTAINER = "runner"
+FIELD_MANAGER = "server-jobs-operator"
+
+
+def kubernetes_job_name(job_id: str, fence: int) -> str:
+    """The same for one launch, another for the next."""
+    return f"job-{job_id}-{fence}"
+
+
+def jobs_path(namespace: str | None, name: str = "") -> str:
+    """Where Kubernetes Jobs are; of all namespaces without one."""
+    return _path("/apis/batch/v1", namespace, "jobs", name)
+
+
+def pods_path(namespace: str | None) -> str:
+    """Where pods are."""
+    return _path("/api/v1", namespace, "pods", "")
+
+
+def events_path(namespace: str) -> str:
+    """Where Events go."""
+    return _path("/api/v1", namespace, "events", "")
+
+
+def config_map_path(namespace: str, name: str) -> str:
+    """A ConfigMap."""
+    return _path("/api/v1", namespace, "configmaps", name)
+
+
+def leases_path(namespace: str, name: str = "") -> str:
+    """Where leader election happens."""
+    return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)
+
+
+def resources_path(plural: str, namespace: str | None, name: str = "", *, status: bool = False) -> str:
+    """Where our own resources are."""
+    path = _path(f"/apis/{API_VERSION}", namespace, plural, name)
+    return f"{path}/status" if status else path
+
+
+def _path(api: str, namespace: str | None, plural: str, name: str) -> str:
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{api}{within}/{plural}" + (f"/{name}" if name else "")

@@ -1,0 +1,65 @@
+"""How the operator works: what its flags and environment say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from server_jobs.errors import ConfigurationError
+from server_jobs.inline import DEFAULT_LEASE
+from server_jobs.schema import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """Times are in seconds."""
+
+    install_id: str
+    """What all Jobs of this installation are labelled with; stable over upgrades."""
+    own_namespace: str
+    namespaces: tuple[str, ...] | None = None
+    """Which namespaces it serves; None is the whole cluster."""
+    identity: str = "server-jobs-operator"
+    """Who we are among the replicas."""
+    leader_election: bool = True
+    lease_name: str = "server-jobs-operator"
+    lease: float = DEFAULT_LEASE
+    """Of claims: how long after the operator's death its unstarted jobs go to another claim."""
+    poll_interval: float = 1.0
+    reconcile_interval: float = 30.0
+    max_jobs: int = 1_000
+    """Kubernetes Jobs in flight, all runners together."""
+    creates_per_second: float = 20.0
+    create_concurrency: int = 10
+    schedules: bool = True
+    keep_seconds: Mapping[JobStatus, float | None] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What runner pods are told of the tables: their schema and prefix."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("lease", 10, 86_400),
+            ("poll_interval", 0.05, 3_600),
+            ("reconcile_interval", 1, 3_600),
+            ("max_jobs", 1, 100_000),
+            ("creates_per_second", 0.1, 10_000),
+            ("create_concurrency", 1, 1_000),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ConfigurationError(f"{name}={value} isn't from {least} to {most}")
+        if self.namespaces is not None and not self.namespaces:
+            raise ConfigurationError("no namespace is given: --namespace, or --all-namespaces")
+
+    @property
+    def worker_prefix(self) -> str:
+        """What the worker ids of all that this installation has in hand begin with."""
+        return f"k8s/{self.install_id}/"
+
+    def worker_id(self, namespace: str, runner: str) -> str:
+        """What jobs of a runner are claimed under."""
+        return f"{self.worker_prefix}{namespace}/{runner}"
+
+    def serves(self, namespace: str) -> bool:
+        """Whether a namespace is ours to look at."""
+        return self.namespaces is None or namespace in self.namespaces
