@@ -47,33 +47,34 @@ def judge(
     *,
     now: datetime,
     moment: float,
+    gone: bool = False,
 ) -> Judgement:
     """Decide on one launch.
 
-    ``job`` of None is one that is gone; ``launch`` was read after that was known, and is None
-    where its row is gone. ``now`` is the database's clock, ``moment`` the process's.
+    ``gone`` says that there is no such Job any more (``job`` is how it was last seen, if it was);
+    ``launch`` was read after that was known, and is None where its row is gone. ``now`` is the
+    database's clock, ``moment`` the process's.
     """
+    gone = gone or job is None
     if launch is None or launch.status is not JobStatus.RUNNING:
-        return _over(job, launch, moment)
+        return NOTHING if gone or job is None else _over(job, launch, moment)
     if job is not None and launch.lease != job.lease:
-        return Judgement(delete=True)  # of an older claim: whatever it does is refused
-    ended = job is None or job.finished
+        return Judgement(delete=not gone)  # of an older claim: whatever it does is refused
+    ended = gone or (job is not None and job.finished)
     if launch.cancel_requested_at is not None:
         if ended or not launch.begun:
-            return Judgement(Abandoned("cancelled on request"), delete=job is not None)
+            return Judgement(Abandoned("cancelled on request"), delete=not gone)
         return Judgement(delete=True, again=5.0)  # its runner writes that, once it is told to end
     found = job.finding if job is not None else None
     if ended:
-        why = found if found is not None and found.final else _vanished(job)
+        why = found if found is not None and found.final else _vanished(job, gone)
         return _lose(launch, spec, why)
     if launch.begun or job is None:
         return NOTHING
     return _launching(job, launch, spec, now=now, moment=moment)
 
 
-def _over(job: KnownJob | None, launch: Launch | None, moment: float) -> Judgement:
-    if job is None:
-        return NOTHING
+def _over(job: KnownJob, launch: Launch | None, moment: float) -> Judgement:
     if job.finished:
         return Judgement(expire=True)
     if launch is None or launch.lease != job.lease or launch.status is JobStatus.CANCELLED:
@@ -111,8 +112,8 @@ def _launching(
     return _lose(launch, spec, found, delete=True)
 
 
-def _vanished(job: KnownJob | None) -> Finding:
-    if job is None:
+def _vanished(job: KnownJob | None, gone: bool) -> Finding:
+    if job is None or gone:
         return Finding(Reason.LOST, "its Kubernetes Job was deleted", final=True)
     return Finding(Reason.LOST, f"Job {job.name} ended and its record wasn't settled", final=True)
 

@@ -1,0 +1,88 @@
+"""Events on Jobs and JobRunners, for whoever asks ``kubectl describe``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Literal
+
+from uuid6 import uuid7
+
+from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.kube import Json, Kube, KubeError
+from server_jobs_operator.names import API_VERSION, events_path
+from server_jobs_operator.runner_table import Runner
+
+_log = logging.getLogger("server_jobs.operator.events")
+
+COMPONENT = "server-jobs-operator"
+_LONGEST = 1_000
+
+
+class Recorder:
+    """Writes Events in the background: none is worth waiting for, or failing."""
+
+    def __init__(self, kube: Kube, identity: str) -> None:
+        self._kube = kube
+        self._identity = identity
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def about_job(self, job: KnownJob, reason: str, message: str) -> None:
+        """Why a launch went wrong, on its Kubernetes Job."""
+        about = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "namespace": job.namespace,
+            "name": job.name,
+            "uid": job.uid,
+        }
+        self._write(about, _camel(reason), message, "Warning")
+
+    def about_runner(
+        self,
+        runner: Runner,
+        reason: str,
+        message: str,
+        kind: Literal["Normal", "Warning"] = "Warning",
+    ) -> None:
+        """What is the matter with a JobRunner."""
+        about = {
+            "apiVersion": API_VERSION,
+            "kind": "JobRunner",
+            "namespace": runner.namespace,
+            "name": runner.name,
+            "uid": runner.uid,
+        }
+        self._write(about, reason, message, kind)
+
+    def _write(self, about: Json, reason: str, message: str, kind: str) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{about['name'][:180]}.{uuid7().hex[-16:]}"},
+            "involvedObject": about,
+            "reason": reason,
+            "message": message[:_LONGEST],
+            "type": kind,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._identity,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        task = asyncio.create_task(self._post(about["namespace"], event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _post(self, namespace: str, event: Json) -> None:
+        try:
+            await self._kube.create(events_path(namespace), event)
+        except KubeError as error:
+            _log.info("an Event can't be written: %s", error)
+
+
+def _camel(reason: str) -> str:
+    return "".join(word.capitalize() for word in reason.split("_"))

@@ -1,0 +1,281 @@
+"""Launching: claim for runners that have room, create the Jobs, keep the leases until they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from server_jobs.errors import DatabaseError
+from server_jobs.launch_store import LaunchStore
+from server_jobs.launches import Launch
+from server_jobs.outcomes import Outcome, Postponed, Released
+from server_jobs.records import Lease
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.judging import outcome_of
+from server_jobs_operator.kube import Json, Kube, KubeError
+from server_jobs_operator.manifest import InvalidRuntime, job_manifest
+from server_jobs_operator.metrics import Metrics
+from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs_operator.reasons import Finding, Reason
+from server_jobs_operator.runner_table import Runner, RunnerTable
+from server_jobs_operator.settings import OperatorSettings
+
+_log = logging.getLogger("server_jobs.operator.launch")
+
+REFUSED_SECONDS = 30.0
+"""How long a runner claims nothing after the API server refused its Jobs for want of quota."""
+
+_TRIES = 4
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Unstarted:
+    launch: Launch
+    runner: tuple[str, str]
+    since: float = field(default_factory=time.monotonic)
+
+
+class Launcher:
+    """What has been claimed and not begun is held here, and nowhere else."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        launches: LaunchStore,
+        view: JobsView,
+        runners: RunnerTable,
+        settings: OperatorSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._kube = kube
+        self._launches = launches
+        self._view = view
+        self._runners = runners
+        self._settings = settings
+        self._metrics = metrics
+        self._unstarted: dict[Lease, _Unstarted] = {}
+        self._creating: set[Lease] = set()
+        self._slots = asyncio.Semaphore(settings.create_concurrency)
+        self._pace = _Pace(settings.creates_per_second)
+        self._refused_until: dict[tuple[str, str], float] = {}
+        self._turn = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        """A leader that is about to leave claims nothing more."""
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self) -> int:
+        """Claim what the runners have room for and begin to launch it → how many.
+
+        Runners and their queues take turns in being first, so that none starves. Raises
+        DatabaseError; what was claimed until then is launched.
+        """
+        if self.draining:
+            return 0
+        claimed = 0
+        serving = self._runners.serving()
+        self._turn += 1
+        for runner in _rotated(serving, self._turn):
+            if self._refused_until.get(runner.key, 0.0) > time.monotonic():
+                continue
+            for queue in _rotated(runner.spec.queues, self._turn):
+                room = self.room(runner)
+                if room <= 0:
+                    break
+                launches = await self._launches.claim(
+                    queue,
+                    job_names=runner.spec.job_names,
+                    limit=min(room, 100),
+                    worker_id=self._settings.worker_id(runner.namespace, runner.name),
+                    lease_seconds=self._settings.lease,
+                )
+                for launch in launches:
+                    self.launch(launch, runner)
+                claimed += len(launches)
+                self._metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
+        return claimed
+
+    def room(self, runner: Runner) -> int:
+        """How many more of a runner may be in flight."""
+        of_runner = sum(held.runner == runner.key for held in self._pending())
+        mine = runner.spec.max_concurrency - of_runner
+        mine -= self._view.in_flight(runner.namespace, runner.name)
+        everyone = self._settings.max_jobs - self._view.in_flight() - len(self._pending())
+        # What can't be created within some seconds is better left for whoever can.
+        backlog = int(self._settings.creates_per_second * 5) + 10 - len(self._creating)
+        return min(mine, everyone, backlog)
+
+    def _pending(self) -> list[_Unstarted]:
+        """Claimed, and not yet among the Jobs that are known."""
+        return [
+            held for lease, held in self._unstarted.items() if self._view.of(lease) is None
+        ]
+
+    # ── create ───────────────────────────────────────────────────────────────────────────────
+
+    def launch(self, launch: Launch, runner: Runner) -> None:
+        """Create the Job of a claimed record, in the background; once, however often asked."""
+        if launch.lease in self._creating:
+            return
+        self._unstarted[launch.lease] = _Unstarted(launch, runner.key)
+        self._creating.add(launch.lease)
+        task = asyncio.create_task(self._create(launch, runner))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _create(self, launch: Launch, runner: Runner) -> None:
+        try:
+            async with self._slots:
+                await self._pace.next()
+                outcome = await self._created(launch, runner)
+            if outcome is not None:
+                await self._give_back(launch, outcome)
+        except (KubeError, DatabaseError) as error:
+            # It stays claimed; reconciling finds a record without its Job, and creates that.
+            _log.warning("job %s can't be launched just now: %s", launch.id, error)
+        except Exception:  # noqa: BLE001 - one record never stops the others
+            _log.exception("job %s: launching it went wrong", launch.id)
+        finally:
+            self._creating.discard(launch.lease)
+
+    async def _created(self, launch: Launch, runner: Runner) -> Outcome | None:
+        """Create the Job → None, or what becomes of the record instead."""
+        fields = {"job_id": launch.id, "fence": launch.fence, "runner": runner.name}
+        try:
+            body = job_manifest(launch, runner, self._settings)
+        except InvalidRuntime as error:
+            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            _log.error("job %s: %s", launch.id, error, extra=fields)
+            return outcome_of(
+                launch, runner.spec, Finding(Reason.INVALID_RUNTIME, str(error), final=True)
+            )
+        try:
+            created = await self._post(runner.namespace, body)
+        except KubeError as error:
+            if error.away:
+                raise
+            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            return self._refused(launch, runner, error)
+        if created is None:
+            reason = f"another Job has the name {body['metadata']['name']}"
+            _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
+            return Released(reason)
+        self._view.add(created)
+        held = self._unstarted.get(launch.lease)
+        if held is not None:
+            self._metrics.launch_seconds.observe(time.monotonic() - held.since)
+        self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+        _log.info(
+            "job %s (%s): Kubernetes Job %s/%s created",
+            launch.id,
+            launch.job_name,
+            runner.namespace,
+            body["metadata"]["name"],
+            extra=fields,
+        )
+        return None
+
+    async def _post(self, namespace: str, body: Json) -> Json | None:
+        """Create or adopt → the Job; None where its name is taken by what can't be adopted."""
+        pause = 0.2
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._kube.create(jobs_path(namespace), body)
+            except KubeError as error:
+                if error.exists:
+                    return await self._adopted(namespace, body)
+                if not error.away or not left:
+                    raise
+                # The answer may have been lost: the name tells whether it was created.
+                await asyncio.sleep(pause)
+                pause *= 3
+        return None
+
+    async def _adopted(self, namespace: str, body: Json) -> Json | None:
+        name = body["metadata"]["name"]
+        try:
+            found = await self._kube.get(jobs_path(namespace, name))
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+        ours, theirs = body["metadata"]["labels"], found["metadata"].get("labels", {})
+        if any(ours[label] != theirs.get(label) for label in (INSTALL, JOB_ID, FENCE)):
+            return None
+        conditions = found.get("status", {}).get("conditions") or ()
+        over = any(
+            one["type"] in {"Complete", "Failed"} and one["status"] == "True" for one in conditions
+        )
+        return None if over or "deletionTimestamp" in found["metadata"] else found
+
+    def _refused(self, launch: Launch, runner: Runner, error: KubeError) -> Outcome:
+        text = f"the API server refuses its Job: {error.message or error.reason}"
+        if error.forbidden or (error.not_found and "namespaces" in error.message):
+            # Quota, a missing permission, a namespace that ends: not this record's fault.
+            until = time.monotonic() + REFUSED_SECONDS
+            if self._refused_until.get(runner.key, 0.0) < time.monotonic():
+                _log.error(
+                    "JobRunner %s/%s: %s; it claims nothing for %g s",
+                    runner.namespace,
+                    runner.name,
+                    text,
+                    REFUSED_SECONDS,
+                )
+            self._refused_until[runner.key] = until
+            return Postponed(text, REFUSED_SECONDS)
+        _log.error("job %s: %s", launch.id, text)
+        return outcome_of(launch, runner.spec, Finding(Reason.CONFIG_ERROR, text, final=True))
+
+    async def _give_back(self, launch: Launch, outcome: Outcome) -> None:
+        self._unstarted.pop(launch.lease, None)
+        await self._launches.records.settle({launch.lease: outcome})
+
+    # ── renew ────────────────────────────────────────────────────────────────────────────────
+
+    async def renew(self) -> None:
+        """Renew the leases of what hasn't begun. Raises DatabaseError."""
+        held = list(self._unstarted)
+        ours = await self._launches.renew(held, lease_seconds=self._settings.lease)
+        for lease in held:
+            if lease.job_id not in ours:
+                self._unstarted.pop(lease, None)  # begun, settled, or somebody else's
+
+    def hold(self, launch: Launch, runner: tuple[str, str]) -> None:
+        """What an earlier leader has claimed is ours to renew."""
+        if not launch.begun:
+            self._unstarted.setdefault(launch.lease, _Unstarted(launch, runner))
+
+    def is_creating(self, lease: Lease) -> bool:
+        """Whether its Job is on its way."""
+        return lease in self._creating
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for Jobs that are being created."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+
+class _Pace:
+    """So many a second, evenly."""
+
+    def __init__(self, per_second: float) -> None:
+        self._distance = 1 / per_second
+        self._next = 0.0
+
+    async def next(self) -> None:
+        now = time.monotonic()
+        # What wasn't used for a second may be made up for at once.
+        self._next = max(self._next, now - 1.0) + self._distance
+        if self._next > now:
+            await asyncio.sleep(self._next - now)
+
+
+def _rotated(items: list[T], turn: int) -> list[T]:
+    start = turn % len(items) if items else 0
+    return items[start:] + items[:start]
