@@ -190,7 +190,8 @@ def _structural(node: Any, definitions: Mapping[str, Json]) -> Any:
         return _structural(target | node, definitions)
     if "anyOf" in node:
         kinds = [kind for kind in node.pop("anyOf") if kind.get("type") != "null"]
-        assert len(kinds) == 1, "a structural schema has one type a field"
+        if len(kinds) != 1:
+            raise ValueError(f"a structural schema has one type a field: {kinds}")
         return _structural(kinds[0] | node, definitions)
     if "default" in node:
         default = _without_none(node.pop("default"))

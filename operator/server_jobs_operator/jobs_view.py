@@ -252,5 +252,12 @@ def _trimmed_pod(item: Json) -> Json:
     kept = ("name", "uid", "creationTimestamp", "deletionTimestamp")
     metadata = {name: item["metadata"][name] for name in kept if name in item["metadata"]}
     status = item.get("status", {})
-    shown = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses")
+    shown = (
+        "phase",
+        "reason",
+        "message",
+        "conditions",
+        "containerStatuses",
+        "initContainerStatuses",
+    )
     return {"metadata": metadata, "status": {n: status[n] for n in shown if n in status}}

@@ -1,4 +1,4 @@
-"""Launching: claim for runners that have room, create the Jobs, keep the leases until they begin."""
+"""Launching: claim what runners have room for, create the Jobs, keep leases until they begin."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ class Launcher:
 
     def _pending(self) -> list[_Unstarted]:
         """Claimed, and not yet among the Jobs that are known."""
-        return [
-            held for lease, held in self._unstarted.items() if self._view.of(lease) is None
-        ]
+        return [held for lease, held in self._unstarted.items() if self._view.of(lease) is None]
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
 

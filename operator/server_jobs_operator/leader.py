@@ -27,7 +27,13 @@ class LeaderElection:
     """Takes part in the election and runs ``lead`` while we are the leader."""
 
     def __init__(
-        self, kube: Kube, *, namespace: str, name: str, identity: str, lead: Callable[[], Awaitable[None]]
+        self,
+        kube: Kube,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        lead: Callable[[], Awaitable[None]],
     ) -> None:
         self._kube = kube
         self._path = leases_path(namespace)
@@ -61,7 +67,9 @@ class LeaderElection:
             _log.warning("%s leads no longer", self._identity)
 
     async def _until_elected(self) -> None:
-        while not await self._try():
+        while True:
+            if await self._try():
+                return
             await asyncio.sleep(RENEW_SECONDS / 2)
 
     async def _while_renewed(self) -> None:

@@ -32,7 +32,10 @@ class Metrics:
             "reconcile_lag_seconds", "Since rows and Jobs were last compared"
         )
         self.api_errors = self._counter(
-            "api_errors", "Requests that the API server refused or didn't answer (0)", "verb", "code"
+            "api_errors",
+            "Requests that the API server refused or didn't answer (0)",
+            "verb",
+            "code",
         )
         self.fired = self._counter("schedules_fired", "Jobs that schedules have made")
 

@@ -47,7 +47,9 @@ def leases_path(namespace: str, name: str = "") -> str:
     return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)
 
 
-def resources_path(plural: str, namespace: str | None, name: str = "", *, status: bool = False) -> str:
+def resources_path(
+    plural: str, namespace: str | None, name: str = "", *, status: bool = False
+) -> str:
     """Where our own resources are."""
     path = _path(f"/apis/{API_VERSION}", namespace, plural, name)
     return f"{path}/status" if status else path

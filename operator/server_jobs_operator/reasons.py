@@ -43,7 +43,7 @@ WAY_OUT = {
     Reason.EVICTED: "the node was short of something, or drained",
     Reason.PREEMPTED: "pods of a higher priority needed the room",
     Reason.DEADLINE: "neither the runner nor its node has answered for too long",
-    Reason.UNSCHEDULABLE: "no node has room for what it asks for: see its requests and node selector",
+    Reason.UNSCHEDULABLE: "no node has room for it: see its requests and node selector",
     Reason.EXIT_CODE: "see the pod's log",
     Reason.LOST: "the pod is gone without a word: deleted by force, or with its node",
     Reason.UNKNOWN_JOB: "the JobRunner's image is older than the code that enqueued it",

@@ -43,10 +43,10 @@ class Reconciler:
     async def reconcile(self) -> None:
         """Once. Raises DatabaseError and KubeError, and then has done nothing."""
         before = await self._launches.in_hand()
-        jobs: dict[Lease, object] = {}
+        jobs: set[Lease] = set()
         for namespace in self._settings.namespaces or (None,):
             for job in await self._view.relist(namespace):
-                jobs[job.lease] = job
+                jobs.add(job.lease)
         wanted = before.keys() | {lease.job_id for lease in jobs}
         rows = await self._launches.read(wanted)
         missing = 0
@@ -66,11 +66,11 @@ class Reconciler:
                 self._attendant.look_at(launch.lease)
             elif not self._launcher.is_creating(launch.lease):
                 self._launcher.launch(launch, runner)
-        for lease, _ in jobs.items():
+        for lease in jobs:
             launch = rows.get(lease.job_id)
-            if launch is not None and launch.lease == lease and not launch.begun:
-                if launch.status is JobStatus.RUNNING:
-                    self._launcher.hold(launch, self._place_of(launch.worker_id))
+            running = launch is not None and launch.status is JobStatus.RUNNING
+            if launch is not None and running and launch.lease == lease:
+                self._launcher.hold(launch, self._place_of(launch.worker_id))
             self._attendant.look_at(lease)
         if missing:
             _log.info("%d records had no Kubernetes Job", missing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from server_jobs.errors import ConfigurationError
 from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.schema import JobStatus
+from server_jobs.retention import Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class OperatorSettings:
     creates_per_second: float = 20.0
     create_concurrency: int = 10
     schedules: bool = True
-    keep_seconds: Mapping[JobStatus, float | None] = field(default_factory=dict)
+    keep: Keep = field(default_factory=Keep)
+    config_map: str | None = None
+    """Ours, in our own namespace: it holds the default JobRunner."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What runner pods are told of the tables: their schema and prefix."""
 

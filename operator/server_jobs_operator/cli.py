@@ -1,0 +1,291 @@
+"""``server-jobs-operator``: run it, or write its custom resources' definitions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from uuid6 import uuid7
+
+from server_jobs.cli.durations import seconds_or_forever
+from server_jobs.cli.failures import ReportingGroup
+from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
+from server_jobs.cli.options import LogFormatOption, LogLevelOption
+from server_jobs.database import DATABASE_URL_VARIABLE, connect
+from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
+from server_jobs.retention import Keep
+from server_jobs_operator import crds as definitions
+from server_jobs_operator.health import Health, served
+from server_jobs_operator.kube import Kube, KubeError, connected
+from server_jobs_operator.metrics import Metrics
+from server_jobs_operator.names import config_map_path
+from server_jobs_operator.operator import Operator
+from server_jobs_operator.settings import OperatorSettings
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_TOLD_TO_PODS = ("SERVER_JOBS_SCHEMA", "SERVER_JOBS_TABLE_PREFIX")
+
+app = typer.Typer(
+    cls=ReportingGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The Kubernetes backend of server-jobs: one Kubernetes Job per claimed record.",
+)
+
+
+@app.command()
+def run(
+    *,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            envvar="SERVER_JOBS_OPERATOR_NAMESPACE",
+            metavar="NAME[,NAME]",
+            show_default="the operator's own",
+            help="Whose JobRunners and JobSchedules to serve. May be repeated.",
+        ),
+    ] = None,
+    all_namespaces: Annotated[
+        bool,
+        typer.Option(
+            "--all-namespaces",
+            envvar="SERVER_JOBS_OPERATOR_ALL_NAMESPACES",
+            help="Serve the whole cluster; needs cluster-wide permissions.",
+        ),
+    ] = False,
+    install_id: Annotated[
+        str | None,
+        typer.Option(
+            "--install-id",
+            envvar="SERVER_JOBS_OPERATOR_INSTALL_ID",
+            metavar="TEXT",
+            show_default="the ConfigMap's uid",
+            help="What this installation's Jobs are labelled with; no other may have the same.",
+        ),
+    ] = None,
+    config_map: Annotated[
+        str | None,
+        typer.Option(
+            "--config-map",
+            envvar="SERVER_JOBS_OPERATOR_CONFIG_MAP",
+            metavar="NAME",
+            help="The ConfigMap with the default JobRunner, in the operator's namespace.",
+        ),
+    ] = None,
+    leader_election: Annotated[
+        bool,
+        typer.Option(
+            "--leader-election/--no-leader-election",
+            envvar="SERVER_JOBS_OPERATOR_LEADER_ELECTION",
+            help="Let one of several replicas lead.",
+        ),
+    ] = True,
+    lease_name: Annotated[
+        str,
+        typer.Option(
+            "--lease-name",
+            envvar="SERVER_JOBS_OPERATOR_LEASE_NAME",
+            metavar="NAME",
+            help="The Lease by which they elect.",
+        ),
+    ] = "server-jobs-operator",
+    lease: Annotated[
+        float,
+        typer.Option(
+            "--lease",
+            envvar="SERVER_JOBS_OPERATOR_LEASE",
+            metavar="SECONDS",
+            help="How long a claim holds that nobody renews.",
+        ),
+    ] = 300.0,
+    poll_interval: Annotated[
+        float,
+        typer.Option(
+            "--poll-interval",
+            envvar="SERVER_JOBS_OPERATOR_POLL_INTERVAL",
+            metavar="SECONDS",
+            help="How often to look for jobs where the database doesn't tell of them.",
+        ),
+    ] = 1.0,
+    reconcile_interval: Annotated[
+        float,
+        typer.Option(
+            "--reconcile-interval",
+            envvar="SERVER_JOBS_OPERATOR_RECONCILE_INTERVAL",
+            metavar="SECONDS",
+            help="How often to compare the table with the cluster.",
+        ),
+    ] = 30.0,
+    max_jobs: Annotated[
+        int,
+        typer.Option(
+            "--max-jobs",
+            envvar="SERVER_JOBS_OPERATOR_MAX_JOBS",
+            help="How many Kubernetes Jobs may be in flight, all JobRunners together.",
+        ),
+    ] = 1_000,
+    creates_per_second: Annotated[
+        float,
+        typer.Option(
+            "--creates-per-second",
+            envvar="SERVER_JOBS_OPERATOR_CREATES_PER_SECOND",
+            help="How many Kubernetes Jobs to create a second, at most.",
+        ),
+    ] = 20.0,
+    create_concurrency: Annotated[
+        int,
+        typer.Option(
+            "--create-concurrency",
+            envvar="SERVER_JOBS_OPERATOR_CREATE_CONCURRENCY",
+            help="How many at once.",
+        ),
+    ] = 10,
+    schedules: Annotated[
+        bool,
+        typer.Option(
+            "--schedules/--no-schedules",
+            envvar="SERVER_JOBS_OPERATOR_SCHEDULES",
+            help="Fire all schedules that are due, whoever declared them.",
+        ),
+    ] = True,
+    health_port: Annotated[
+        int, typer.Option("--health-port", envvar="SERVER_JOBS_OPERATOR_HEALTH_PORT")
+    ] = 8080,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", envvar="SERVER_JOBS_OPERATOR_METRICS_PORT")
+    ] = 9090,
+    keep_completed: Annotated[
+        str,
+        typer.Option(
+            "--keep-completed", envvar="SERVER_JOBS_OPERATOR_KEEP_COMPLETED", metavar="DURATION"
+        ),
+    ] = "7d",
+    keep_failed: Annotated[
+        str,
+        typer.Option(
+            "--keep-failed", envvar="SERVER_JOBS_OPERATOR_KEEP_FAILED", metavar="DURATION"
+        ),
+    ] = "30d",
+    keep_cancelled: Annotated[
+        str,
+        typer.Option(
+            "--keep-cancelled", envvar="SERVER_JOBS_OPERATOR_KEEP_CANCELLED", metavar="DURATION"
+        ),
+    ] = "30d",
+    log_format: LogFormatOption = LogFormat.AUTO,
+    log_level: LogLevelOption = LogLevel.INFO,
+) -> None:
+    """Watch the jobs table and launch a Kubernetes Job for each claimed record.
+
+    The database comes from SERVER_JOBS_DATABASE_URL alone: arguments can be
+    read by whoever lists processes. The cluster is the one of the pod that
+    it runs in, else that of the kubeconfig.
+    """
+    configure_logging(log_format, log_level)
+    own = _own_namespace()
+    names = tuple(name.strip() for value in namespace or [own] for name in value.split(","))
+
+    def settings(found_id: str) -> OperatorSettings:
+        return OperatorSettings(
+            install_id=found_id,
+            own_namespace=own,
+            namespaces=None if all_namespaces else names,
+            identity=f"{socket.gethostname()}/{uuid7().hex[-8:]}",
+            leader_election=leader_election,
+            lease_name=lease_name,
+            lease=lease,
+            poll_interval=poll_interval,
+            reconcile_interval=reconcile_interval,
+            max_jobs=max_jobs,
+            creates_per_second=creates_per_second,
+            create_concurrency=create_concurrency,
+            schedules=schedules,
+            keep=Keep(
+                seconds_or_forever(keep_completed, "--keep-completed"),
+                seconds_or_forever(keep_failed, "--keep-failed"),
+                seconds_or_forever(keep_cancelled, "--keep-cancelled"),
+            ),
+            config_map=config_map,
+            environment={name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)},
+        )
+
+    async def operate() -> None:
+        url = os.environ.get(DATABASE_URL_VARIABLE)
+        if not url:
+            raise DatabaseNotConfiguredError(
+                f"{DATABASE_URL_VARIABLE} is not set: the chart takes it from the Secret that"
+                " database.existingSecret names"
+            )
+        metrics, health = Metrics(), Health()
+        database = connect(url)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            async with (
+                served(health, metrics, health_port=health_port, metrics_port=metrics_port),
+                connected(metrics.api_error) as kube,
+            ):
+                found_id = install_id or await _install_id(kube, own, config_map, stop, health)
+                if found_id is not None:
+                    operator = Operator(kube, database, settings(found_id), metrics, health)
+                    await operator.run(stop)
+        finally:
+            await database.close()
+
+    asyncio.run(operate())
+
+
+@app.command()
+def crds(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a file each into this folder.")
+    ] = None,
+) -> None:
+    """Print the definitions of JobRunner and JobSchedule, or write them into a folder."""
+    if out is not None:
+        definitions.write(out)
+        return
+    typer.echo("---\n".join(definitions.files().values()), nl=False)
+
+
+async def _install_id(
+    kube: Kube, namespace: str, config_map: str | None, stop: asyncio.Event, health: Health
+) -> str | None:
+    if config_map is None:
+        raise ConfigurationError(
+            "which installation is this? Give --install-id, any text that no other installation on"
+            " this database has, or --config-map, whose uid is taken"
+        )
+    while not stop.is_set():
+        try:
+            found = await kube.get(config_map_path(namespace, config_map))
+            return str(found["metadata"]["uid"])
+        except KubeError as error:
+            if error.not_found:
+                raise ConfigurationError(
+                    f"there is no ConfigMap {config_map} in namespace {namespace}"
+                ) from None
+            health.fails("Kubernetes API", str(error))
+        await asyncio.sleep(2.0)
+    return None
+
+
+def _own_namespace() -> str:
+    named = os.environ.get("SERVER_JOBS_OPERATOR_OWN_NAMESPACE")
+    if named:
+        return named
+    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
+
+
+def main() -> None:
+    """Run the command line with this process's arguments, and exit."""
+    app(prog_name="server-jobs-operator")

@@ -1,0 +1,175 @@
+"""JobRunners: from what the API server tells of them to the table of runners, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from server_jobs.launches import Launch
+from server_jobs.schema import JobStatus
+from server_jobs_operator.conditions import Condition, updated
+from server_jobs_operator.events import Recorder
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.kube import Kube, KubeError
+from server_jobs_operator.manifest import job_manifest
+from server_jobs_operator.names import jobs_path, resources_path
+from server_jobs_operator.resources import JobRunnerSpec
+from server_jobs_operator.runner_table import Runner, RunnerTable
+from server_jobs_operator.settings import OperatorSettings
+
+_log = logging.getLogger("server_jobs.operator.runners")
+
+PLURAL = "jobrunners"
+
+Json = Mapping[str, Any]
+
+
+class JobRunners:
+    """Keeps the table, and each JobRunner's status."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        table: RunnerTable,
+        view: JobsView,
+        settings: OperatorSettings,
+        events: Recorder,
+    ) -> None:
+        self._kube = kube
+        self._table = table
+        self._view = view
+        self._settings = settings
+        self._events = events
+        self._bodies: dict[tuple[str, str], Json] = {}
+        self._invalid: dict[tuple[str, str], str] = {}
+        self._templates: dict[tuple[str, int], Condition] = {}
+
+    async def changed(self, body: Json, *, deleted: bool) -> None:
+        """One was added, changed or deleted."""
+        metadata = body["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        if deleted:
+            self._bodies.pop(key, None)
+            self._invalid.pop(key, None)
+            self._table.drop(*key)
+        else:
+            known = self._bodies.get(key)
+            self._bodies[key] = body
+            if known is not None and _generation(known) == _generation(body):
+                return  # our own write of its status
+            try:
+                spec = JobRunnerSpec.model_validate(body.get("spec", {}))
+            except ValidationError as error:
+                self._invalid[key] = _told(error)
+                self._table.drop(*key)
+                _log.error("JobRunner %s/%s: %s", *key, self._invalid[key])
+            else:
+                self._invalid.pop(key, None)
+                self._table.put(
+                    Runner(
+                        key[0],
+                        key[1],
+                        metadata["uid"],
+                        _generation(body),
+                        metadata["creationTimestamp"],
+                        spec,
+                    )
+                )
+        await self.refresh()  # whoever was in conflict with it may be no longer
+
+    async def refresh(self) -> None:
+        """Write what has changed of each one's status."""
+        for key, body in list(self._bodies.items()):
+            try:
+                await self._write(key, body)
+            except KubeError as error:
+                if not error.not_found:
+                    _log.warning("JobRunner %s/%s: its status can't be written: %s", *key, error)
+
+    async def _write(self, key: tuple[str, str], body: Json) -> None:
+        former = body.get("status", {})
+        conditions = await self._conditions(key)
+        status = {
+            "observedGeneration": _generation(body),
+            "conditions": updated(former.get("conditions", ()), conditions, _generation(body)),
+            "running": self._view.in_flight(*key),
+        }
+        if status == {name: former.get(name) for name in status}:
+            return
+        written = await self._kube.patch(
+            resources_path(PLURAL, *key, status=True), {"status": status}
+        )
+        if key in self._bodies:
+            self._bodies[key] = written
+
+    async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
+        runner = self._table.get(*key)
+        if runner is None:
+            problem = self._invalid.get(key, "")
+            return [Condition("Ready", False, "InvalidSpec", problem)]
+        winner = self._table.winner_over(runner)
+        template = await self._template(runner)
+        conflict = Condition("Conflict", False, "NoOverlap", "no other one serves what it serves")
+        ready = Condition("Ready", True, "Serving", f"serves {', '.join(runner.spec.queues)}")
+        if winner is not None:
+            text = f"JobRunner {winner.namespace}/{winner.name} is older and serves the same"
+            conflict = Condition("Conflict", True, "OlderServes", text)
+            ready = Condition("Ready", False, "Conflict", text)
+        elif not template.holds:
+            ready = Condition("Ready", False, template.reason, template.message)
+        elif runner.spec.paused:
+            ready = Condition("Ready", False, "Paused", "spec.paused is set: nothing is claimed")
+        return [ready, conflict, template]
+
+    async def _template(self, runner: Runner) -> Condition:
+        """Whether the API server would take a Job of it: asked once a generation."""
+        known = self._templates.get((runner.uid, runner.generation))
+        if known is not None:
+            return known
+        try:
+            body = job_manifest(_SAMPLE, runner, self._settings)
+            await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
+            found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
+        except KubeError as error:
+            if error.away:
+                return Condition("TemplateValid", True, "NotAsked", f"not known: {error}")
+            found = Condition("TemplateValid", False, "Refused", error.message)
+            self._events.about_runner(runner, "TemplateRefused", error.message)
+        self._templates[runner.uid, runner.generation] = found
+        return found
+
+
+def _generation(body: Json) -> int:
+    return int(body["metadata"].get("generation") or 0)
+
+
+def _told(error: ValidationError) -> str:
+    problems = [
+        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+    ]
+    return "; ".join(problems)
+
+
+_SAMPLE = Launch(
+    id="00000000-0000-7000-8000-000000000000",
+    job_name="DryRun",
+    queue="default",
+    status=JobStatus.RUNNING,
+    fence=0,
+    attempt_count=1,
+    max_attempts=1,
+    timeout_seconds=None,
+    retry_policy=None,
+    runtime=None,
+    correlation_id=None,
+    launch_failures=0,
+    disruptions=0,
+    worker_id=None,
+    worker_started_at=None,
+    worker_expires_at=None,
+    handler_started_at=None,
+    cancel_requested_at=None,
+)

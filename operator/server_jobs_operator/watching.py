@@ -1,0 +1,86 @@
+"""The custom resources, by kopf: every change goes to the one who keeps that kind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import kopf
+
+from server_jobs.errors import DatabaseError
+from server_jobs_operator.names import GROUP, VERSION
+from server_jobs_operator.settings import OperatorSettings
+
+_log = logging.getLogger("server_jobs.operator.resources")
+
+SETTLING_SECONDS = 1.0
+"""After so long without news, what existed at the start is known."""
+
+
+class Keeper(Protocol):
+    """Who is told of changes of one kind of resource."""
+
+    async def __call__(self, body: Mapping[str, Any], /, *, deleted: bool) -> None:
+        """One was added or changed, or ``deleted``."""
+
+
+async def watch_resources(
+    settings: OperatorSettings, keepers: Mapping[str, Keeper], known: asyncio.Event
+) -> None:
+    """Tell of every resource of these kinds until cancelled; ``known`` is set after the first."""
+    # kopf tells of what exists before of what changes, and of its having begun; not of its being
+    # through with the former. A crowd comes without pauses.
+    last_news = asyncio.get_running_loop().time()
+    ready = asyncio.Event()
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**given: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+
+    def serve(plural: str, keeper: Keeper) -> None:
+        @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
+        async def changed(event: Any, body: kopf.Body, **_: Any) -> None:
+            nonlocal last_news
+            last_news = asyncio.get_running_loop().time()
+            try:
+                await keeper(dict(body), deleted=event.get("type") == "DELETED")
+            except DatabaseError as error:
+                _log.warning("%s %s has to wait: %s", plural, body["metadata"]["name"], error)
+
+    for plural, keeper in keepers.items():
+        serve(plural, keeper)
+
+    async def settle() -> None:
+        await ready.wait()
+        while (quiet := asyncio.get_running_loop().time() - last_news) < SETTLING_SECONDS:
+            await asyncio.sleep(SETTLING_SECONDS - quiet)
+        known.set()
+
+    settling = asyncio.create_task(settle())
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=_settings(settings),
+            standalone=True,
+            clusterwide=settings.namespaces is None,
+            namespaces=settings.namespaces or (),
+            ready_flag=ready,
+        )
+    finally:
+        settling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await settling
+
+
+def _settings(settings: OperatorSettings) -> kopf.OperatorSettings:
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False  # Events are ours to write
+    chosen.peering.standalone = True
+    # Else it would want to look at all namespaces and definitions.
+    chosen.scanning.disabled = settings.namespaces is not None
+    chosen.process.ultimate_exiting_timeout = None
+    return chosen
