@@ -76,6 +76,10 @@ async def watch_resources(
             await settling
 
 
+# Its lines about each event, with all its settings in them, say nothing that ours don't.
+logging.getLogger("kopf").setLevel(logging.WARNING)
+
+
 def _settings(settings: OperatorSettings) -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False  # Events are ours to write

@@ -80,7 +80,28 @@ def deaf(params: Task, context: JobContext) -> int:
     return context.attempt
 
 
-registry = create_job_registry().register(quick).register(listening).register(deaf)
+@define_job(name="Blocking", retry_policy=AT_ONCE)
+async def blocking(params: Task, context: JobContext) -> int:
+    """Waits for its attempt's gate, and lets nothing else on its event loop go on."""
+    _note("began", context)
+    while not _gate(context).exists():
+        time.sleep(0.02)  # noqa: ASYNC251 - on purpose
+    _note("ended", context)
+    return context.attempt
+
+
+@define_job(name="Stuck", retry_policy=AT_ONCE, max_attempts=1, timeout=0.5)
+async def stuck(params: Task, context: JobContext) -> int:
+    """The same, with a time limit that nothing on its loop can enforce."""
+    _note("began", context)
+    while not _gate(context).exists():
+        time.sleep(0.02)  # noqa: ASYNC251 - on purpose
+    return context.attempt
+
+
+registry = create_job_registry()
+for job in (quick, listening, deaf, blocking, stuck):
+    registry.register(job)
 
 
 def _gate(context: JobContext) -> Path:

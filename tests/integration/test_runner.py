@@ -1,0 +1,271 @@
+"""Runner processes: one leased job each, as a pod runs it."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server_jobs import Job, JobStatus
+from server_jobs.database import Database
+from server_jobs.records import JobRecord, Lease
+from server_jobs.store import Claim, Store
+from tests.support.process_app import (
+    Task,
+    blocking,
+    deaf,
+    events,
+    listening,
+    open_gate,
+    quick,
+    registry,
+    stuck,
+)
+from tests.support.runner_process import RunnerProcess, runner_process
+from tests.support.workers import until, until_status
+
+LAUNCHER = "k8s/install/default/runner"
+
+
+@pytest.fixture(autouse=True)
+def enqueue_here(database: Database) -> None:
+    registry.bind(database)
+
+
+async def launched(store: Store, job: Job[Task, int], lease_seconds: float = 300) -> Lease:
+    """A job that a launcher has claimed for a process to come."""
+    job_id = await job.later(Task(n=7))
+    (claimed,) = await store.claim(
+        Claim("default", None, 1, LAUNCHER, lease_seconds, starting=False)
+    )
+    assert claimed.id == job_id
+    return claimed.lease
+
+
+def happened(folder: Path, what: str) -> Callable[[], bool]:
+    return lambda: what in [event.what for event in events(folder)]
+
+
+def logged(process: RunnerProcess) -> list[str]:
+    return [json.loads(line)["event"] for line in process.log.splitlines()]
+
+
+async def test_a_runner_executes_its_job_settles_it_and_ends_well(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, quick)
+
+    with runner_process(tmp_path, migrated_url, lease, "--worker-id", f"{LAUNCHER}/pod") as runner:
+        assert runner.wait() == 0
+
+    record = await store.get(lease.job_id)
+    assert (record.status, record.result) == (JobStatus.COMPLETED, "7")
+    assert (record.worker_id, record.fence, record.attempt_count) == (f"{LAUNCHER}/pod", 1, 1)
+    assert record.handler_started_at is not None
+    assert any("began, attempt 1" in line for line in logged(runner))
+
+
+async def test_the_second_process_of_a_launch_does_nothing(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, listening)
+    with runner_process(tmp_path, migrated_url, lease) as first:
+        await until(happened(tmp_path, "began"), "the first one has begun")
+        with runner_process(tmp_path, migrated_url, lease) as second:
+            assert second.wait() == 0
+        open_gate(tmp_path, attempt=1)
+        assert first.wait() == 0
+
+    assert [event.what for event in events(tmp_path)] == ["began", "ended"]
+    assert "nothing to do under fence 1" in second.log
+    assert (await store.get(lease.job_id)).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("fence", [0, 2])
+async def test_a_process_of_another_claim_does_nothing(
+    migrated_url: str, store: Store, tmp_path: Path, fence: int
+) -> None:
+    lease = await launched(store, quick)
+    before = await store.get(lease.job_id)
+
+    with runner_process(tmp_path, migrated_url, Lease(lease.job_id, fence)) as runner:
+        assert runner.wait() == 0
+
+    assert await store.get(lease.job_id) == before
+
+
+async def test_a_record_that_is_gone_or_over_is_nothing_to_do(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    gone = Lease("01a20c20-0000-7000-8000-000000000000", 1)
+    over = await launched(store, quick)
+    with runner_process(tmp_path, migrated_url, over) as runner:
+        runner.wait()
+    before = await store.get(over.job_id)
+
+    for lease, says in ((gone, "it is gone"), (over, "it is completed")):
+        with runner_process(tmp_path, migrated_url, lease) as runner:
+            assert runner.wait() == 0
+        assert f"nothing to do, {says}" in runner.log
+
+    assert await store.get(over.job_id) == before
+
+
+async def test_a_job_that_the_image_does_not_know_costs_a_launch_and_no_attempt(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, quick)
+
+    app = "tests.support.cli_app:registry"
+    with runner_process(tmp_path, migrated_url, lease, app=app) as runner:
+        assert runner.wait() == 0
+
+    record = await store.get(lease.job_id)
+    assert (record.status, record.attempt_count, record.launch_failures) == (
+        JobStatus.PENDING,
+        0,
+        1,
+    )
+    (error,) = record.attempt_errors
+    assert error.type == "unknown_job"
+    assert "there is no job 'Quick' in the registry" in error.message
+
+
+async def test_an_app_that_cannot_be_imported_costs_a_launch_and_says_why(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, quick)
+
+    with runner_process(tmp_path, migrated_url, lease, app="no_such_module:registry") as runner:
+        assert runner.wait() == 0
+
+    (error,) = (await store.get(lease.job_id)).attempt_errors
+    assert error.type == "app_not_loaded"
+    assert "no_such_module" in error.message
+
+
+@pytest.mark.parametrize("job", [deaf, blocking], ids=lambda job: job.name)
+async def test_a_handler_that_blocks_keeps_its_lease(
+    migrated_url: str, store: Store, tmp_path: Path, job: Job[Task, int]
+) -> None:
+    lease = await launched(store, job)
+    with runner_process(tmp_path, migrated_url, lease, "--lease", "1.5") as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        first = (await store.get(lease.job_id)).worker_expires_at
+
+        async def renewed_twice() -> bool:
+            expires = (await store.get(lease.job_id)).worker_expires_at
+            assert first is not None
+            assert expires is not None
+            return (expires - first).total_seconds() > 0.9
+
+        await until(renewed_twice, "the lease was renewed, twice")
+        assert await store.rescue() == {}
+        open_gate(tmp_path, attempt=1)
+        assert runner.wait() == 0
+
+    assert (await store.get(lease.job_id)).status is JobStatus.COMPLETED
+
+
+async def test_sigterm_interrupts_the_handler_and_gives_the_job_back(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, listening)
+    with runner_process(tmp_path, migrated_url, lease) as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        runner.send(signal.SIGTERM)
+        assert runner.wait() == 0
+
+    record = await store.get(lease.job_id)
+    assert given_back(record)
+    assert [event.what for event in events(tmp_path)] == ["began", "interrupted"]
+
+
+@pytest.mark.parametrize("job", [deaf, blocking], ids=lambda job: job.name)
+async def test_what_does_not_stop_is_left_and_its_job_given_back(
+    migrated_url: str, store: Store, tmp_path: Path, job: Job[Task, int]
+) -> None:
+    lease = await launched(store, job)
+    with runner_process(tmp_path, migrated_url, lease, "--grace", "0.5") as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        runner.send(signal.SIGTERM)
+        assert runner.wait() == 0
+
+    assert given_back(await store.get(lease.job_id))
+    assert "leaving without it" in runner.log
+
+
+async def test_a_time_limit_holds_even_where_the_handler_blocks_its_loop(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, stuck)
+    with runner_process(tmp_path, migrated_url, lease, "--grace", "0.5") as runner:
+        assert runner.wait() == 0
+
+    record = await store.get(lease.job_id)
+    assert record.status is JobStatus.FAILED
+    assert [error.type for error in record.attempt_errors] == ["TimedOut"]
+
+
+async def test_a_cancelled_job_ends_as_cancelled(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, listening)
+    with runner_process(tmp_path, migrated_url, lease) as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        await store.cancel(lease.job_id)
+        await until_status(store, lease.job_id, JobStatus.CANCELLED)
+        assert runner.wait() == 0
+
+    assert "interrupted" in [event.what for event in events(tmp_path)]
+
+
+async def test_a_runner_frozen_beyond_its_lease_writes_nothing(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, listening)
+    with runner_process(tmp_path, migrated_url, lease, "--lease", "1") as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        runner.send(signal.SIGSTOP)
+
+        async def rescued() -> bool:
+            return bool(await store.rescue())
+
+        await until(rescued, "its lease has expired")
+        taken = await store.get(lease.job_id)
+        runner.send(signal.SIGCONT)
+        assert runner.wait() == 1
+
+    assert await store.get(lease.job_id) == taken
+    assert "its lease was lost" in runner.log
+
+
+async def test_a_killed_runner_loses_its_attempt_when_its_lease_expires(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, listening)
+    with runner_process(tmp_path, migrated_url, lease, "--lease", "1") as runner:
+        await until(happened(tmp_path, "began"), "it has begun")
+        runner.send(signal.SIGKILL)
+        runner.wait()
+
+    async def rescued() -> bool:
+        return bool(await store.rescue())
+
+    await until(rescued, "its lease has expired")
+    record = await store.get(lease.job_id)
+    assert (record.status, record.attempt_count) == (JobStatus.PENDING, 1)
+
+
+async def test_without_a_database_url_it_says_how_a_pod_gets_one(
+    store: Store, tmp_path: Path
+) -> None:
+    with runner_process(tmp_path, "", Lease("a", 1)) as runner:
+        assert runner.wait() == 2
+
+    assert "SERVER_JOBS_DATABASE_URL is not set: a pod gets it from a Secret" in runner.log
+
+
+def given_back(record: JobRecord) -> bool:
+    return (record.status, record.attempt_count, record.release_count) == (JobStatus.PENDING, 0, 1)
