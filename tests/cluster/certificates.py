@@ -25,6 +25,8 @@ class Certificates:
         )
         # Tokens of service accounts are signed with this one.
         self._key("service-accounts")
+        key = ("-in", self.key("service-accounts"), "-pubout")
+        _openssl("pkey", *key, "-out", self.public_key("service-accounts"))
 
     def sign(self, name: str, subject: str, *, serves: list[str] | None = None) -> None:
         """A certificate for a client, or for a server with these alternative names."""
@@ -75,6 +77,9 @@ class Certificates:
 
     def key(self, name: str) -> Path:
         return self.folder / f"{name}.key"
+
+    def public_key(self, name: str) -> Path:
+        return self.folder / f"{name}.pub"
 
     def certificate(self, name: str) -> Path:
         return self.folder / f"{name}.crt"

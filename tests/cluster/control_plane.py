@@ -65,7 +65,7 @@ def start_api(
         f"--kubelet-certificate-authority={ca}",
         "--kubelet-preferred-address-types=InternalIP",
         f"--service-account-issuer={issuer}",
-        f"--service-account-key-file={certificates.key('service-accounts')}",
+        f"--service-account-key-file={certificates.public_key('service-accounts')}",
         f"--service-account-signing-key-file={certificates.key('service-accounts')}",
     ]
     if address != layout.host:  # no address that pods could reach it at
