@@ -58,6 +58,8 @@ def write_archive(root: Path, tag: str, archive: Path, config: Mapping[str, obje
                 "os": "linux",
                 "config": config,
                 "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+                # Without it, buildah refuses what is built on what was built on it.
+                "history": [{"created_by": "tests/cluster/images.py"}],
             }
         ).encode()
         name = hashlib.sha256(description).hexdigest() + ".json"
