@@ -14,6 +14,8 @@ from server_jobs.worker import LocalWorker
 
 
 class Report(BaseModel):
+    """What the handler takes."""
+
     region: str
 
 
@@ -51,7 +53,10 @@ async def main(url: str) -> None:
     working = asyncio.create_task(worker.run_until_stopped())
     schedules = ScheduleStore(database)
     async with asyncio.timeout(20):
-        while (stored := await schedules.find("weekday-report")) is None:
+        while True:
+            stored = await schedules.find("weekday-report")
+            if stored is not None:
+                break
             await asyncio.sleep(0.05)
         assert stored.next_run_at is not None
         assert stored.next_run_at - datetime.now(UTC) < timedelta(days=4)
