@@ -55,7 +55,7 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
 
 
 def tick(url: str, count: int) -> Generator[Span | None, str, None]:
-    """The least of a tick: one INSERT of the jobs (``fire``), or a look at what is due (``look``)."""
+    """The least of a tick: one INSERT of the jobs (``fire``), a look at what is due (``look``)."""
     with bare(url) as connection:
         due = connection.schedule_statements.due(datetime.now(UTC), DUE_LIMIT)
         compiled, values = connection.compile.bind(due)
