@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import beside, drain, enqueue, imports, memory, pickup
+from benchmarks import beside, drain, enqueue, imports, memory, pickup, schedules
 from benchmarks.profiling import profile
 from benchmarks.support.databases import SETTINGS, Kind, throw_away
 from benchmarks.support.machine import describe, disk_folder
@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "idle": pickup.idle,
     "memory": memory.measure,
     "imports": imports.measure,
+    "schedules": schedules.ticks,
+    "cron": schedules.cron,
 }
 
 NOTES = [
@@ -54,6 +56,8 @@ class Name(StrEnum):
     IDLE = "idle"
     MEMORY = "memory"
     IMPORTS = "imports"
+    SCHEDULES = "schedules"
+    CRON = "cron"
 
 
 def main(

@@ -16,6 +16,8 @@ from sqlalchemy import create_engine
 from benchmarks.app import Params, Result, noop, params, registry
 from server_jobs import JobContext, connect, create_job_registry, define_job, run_sync
 from server_jobs.database import Database
+from server_jobs.schedule_store import ScheduleStore
+from server_jobs.scheduler import Scheduler
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 DEFAULT_CONCURRENCY = WorkerConfig().concurrency
@@ -65,6 +67,21 @@ def later_many(url: str, count: int) -> Generator[Span | None, Any, None]:
         yield None
         while True:
             yield runner.run(enqueue())
+
+
+def tick(url: str, count: int) -> Generator[Span | None, str, None]:
+    """One tick of a scheduler, which fires ``count`` schedules (``fire``) or none (``look``)."""
+    with connected(url) as (database, runner):
+        scheduler = Scheduler(ScheduleStore(database))
+        order = yield None
+        while True:
+            began = time.monotonic()
+            ticked = runner.run(scheduler.tick())
+            ended = time.monotonic()
+            expected = count if order == "fire" else 0
+            if len(ticked.job_ids) != expected:
+                raise RuntimeError(f"{len(ticked.job_ids)} schedules fired instead of {expected}")
+            order = yield 1, began, ended
 
 
 def drain(url: str) -> Generator[Span | None, dict[str, int], None]:

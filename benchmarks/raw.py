@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.app import Params, noop, params
@@ -13,6 +14,7 @@ from benchmarks.ours import Span
 from benchmarks.support.bare import Bare, Bound, bare
 from server_jobs.enqueuing import new_job
 from server_jobs.records import NewJob
+from server_jobs.schedule_store import DUE_LIMIT
 from server_jobs.statements import CLAIMED_COLUMNS
 
 CLAIM = 50
@@ -50,6 +52,19 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
             began = time.monotonic()
             connection.together(bound)
             yield count, began, time.monotonic()
+
+
+def tick(url: str, count: int) -> Generator[Span | None, str, None]:
+    """The least of a tick: one INSERT of the jobs (``fire``), a look at what is due (``look``)."""
+    with bare(url) as connection:
+        due = connection.schedule_statements.due(datetime.now(UTC), DUE_LIMIT)
+        compiled, values = connection.compile.bind(due)
+        order = yield None
+        while True:
+            jobs = _insert(connection, _new_jobs(count))
+            began = time.monotonic()
+            connection.one(jobs if order == "fire" else (compiled.sql, values))
+            order = yield 1, began, time.monotonic()
 
 
 def drain(url: str) -> Generator[Span | None, dict[str, int], None]:

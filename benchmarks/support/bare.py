@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from server_jobs.database import connect
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.sqlite import POLL_SECONDS
+from server_jobs.schedule_statements import schedule_statements
 from server_jobs.statements import statements
 
 Bound: TypeAlias = tuple[str, Sequence[Any]]
@@ -33,6 +34,7 @@ class Bare(ABC):
         database = connect(url)
         self.compile = StatementCompiler(database.dialect)
         self.statements = statements(database.tables, database.dialect.name)
+        self.schedule_statements = schedule_statements(database.tables, database.dialect.name)
         self.channel = database.tables.channel
 
     @abstractmethod

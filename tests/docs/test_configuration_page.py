@@ -71,7 +71,12 @@ def test_variables_of_the_code_are_those_of_the_page() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/workers.md"])
 def test_flags_that_other_pages_mention_are_there(page: str) -> None:
-    known = {flag for command in commands().values() for flag in options_of(command)}
+    known = {
+        spelling
+        for command in commands().values()
+        for param in command.params
+        for spelling in (*param.opts, *param.secondary_opts)
+    }
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / page).read_text("utf-8")))
 
     assert mentioned - known - OF_TYPER == set()

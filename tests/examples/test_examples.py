@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"
 LAST_LINES = {
     "progress_and_cancel.py": "cancelled",
     "quickstart.py": "6",
+    "schedules.py": "the report of the north",
     "sync_app.py": "made emma.png",
     "transactional_enqueue.py": "receipts sent: ['order 1 to Ada']",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import beside, drain, enqueue, imports, memory, pickup
+from benchmarks import beside, drain, enqueue, imports, memory, pickup, schedules
 from benchmarks.profiling import profile
 from benchmarks.support.contestants import ROOT, Contestant
 from benchmarks.support.databases import Databases, Kind
@@ -26,7 +26,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, postgres_server: str) ->
 
 
 @pytest.mark.parametrize(
-    "benchmark", [enqueue.measure, drain.measure, beside.measure, pickup.latency, pickup.idle]
+    "benchmark",
+    [enqueue.measure, drain.measure, beside.measure, pickup.latency, pickup.idle, schedules.ticks],
 )
 def test_a_benchmark_measures_both_sides(benchmark: Benchmark, run: Run) -> None:
     figures = list(benchmark(run))
@@ -35,6 +36,17 @@ def test_a_benchmark_measures_both_sides(benchmark: Benchmark, run: Run) -> None
     for figure in figures:
         assert figure.ours.median > 0
         assert figure.raw is not None
+
+
+def test_fire_times_are_computed_by_both(tmp_path: Path) -> None:
+    run = Run(Databases(tmp_path, None), [], Steps(), scale=0.01, rounds=1)
+
+    figures = list(schedules.cron(run))
+
+    assert len(figures) == len(schedules.EXPRESSIONS) * len(schedules.ZONES)
+    for figure in figures:
+        assert figure.to_reference is not None
+        assert figure.to_reference > 0
 
 
 def test_memory_is_that_of_the_workers_process(run: Run) -> None:

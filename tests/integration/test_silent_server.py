@@ -66,7 +66,7 @@ async def test_a_server_that_never_answers_at_all_is_unavailable(
 
 
 async def test_a_server_that_lives_says_itself_that_it_took_too_long(postgres_url: str) -> None:
-    database = connect(f"{postgres_url}&answer_timeout=4")
+    database = connect(f"{postgres_url}&answer_timeout=4&pool_size=1")
     ((before,),) = await database.execute(SESSION)
 
     with pytest.raises(DatabaseUnavailableError, match="statement timeout"):
