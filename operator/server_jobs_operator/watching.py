@@ -33,7 +33,7 @@ async def watch_resources(
     """Tell of every resource of these kinds until cancelled; ``known`` is set after the first."""
     # kopf tells of what exists before of what changes, and of its having begun; not of its being
     # through with the former. A crowd comes without pauses.
-    last_news = asyncio.get_running_loop().time()
+    news = asyncio.Event()
     ready = asyncio.Event()
     registry = kopf.OperatorRegistry()
 
@@ -44,8 +44,7 @@ async def watch_resources(
     def serve(plural: str, keeper: Keeper) -> None:
         @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
         async def changed(event: Any, body: kopf.Body, **_: Any) -> None:
-            nonlocal last_news
-            last_news = asyncio.get_running_loop().time()
+            news.set()
             try:
                 await keeper(dict(body), deleted=event.get("type") == "DELETED")
             except DatabaseError as error:
@@ -56,8 +55,11 @@ async def watch_resources(
 
     async def settle() -> None:
         await ready.wait()
-        while (quiet := asyncio.get_running_loop().time() - last_news) < SETTLING_SECONDS:
-            await asyncio.sleep(SETTLING_SECONDS - quiet)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                news.clear()
+                async with asyncio.timeout(SETTLING_SECONDS):
+                    await news.wait()
         known.set()
 
     settling = asyncio.create_task(settle())

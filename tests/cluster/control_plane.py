@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 from tests.cluster import programs
 from tests.cluster.certificates import Certificates
@@ -114,5 +115,6 @@ def wait_for_controllers(layout: Layout, processes: Processes) -> None:
 
 def kubectl(layout: Layout, *arguments: str) -> bool:
     """Whether kubectl did what it was asked."""
-    command = [programs.clients() / "kubectl", f"--kubeconfig={layout.kubeconfig}", *arguments]
+    program = programs.clients() / "kubectl"
+    command: list[str | Path] = [program, f"--kubeconfig={layout.kubeconfig}", *arguments]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -180,5 +180,5 @@ def cgroup_folders(layout: Layout) -> list[Path]:
 
 
 def _answers(layout: Layout) -> bool:
-    command = ["ctr", "--address", layout.socket, "version"]
+    command: list[str | Path] = ["ctr", "--address", layout.socket, "version"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

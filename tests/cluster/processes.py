@@ -1,5 +1,6 @@
 """The cluster's processes: started in sessions of their own, noted in a file, found again by it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -97,7 +98,5 @@ def _start_of(pid: int) -> int | None:
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass

@@ -1,16 +1,22 @@
 """The configuration page has every flag, variable and URL option, and none that isn't there."""
 
 import re
+from argparse import ArgumentParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
 
 from server_jobs.cli.app import app
+from server_jobs.cli.run import parser
+from server_jobs_operator.cli import app as operator_app
 from tests.support.pages import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "configuration.md"
+KUBERNETES = ROOT / "docs" / "kubernetes.md"
 COMMAND = typer.main.get_command(app)
+OPERATOR: Any = typer.main.get_command(operator_app)
 # Typer's own, about the shell and not about jobs.
 OF_TYPER = {"--install-completion", "--show-completion", "--help"}
 
@@ -29,7 +35,24 @@ def commands() -> dict[str, Any]:
     for name, command in COMMAND.commands.items():
         inner = getattr(command, "commands", None) or {}
         found |= {f"{name} {of}": it for of, it in inner.items()} or {name: command}
-    return found
+    # The one whose options aren't Typer's: every pod begins with it.
+    return found | {"run": _as_command(parser())}
+
+
+def _as_command(parser: ArgumentParser) -> Any:
+    return SimpleNamespace(
+        params=[
+            SimpleNamespace(
+                param_type_name="option",
+                opts=action.option_strings,
+                secondary_opts=[],
+                envvar=next(iter(re.findall(r"\((SERVER_JOBS_\w+)\)", action.help or "")), None),
+                default=action.default,
+            )
+            for action in parser._actions
+            if "--help" not in action.option_strings
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", commands())
@@ -46,6 +69,22 @@ def test_flags_of_a_command_are_documented_with_variable_and_default(name: str) 
             assert row["default"] in {"off", ""}, flag
         elif option.default is True:
             assert row["default"] == "on", flag
+        elif option.default not in {None, ""}:
+            default = getattr(option.default, "value", option.default)
+            assert codes(row["default"]) == [str(default)], flag
+
+
+def test_flags_of_the_operator_are_documented_with_variable_and_default() -> None:
+    options = options_of(OPERATOR.commands["run"])
+    (table,) = tables(KUBERNETES)["The operator's flags"]
+    documented = {codes(row["flag"])[0]: row for row in table}
+
+    assert set(documented) == set(options)
+    for flag, option in options.items():
+        row = documented[flag]
+        assert codes(row["variable"]) == [option.envvar], flag
+        if isinstance(option.default, bool):
+            assert row["default"] == ("on" if option.default else "off"), flag
         elif option.default not in {None, ""}:
             default = getattr(option.default, "value", option.default)
             assert codes(row["default"]) == [str(default)], flag

@@ -22,6 +22,7 @@ from sqlalchemy.sql.base import Executable
 
 from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
+from server_jobs.launch_statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.records import JobFilter, Prunable
@@ -529,6 +530,27 @@ def test_firing_searches_neither_jobs_nor_schedules(
     assert ("jobs_cron_live" in plan.indexes) == live, plan.text
     assert not plan.scans_all_jobs, plan.text
     assert not plan.scans_all_schedules, plan.text
+
+
+@pytest.mark.parametrize(
+    ("prepare", "index"),
+    [
+        (lambda sql: sql.in_hand("k8s/install/"), "jobs_lease"),
+        (lambda sql: sql.cancelled("k8s/install/"), "jobs_cancel"),
+        (lambda sql: sql.read(["a", "b"]), None),
+        (lambda sql: sql.renew([("a", 1), ("b", 2)], lease_seconds=60), None),
+    ],
+    ids=["in_hand", "cancelled", "read", "renew"],
+)
+def test_a_launchers_rows_are_found_without_reading_all(
+    explainer: Explainer, prepare: Callable[[LaunchStatements], Statement], index: str | None
+) -> None:
+    statement = prepare(LaunchStatements(tables()))
+
+    plan = explainer.explain(statement.shape, statement.values)
+
+    assert index is None or plan.indexes & {index, "jobs_lease", "jobs_cancel"}, plan.text
+    assert not plan.scans_all_jobs, plan.text
 
 
 def test_live_jobs_of_a_schedule_are_found_by_their_index(explainer: Explainer) -> None:
