@@ -59,7 +59,8 @@ def judge(
     if launch is None or launch.status is not JobStatus.RUNNING:
         return NOTHING if gone or job is None else _over(job, launch, moment)
     if job is not None and launch.lease != job.lease:
-        return Judgement(delete=not gone)  # of an older claim: whatever it does is refused
+        # Of an older claim: whatever it does is refused. One that is over keeps its log a while.
+        return NOTHING if gone else Judgement(expire=job.finished, delete=not job.finished)
     ended = gone or (job is not None and job.finished)
     if launch.cancel_requested_at is not None:
         if ended or not launch.begun:

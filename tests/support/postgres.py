@@ -152,18 +152,20 @@ class PostgresServer:
         # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
         for setting, value in {"listen_addresses": "", **settings}.items():
             self._command += ["-c", f"{setting}={value}"]
+        self._port = int(settings.get("port", "5432"))
         self._log_path = home / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where its superuser connects."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self._home), safe='/')}"
+        host = quote(str(self._home), safe="/")
+        return f"postgresql://postgres@/postgres?host={host}&port={self._port}"
 
     @property
     def socket(self) -> Path:
         """The file of the socket that it listens on."""
-        return self._home / ".s.PGSQL.5432"
+        return self._home / f".s.PGSQL.{self._port}"
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
@@ -171,7 +173,9 @@ class PostgresServer:
         process = self._spawn()
         while True:
             try:
-                psycopg.connect(host=str(self._home), user="postgres", dbname="postgres").close()
+                psycopg.connect(
+                    host=str(self._home), port=self._port, user="postgres", dbname="postgres"
+                ).close()
             except psycopg.OperationalError:
                 if time.monotonic() > deadline or (process.poll() is not None and not self._left()):
                     log = self._log_path.read_text(errors="replace")
