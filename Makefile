@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := runner tests $(wildcard examples benchmarks)
+SOURCES := runner operator tests $(wildcard examples benchmarks)
 PEERS_VENV := $(VENV)-peers
 PEERS_INSTALLED := $(PEERS_VENV)/.installed
 
@@ -32,11 +32,15 @@ demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
 
 .PHONY: test
 test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/faults $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/faults --ignore tests/e2e $(TESTS) $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## Run the drills: thousands of jobs while processes, servers and disks fail
 	@$(BIN)/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
+
+.PHONY: e2e
+e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one that is made for it
+	@$(BIN)/python -m tests.e2e $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, memory and import time beside the raw limits

@@ -94,7 +94,7 @@ def operator(
         yield process
 
 
-def job_runner(image: str, name: str = "e2e", **spec: Any) -> dict[str, Any]:
+def job_runner(image: str, name: str = "e2e", /, **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "server-jobs.dev/v1alpha1",
         "kind": "JobRunner",

@@ -12,7 +12,7 @@ from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 
 
-def job_schedule(name: str = "hourly", **spec: Any) -> dict[str, Any]:
+def job_schedule(name: str = "hourly", /, **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "server-jobs.dev/v1alpha1",
         "kind": "JobSchedule",

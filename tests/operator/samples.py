@@ -1,0 +1,91 @@
+"""Launches, Jobs and pods as the operator is given them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from server_jobs import JobStatus
+from server_jobs.launches import Launch
+from server_jobs.records import Lease
+from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.resources import JobRunnerSpec
+from server_jobs_operator.runner_table import Runner
+from server_jobs_operator.settings import OperatorSettings
+
+NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
+JOB_ID = "01a20c20-5071-7c53-b8ce-e6613ffc9c66"
+
+SETTINGS = OperatorSettings(install_id="here", own_namespace="jobs", namespaces=("jobs",))
+
+
+def launch(**fields: Any) -> Launch:
+    """Claimed at noon under fence 2, its handler not begun."""
+    return Launch(
+        **{
+            "id": JOB_ID,
+            "job_name": "SendEmail",
+            "queue": "default",
+            "status": JobStatus.RUNNING,
+            "fence": 2,
+            "attempt_count": 1,
+            "max_attempts": 3,
+            "timeout_seconds": None,
+            "retry_policy": None,
+            "runtime": None,
+            "correlation_id": None,
+            "launch_failures": 0,
+            "disruptions": 0,
+            "worker_id": "k8s/here/jobs/default",
+            "worker_started_at": NOW,
+            "worker_expires_at": NOW,
+            "handler_started_at": None,
+            "cancel_requested_at": None,
+            **fields,
+        }
+    )
+
+
+def begun(**fields: Any) -> Launch:
+    return launch(handler_started_at=NOW, **fields)
+
+
+def spec(**fields: Any) -> JobRunnerSpec:
+    return JobRunnerSpec.model_validate(
+        {"image": "jobs:1", "database": {"secretRef": {"name": "database"}}, **fields}
+    )
+
+
+def runner(name: str = "default", /, *, created: str = "2027", **fields: Any) -> Runner:
+    return Runner("jobs", name, f"uid-of-{name}", 1, created, spec(**fields))
+
+
+def job(*conditions: Mapping[str, Any], suspend: bool = False, **fields: Any) -> KnownJob:
+    """The Kubernetes Job of that launch."""
+    seen = {
+        "metadata": {"name": f"job-{JOB_ID}-2"},
+        "spec": {"suspend": suspend},
+        "status": {"conditions": list(conditions)},
+    }
+    lease = fields.pop("lease", Lease(JOB_ID, 2))
+    return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", lease, "default", seen, **fields)
+
+
+def condition(kind: str, reason: str = "", message: str = "") -> dict[str, str]:
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+def pod(state: Mapping[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    """A pod whose container ``runner`` is in that state."""
+    containers = [] if state is None else [{"name": "runner", "state": dict(state)}]
+    return {
+        "metadata": {"name": "a-pod", "uid": "p"},
+        "status": {"phase": "Pending", "containerStatuses": containers, **status},
+    }
+
+
+def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+
+
+def waits(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}

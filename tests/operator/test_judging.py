@@ -1,0 +1,210 @@
+"""What is done about a launch: each way in which a row and its Kubernetes Job may stand."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from server_jobs import JobStatus
+from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost
+from server_jobs.records import Lease
+from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.judging import LEAVING_SECONDS, NOTHING, Judgement, judge
+from server_jobs_operator.reasons import Finding, Reason
+from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, spec
+
+FAILED = condition("Failed", "BackoffLimitExceeded")
+COMPLETE = condition("Complete")
+
+
+def judged(known: KnownJob | None, row: Any, *, moment: float = 0.0, **more: Any) -> Judgement:
+    more = {"now": NOW, **more}
+    return judge(known, row, spec(launchPatienceSeconds=30), moment=moment, **more)
+
+
+def found(reason: Reason, final: bool = True) -> Finding:
+    return Finding(reason, "so it is", final)
+
+
+# ── while all is well ────────────────────────────────────────────────────────────────────────
+
+
+def test_a_begun_job_is_left_alone() -> None:
+    assert judged(job(), begun()) == NOTHING
+
+
+def test_an_unstarted_one_is_looked_at_again_when_its_launch_takes_too_long() -> None:
+    judgement = judged(job(), launch(), now=NOW + timedelta(seconds=100))
+
+    assert judgement == Judgement(again=800.0)
+
+
+def test_a_suspended_one_may_wait_for_ever() -> None:
+    late = NOW + timedelta(days=1)
+
+    assert judged(job(suspend=True), launch(), now=late) == NOTHING
+
+
+def test_the_time_to_launch_begins_anew_when_it_is_resumed() -> None:
+    known = job(resumed_at=50.0)
+
+    judgement = judged(known, launch(), now=NOW + timedelta(days=1), moment=150.0)
+
+    assert judgement == Judgement(again=800.0)
+
+
+# ── once the record is settled ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.PENDING])
+def test_the_job_of_a_settled_record_may_go_once_it_is_over(status: JobStatus) -> None:
+    assert judged(job(COMPLETE), begun(status=status)) == Judgement(expire=True)
+
+
+def test_a_pod_may_leave_in_peace_once_its_record_is_settled() -> None:
+    over = begun(status=JobStatus.COMPLETED)
+
+    assert judged(job(settled_at=10.0), over, moment=12.0).again == LEAVING_SECONDS - 2
+    assert judged(job(settled_at=10.0), over, moment=10.0 + LEAVING_SECONDS).delete
+
+
+def test_the_job_of_a_cancelled_record_is_deleted_at_once() -> None:
+    assert judged(job(settled_at=0.0), begun(status=JobStatus.CANCELLED)) == Judgement(delete=True)
+
+
+def test_a_job_without_a_record_is_deleted() -> None:
+    assert judged(job(), None) == Judgement(delete=True)
+    assert judged(None, None) == NOTHING
+
+
+def test_a_job_of_an_older_claim_is_deleted_unless_it_is_over() -> None:
+    older = Lease(JOB_ID, 1)
+
+    assert judged(job(lease=older), launch()) == Judgement(delete=True)
+    assert judged(job(FAILED, lease=older), launch()) == Judgement(expire=True)
+
+
+# ── cancellation ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_unstarted_job_is_cancelled_at_once() -> None:
+    judgement = judged(job(), launch(cancel_requested_at=NOW))
+
+    assert isinstance(judgement.outcome, Abandoned)
+    assert judgement.delete
+
+
+def test_a_begun_one_is_told_to_end_and_its_runner_writes_that() -> None:
+    judgement = judged(job(), begun(cancel_requested_at=NOW))
+
+    assert judgement.outcome is None
+    assert judgement.delete
+
+
+def test_a_begun_one_whose_pod_is_gone_is_cancelled() -> None:
+    judgement = judged(job(), begun(cancel_requested_at=NOW), gone=True)
+
+    assert isinstance(judgement.outcome, Abandoned)
+    assert not judgement.delete
+
+
+# ── before the handler began ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("known", [job(FAILED), job(COMPLETE), None])
+def test_a_launch_that_ended_costs_a_launch(known: KnownJob | None) -> None:
+    judgement = judged(known, launch())
+
+    assert isinstance(judgement.outcome, LaunchLost)
+    assert judgement.reason is Reason.LOST
+    assert judgement.outcome.max_failures == 10
+
+
+def test_a_final_finding_ends_the_launch() -> None:
+    judgement = judged(job(finding=found(Reason.CONFIG_ERROR)), launch())
+
+    assert isinstance(judgement.outcome, LaunchLost)
+    assert (judgement.reason, judgement.delete) == (Reason.CONFIG_ERROR, True)
+    assert judgement.outcome.error.type == "config_error"
+
+
+def test_what_may_pass_is_waited_for_with_patience() -> None:
+    known = job(finding=found(Reason.IMAGE_PULL, final=False), finding_since=100.0)
+
+    assert judged(known, launch(), moment=110.0) == Judgement(again=20.0)
+    assert judged(known, launch(), moment=130.0).reason is Reason.IMAGE_PULL
+
+
+def test_a_pod_without_a_node_is_waited_for_as_long_as_a_launch_may_take() -> None:
+    known = job(finding=found(Reason.UNSCHEDULABLE, final=False), finding_since=0.0)
+    late = NOW + timedelta(seconds=900)
+
+    assert judged(known, launch(), moment=500.0).outcome is None
+    assert judged(known, launch(), now=late, moment=900.0).reason is Reason.UNSCHEDULABLE
+
+
+def test_a_launch_that_takes_too_long_says_so() -> None:
+    judgement = judged(job(), launch(), now=NOW + timedelta(seconds=900))
+
+    assert isinstance(judgement.outcome, LaunchLost)
+    assert "didn't begin within 900 s" in judgement.outcome.error.message
+    assert judgement.delete
+
+
+def test_launches_are_put_off_longer_each_time() -> None:
+    delays = [
+        judged(job(FAILED), launch(launch_failures=failures)).outcome.delay_seconds  # type: ignore[union-attr]
+        for failures in range(3)
+    ]
+
+    assert delays == [10, 20, 40]
+
+
+# ── after it began ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("reason", [Reason.OOM_KILLED, Reason.EXIT_CODE, Reason.DEADLINE])
+def test_a_pod_that_went_wrong_costs_an_attempt(reason: Reason) -> None:
+    judgement = judged(job(FAILED, finding=found(reason)), begun())
+
+    assert isinstance(judgement.outcome, Failed)
+    assert (judgement.reason, judgement.outcome.error.attempt) == (reason, 1)
+
+
+@pytest.mark.parametrize("reason", [Reason.EVICTED, Reason.PREEMPTED])
+def test_what_the_platform_took_down_costs_a_disruption(reason: Reason) -> None:
+    judgement = judged(job(FAILED, finding=found(reason)), begun())
+
+    assert isinstance(judgement.outcome, Disrupted)
+
+
+@pytest.mark.parametrize(("known", "gone"), [(None, True), (job(), True), (job(COMPLETE), False)])
+def test_a_begun_job_whose_pod_ended_without_a_word_is_lost(
+    known: KnownJob | None, gone: bool
+) -> None:
+    judgement = judged(known, begun(), gone=gone)
+
+    assert isinstance(judgement.outcome, Failed)
+    assert judgement.reason is Reason.LOST
+
+
+def test_a_finding_that_may_pass_explains_no_end() -> None:
+    known = job(FAILED, finding=found(Reason.IMAGE_PULL, final=False))
+
+    assert judged(known, launch()).reason is Reason.LOST
+
+
+def test_the_rows_own_retry_policy_says_when_it_runs_again() -> None:
+    policy = '{"base_seconds": 7, "factor": 1, "max_seconds": 7, "jitter": false}'
+
+    judgement = judged(job(FAILED), begun(retry_policy=policy))
+
+    assert isinstance(judgement.outcome, Failed)
+    assert judgement.outcome.delay_seconds == 7
+
+
+def test_where_the_job_runner_is_gone_the_defaults_hold() -> None:
+    judgement = judge(job(FAILED), launch(), None, now=NOW, moment=0.0)
+
+    assert isinstance(judgement.outcome, LaunchLost)
+    assert judgement.outcome.max_failures == 10
