@@ -1,8 +1,9 @@
 """`make e2e`: find or make a cluster and the images, and run these tests on it.
 
-With KUBECONFIG it is that cluster; the images are then to be there already, and SERVER_JOBS_E2E_HOST
-is to name an address of this machine that pods reach. Without, a cluster is made here, as root on
-Linux (tests/cluster), the images are built by buildah, and both are gone afterwards.
+With KUBECONFIG it is that cluster; the images are then to be there already, and
+SERVER_JOBS_E2E_HOST is to name an address of this machine that pods reach. Without, a cluster is
+made here, as root on Linux (tests/cluster), the images are built by buildah, and both are gone
+afterwards.
 """
 
 import os
