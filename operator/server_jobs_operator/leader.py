@@ -7,6 +7,7 @@ fenced, and whatever it creates has a name that a second one finds taken.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -76,9 +77,10 @@ class LeaderElection:
         renewed = time.monotonic()
         while time.monotonic() - renewed < GIVE_UP_SECONDS:
             await asyncio.sleep(RENEW_SECONDS)
-            async with asyncio.timeout(GIVE_UP_SECONDS):
-                if await self._try():
-                    renewed = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_UP_SECONDS / 2):
+                    if await self._try():
+                        renewed = time.monotonic()
 
     async def _try(self) -> bool:
         """Take the Lease if it is free, renew it if it is ours → whether it is ours now."""
