@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from server_jobs.errors import DatabaseError
 from server_jobs_operator.names import GROUP, VERSION
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.resources")
+
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 SETTLING_SECONDS = 1.0
 """After so long without news, what existed at the start is known."""
@@ -39,7 +44,7 @@ async def watch_resources(
 
     @kopf.on.login(registry=registry)
     def login(**given: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+        return _service_account() or kopf.login_with_kubeconfig(**given)
 
     def serve(plural: str, keeper: Keeper) -> None:
         @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
@@ -67,6 +72,8 @@ async def watch_resources(
         await kopf.operator(
             registry=registry,
             settings=_settings(settings),
+            # Else it would look for the user's name, and in a pod there is none.
+            identity=Identity(settings.identity),
             standalone=True,
             clusterwide=settings.namespaces is None,
             namespaces=settings.namespaces or (),
@@ -76,6 +83,20 @@ async def watch_resources(
         settling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await settling
+
+
+def _service_account() -> kopf.ConnectionInfo | None:
+    """The pod's own. kopf's looks for the server by a name that not every cluster resolves."""
+    token = _ACCOUNT / "token"
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+    if not token.exists() or not host:
+        return None
+    address = f"[{host}]" if ":" in host else host
+    return kopf.ConnectionInfo(
+        server=f"https://{address}:{port}",
+        ca_path=str(_ACCOUNT / "ca.crt"),
+        token=token.read_text().strip(),
+    )
 
 
 # Its lines about each event, with all its settings in them, say nothing that ours don't.

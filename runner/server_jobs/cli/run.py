@@ -23,6 +23,19 @@ from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.records import Lease
 from server_jobs.runner import Ending, Runner, RunnerConfig, Signals
 
+_DESCRIPTION = """\
+Execute one job that was claimed for this process, settle its record, and end:
+what a Kubernetes pod runs. Where somebody else has it, nothing is done.
+
+server-jobs run --app myapp.jobs:registry --job-id 0197a3c2-5b1e-7f04-8c11-2f6a7d5e9b10 --fence 1
+"""
+_EPILOG = """\
+SIGTERM asks the handler to stop and gives the job back.
+
+Exit status: 0 the record is settled, or there was nothing to do; 1 it couldn't
+be settled; 2 used wrongly.
+"""
+
 FORMATS = ("auto", "console", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -31,10 +44,9 @@ def parser() -> argparse.ArgumentParser:
     """The options, their defaults from the environment."""
     parser = argparse.ArgumentParser(
         prog="server-jobs run",
-        description="Execute one job that was claimed for this process, settle its record, and"
-        " end: what a Kubernetes pod runs. Where somebody else has it, nothing is done.",
-        epilog="SIGTERM asks the handler to stop and gives the job back. Exit status: 0 the record"
-        " is settled, or there was nothing to do; 1 it couldn't be; 2 used wrongly.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
     add = parser.add_argument
     add("--job-id", required=True, metavar="ID", help="which record")
