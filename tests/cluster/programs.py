@@ -72,20 +72,43 @@ def run(
 
 
 def _build_servers(folder: Path) -> None:
-    if not shutil.which("go"):
+    # Go's installer puts it where PATH doesn't look by itself.
+    path = f"{os.environ['PATH']}:/usr/local/go/bin"
+    if not shutil.which("go", path=path):
         raise ClusterFailed("The Kubernetes servers are built with Go 1.26: there is no `go` here.")
     # Another Go, downloaded for the occasion, is nothing to test with; 1.27 breaks 1.36's OpenAPI.
-    env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    env = {**os.environ, **fixed, "PATH": path}
     listed = ("go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
-    version = run(*listed, env=env, folder=SOURCE).strip()
+    version = run("env", *listed, env=env, folder=SOURCE).strip()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     package = "k8s.io/component-base/version"
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     flags = ["-s", "-w", *(f"-X {package}.{name}={value}" for name, value in values.items())]
     print(f"Building Kubernetes {version}: ten minutes the first time", file=sys.stderr)
-    build = ("go", "build", "-trimpath")
-    run(*build, "-ldflags", " ".join(flags), "-o", folder / "kube", ".", env=env, folder=SOURCE)
-    run(*build, "-ldflags", "-s -w", "-o", folder / "pause", "./pause", env=env, folder=SOURCE)
+    build = ("env", "go", "build", "-trimpath")
+    run(
+        "env",
+        *build,
+        "-ldflags",
+        " ".join(flags),
+        "-o",
+        folder / "kube",
+        ".",
+        env=env,
+        folder=SOURCE,
+    )
+    run(
+        "env",
+        *build,
+        "-ldflags",
+        "-s -w",
+        "-o",
+        folder / "pause",
+        "./pause",
+        env=env,
+        folder=SOURCE,
+    )
     for name in SERVERS:
         (folder / name).symlink_to("kube")
 

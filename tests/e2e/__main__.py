@@ -32,6 +32,7 @@ def main() -> int:
             environment = os.environ | {
                 "KUBECONFIG": str(layout.kubeconfig),
                 "SERVER_JOBS_E2E_HOST": layout.host,
+                "SERVER_JOBS_E2E_CLUSTER": f"{layout.folder}:{layout.port}",
                 "PATH": f"{programs.clients()}:{os.environ['PATH']}",
             }
             return subprocess.run(command, cwd=ROOT, env=environment).returncode

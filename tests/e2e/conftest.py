@@ -15,10 +15,10 @@ from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
 from server_jobs.store import Store
-from tests.e2e.app.jobs import registry, unknown
+from tests.e2e.app.jobs import gate, registry, unknown
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.support.postgres import SETTINGS, killable_server
+from tests.support.postgres import SETTINGS, PostgresServer, killable_server
 
 IMAGE = "SERVER_JOBS_E2E_IMAGE"
 HOST = "SERVER_JOBS_E2E_HOST"
@@ -38,20 +38,31 @@ def image() -> str:
 
 
 @pytest.fixture(scope="session")
-def server_url(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """PostgreSQL, at an address that pods reach."""
+def host() -> str:
+    """An address of this machine that pods reach."""
     host = os.environ.get(HOST)
     if not host:
         pytest.skip(f"{HOST} isn't set: pods need an address of this machine; `make e2e` knows it")
+    return host
+
+
+@pytest.fixture(scope="session")
+def postgres(kubectl: Kubectl, host: str) -> Iterator[PostgresServer]:
+    """A server that listens there."""
     access = Path("/tmp") / f"server-jobs-e2e-{os.getpid()}.hba"
     access.write_text("local all all trust\nhost all all 0.0.0.0/0 trust\n")
     access.chmod(0o644)
     settings = {**SETTINGS, "listen_addresses": host, "port": PORT, "hba_file": str(access)}
     try:
-        with killable_server(settings):
-            yield f"postgresql://postgres@{host}:{PORT}/postgres"
+        with killable_server(settings) as server:
+            yield server
     finally:
         access.unlink()
+
+
+@pytest.fixture(scope="session")
+def server_url(postgres: PostgresServer, host: str) -> str:
+    return f"postgresql://postgres@{host}:{PORT}/postgres"
 
 
 @pytest.fixture
@@ -69,6 +80,7 @@ async def database(server_url: str) -> AsyncIterator[Database]:
     migrate(server_url)
     database = connect(server_url)
     registry.bind(database)
+    gate.url = server_url
     unknown.set_database(database)
     yield database
     await database.close()

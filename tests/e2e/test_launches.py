@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records import JobRecord
 from server_jobs.store import Store
 from tests.e2e.app.jobs import (
     double,
@@ -20,32 +19,17 @@ from tests.e2e.app.jobs import (
     unknown,
 )
 from tests.e2e.conftest import job_runner
-from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl
+from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
-
-
-async def record_when(
-    store: Store, job_id: str, condition: Callable[[JobRecord], bool], seconds: float = 90.0
-) -> JobRecord:
-    """The record, as soon as the condition holds."""
-    async with asyncio.timeout(seconds):
-        while True:
-            record = await store.get(job_id)
-            if condition(record):
-                return record
-            await asyncio.sleep(0.2)
-
-
-def over(record: JobRecord) -> bool:
-    return record.completed_at is not None
-
-
-def begun(record: JobRecord) -> bool:
-    return record.handler_started_at is not None
-
-
-def errors(record: JobRecord) -> list[str]:
-    return [error.type for error in record.attempt_errors]
+from tests.e2e.support.waiting import (
+    begun,
+    errors,
+    over,
+    record_when,
+    until,
+    until_gone,
+    until_served,
+)
 
 
 async def test_a_record_becomes_a_job_whose_pod_executes_it(
@@ -244,22 +228,22 @@ async def test_an_operator_that_is_killed_leaves_what_its_successor_takes_up(
     assert operator.terminate() == 0
 
 
-async def until_served(namespace: Kubectl, name: str = "e2e") -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            runner = namespace.get("jobrunner", name)
-            observed = runner.get("status", {}).get("observedGeneration")
-            if observed == runner["metadata"]["generation"]:
-                return
-            await asyncio.sleep(0.2)
+async def test_a_runner_of_kueue_makes_jobs_that_wait_to_be_admitted(
+    operator: OperatorProcess, namespace: Kubectl, store: Store, image: str
+) -> None:
+    """Kueue itself is not here: this test resumes the Job, as Kueue does on admission."""
+    namespace.apply(job_runner(image, kueue={"queueName": "team-a"}))
+    await until_served(namespace)
 
+    job_id = await double.later({"n": 4})
+    name = f"job-{job_id}-1"
+    await until(lambda: any(job["metadata"]["name"] == name for job in namespace.all("jobs")))
+    job = namespace.get("job", name)
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    namespace.run("patch", "job", name, "--type=merge", "-p", '{"spec":{"suspend":false}}')
 
-async def until_gone(namespace: Kubectl) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            if not namespace.all("pods") and not namespace.all("jobs"):
-                return
-            await asyncio.sleep(0.3)
+    assert (await record_when(store, job_id, over)).result == "8"
 
 
 def test_the_registry_has_every_job_but_one() -> None:

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import time
+from typing import LiteralString
 
+import psycopg
 from pydantic import BaseModel
 
 from server_jobs import JobContext, PodRuntime, RetryPolicy, create_job_registry, define_job
@@ -73,6 +75,40 @@ async def unknown(params: Number) -> None:
     """Not in the registry of the image."""
 
 
+@define_job(name="Wait", retry_policy=AT_ONCE, max_attempts=1)
+async def wait_for_gate(params: Number) -> int:
+    """Ends when somebody opens the gate."""
+    passed = Gate(os.environ["SERVER_JOBS_DATABASE_URL"])
+    while not await asyncio.to_thread(passed.is_open):  # noqa: ASYNC110 - opened by others
+        await asyncio.sleep(3)
+    return params.n
+
+
+class Gate:
+    """Open or closed, for whoever reaches the database."""
+
+    job = wait_for_gate
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+
+    def open(self) -> None:
+        self._run("INSERT INTO gate VALUES (1)")
+
+    def close(self) -> None:
+        self._run("CREATE TABLE IF NOT EXISTS gate (open int)")
+        self._run("DELETE FROM gate")
+
+    def is_open(self) -> bool:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute("SELECT FROM gate").fetchone() is not None
+
+    def _run(self, text: LiteralString) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(text)
+
+
+gate = Gate()
 registry = create_job_registry(app="e2e")
-for job in (double, sleep, deaf, timed, eat, leave, kill, greedy):
+for job in (double, sleep, deaf, timed, eat, leave, kill, greedy, wait_for_gate):
     registry.register(job)

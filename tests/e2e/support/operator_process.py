@@ -20,25 +20,31 @@ PATIENCE_SECONDS = 60.0
 class OperatorProcess:
     """A ``server-jobs-operator run`` for one namespace."""
 
-    def __init__(self, folder: Path, namespace: str, database_url: str) -> None:
+    def __init__(
+        self, folder: Path, namespace: str, database_url: str, kubeconfig: Path | None = None
+    ) -> None:
         self._log = folder / f"operator-{len(list(folder.glob('operator-*.log')))}.log"
         self._namespace = namespace
         self._database_url = database_url
+        self._kubeconfig = str(kubeconfig or os.environ["KUBECONFIG"])
         self._health_port = _free_port()
         self._metrics_port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "server_jobs_operator", "run"]
+    def start(self, *options: str, dies: str | None = None) -> None:
+        """Start it; with ``dies``, to be killed at that point of its first launch."""
+        program = ["tests.e2e.support.dying_operator", dies] if dies else ["server_jobs_operator"]
+        command = [sys.executable, "-m", *program, "run"]
         command += ["--namespace", self._namespace, "--install-id", self._namespace]
         command += ["--reconcile-interval", "2", "--log-format", "json", "--lease", "20"]
         command += ["--health-port", str(self._health_port)]
-        command += ["--metrics-port", str(self._metrics_port)]
+        command += ["--metrics-port", str(self._metrics_port), *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=os.environ
                 | {
+                    "KUBECONFIG": self._kubeconfig,
                     "SERVER_JOBS_DATABASE_URL": self._database_url,
                     "SERVER_JOBS_OPERATOR_OWN_NAMESPACE": self._namespace,
                 },
@@ -58,6 +64,15 @@ class OperatorProcess:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE_SECONDS)
 
+    def wait(self) -> int:
+        """Until it ends by itself → its exit status."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.probe("readyz") != 200:
@@ -69,7 +84,8 @@ class OperatorProcess:
     def probe(self, path: str) -> int:
         """The status of a probe; 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/{path}") as answer:
+            url = f"http://127.0.0.1:{self._health_port}/{path}"
+            with urllib.request.urlopen(url, timeout=10) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -91,14 +107,13 @@ class OperatorProcess:
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
     @contextmanager
-    def running(self) -> Iterator["OperatorProcess"]:
-        self.start()
+    def running(self, *options: str) -> Iterator["OperatorProcess"]:
+        self.start(*options)
         try:
             yield self
         finally:
-            if self._process is not None and self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+            if self.alive:
+                self.kill()
 
 
 def _free_port() -> int:

@@ -1,0 +1,239 @@
+"""Operators that are killed, servers that are away, runners that freeze.
+
+Afterwards every record is right, none was completed twice, and nothing runs any more.
+"""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from server_jobs import JobStatus
+from server_jobs.store import Store
+from tests.e2e.app.jobs import double, gate, sleep
+from tests.e2e.conftest import job_runner
+from tests.e2e.support.completions import Completions
+from tests.e2e.support.kubectl import Kubectl
+from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped
+from tests.e2e.support.operator_process import OperatorProcess
+from tests.e2e.support.waiting import (
+    begun,
+    errors,
+    over,
+    record_when,
+    until,
+    until_quiet,
+    until_served,
+)
+from tests.support.postgres import PostgresServer
+
+OUTAGE_SECONDS = 60.0
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture
+def completions(store: Store, server_url: str) -> Completions:
+    return Completions(server_url)
+
+
+async def all_completed_once(
+    store: Store, completions: Completions, namespace: Kubectl, ids: list[str]
+) -> None:
+    records = [await record_when(store, job_id, over, 240) for job_id in ids]
+    told = {record.id: (record.status, errors(record)) for record in records}
+    assert {record.status for record in records} == {JobStatus.COMPLETED}, told
+    await until_quiet(namespace)
+    assert completions.of(ids) == dict.fromkeys(ids, 1)
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+async def test_an_operator_killed_around_the_creation_of_a_job(
+    point: str,
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    server_url: str,
+    image: str,
+    tmp_path: Path,
+) -> None:
+    namespace.apply(job_runner(image))
+    process = OperatorProcess(tmp_path, namespace.namespace, server_url)
+    ids = await double.later_many([{"n": n} for n in range(5)])
+
+    process.start("--lease", "120", dies=point)
+    assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
+    claimed = [await store.get(job_id) for job_id in ids]
+    assert JobStatus.RUNNING in {record.status for record in claimed}
+
+    with process.running():
+        await all_completed_once(store, completions, namespace, ids)
+
+    records = [await store.get(job_id) for job_id in ids]
+    assert {(record.fence, record.attempt_count) for record in records} == {(1, 1)}
+    assert len(namespace.all("jobs")) == len(ids)
+
+
+async def test_an_operator_killed_while_eighty_jobs_run(
+    operator: OperatorProcess,
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    image: str,
+) -> None:
+    namespace.apply(job_runner(image, maxConcurrency=80))
+    await until_served(namespace)
+    gate.close()
+    ids = await gate.job.later_many([{"n": n} for n in range(80)])
+    for job_id in ids:
+        await record_when(store, job_id, begun, 240)
+
+    operator.kill()
+    gate.open()
+    await asyncio.sleep(5)
+    operator.start()
+
+    await all_completed_once(store, completions, namespace, ids)
+    records = [await store.get(job_id) for job_id in ids]
+    assert {(record.fence, record.attempt_count) for record in records} == {(1, 1)}
+
+
+async def test_two_operators_that_both_believe_to_lead(
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    server_url: str,
+    image: str,
+    tmp_path: Path,
+) -> None:
+    namespace.apply(job_runner(image))
+    one = OperatorProcess(tmp_path, namespace.namespace, server_url)
+    other = OperatorProcess(tmp_path / "other", namespace.namespace, server_url)
+    (tmp_path / "other").mkdir()
+    ids = await double.later_many([{"n": n} for n in range(40)])
+
+    with one.running("--no-leader-election"), other.running("--no-leader-election"):
+        await all_completed_once(store, completions, namespace, ids)
+
+    records = [await store.get(job_id) for job_id in ids]
+    assert {record.attempt_count for record in records} == {1}
+
+
+async def test_of_two_replicas_the_second_leads_when_the_first_is_killed(
+    operator: OperatorProcess,
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    server_url: str,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "second").mkdir()
+    second = OperatorProcess(tmp_path / "second", namespace.namespace, server_url)
+    with second.running():
+        second.wait_until_ready()
+        ids = await sleep.later_many([{"seconds": 1} for _ in range(10)])
+        await record_when(store, ids[0], begun)
+        operator.kill()
+        ids += await double.later_many([{"n": n} for n in range(5)])
+
+        await all_completed_once(store, completions, namespace, ids)
+
+
+async def test_an_api_server_that_is_away_for_a_minute(
+    operator: OperatorProcess, namespace: Kubectl, store: Store, completions: Completions
+) -> None:
+    require_own_cluster()
+    ids = await sleep.later_many([{"seconds": 10} for _ in range(8)])
+    await record_when(store, ids[0], begun)
+
+    with stopped("kube-apiserver"):
+        ids += await double.later_many([{"n": n} for n in range(8)])
+        await asyncio.sleep(OUTAGE_SECONDS)
+        assert operator.probe("readyz") == 503
+        assert operator.probe("healthz") == 200
+
+    await all_completed_once(store, completions, namespace, ids)
+    assert operator.alive
+    await until(lambda: operator.probe("readyz") == 200)
+
+
+async def test_a_database_that_is_away_for_a_minute(
+    operator: OperatorProcess,
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    postgres: PostgresServer,
+) -> None:
+    ids = await sleep.later_many([{"seconds": seconds} for seconds in (10, 10, 30, 80)])
+    ids += await double.later_many([{"n": n} for n in range(20)])
+    await record_when(store, ids[0], begun)
+
+    postgres.kill(signal.SIGQUIT)
+    try:
+        await asyncio.sleep(OUTAGE_SECONDS)
+        assert operator.probe("readyz") == 503
+        assert operator.probe("healthz") == 200
+    finally:
+        postgres.start()
+
+    await all_completed_once(store, completions, namespace, ids)
+    assert operator.alive
+    await until(lambda: operator.probe("readyz") == 200)
+
+
+async def test_a_runner_frozen_beyond_its_lease(
+    operator: OperatorProcess,
+    namespace: Kubectl,
+    store: Store,
+    completions: Completions,
+    image: str,
+) -> None:
+    require_own_cluster()
+    namespace.apply(job_runner(image, leaseSeconds=10))
+    await until_served(namespace)
+    job_id = await sleep.later({"seconds": 3})
+    await record_when(store, job_id, begun)
+
+    freeze_runner(job_id)
+
+    await all_completed_once(store, completions, namespace, [job_id])
+    record = await store.get(job_id)
+    assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["LeaseExpired"])
+
+
+async def test_an_evicted_pod_that_had_no_time_to_say_so(
+    operator: OperatorProcess, namespace: Kubectl, store: Store, completions: Completions
+) -> None:
+    require_own_cluster()
+    job_id = await sleep.later({"seconds": 3})
+    await record_when(store, job_id, begun)
+
+    freeze_runner(job_id)
+    evict(namespace)
+
+    await all_completed_once(store, completions, namespace, [job_id])
+    record = await store.get(job_id)
+    assert (record.disruptions, errors(record)) == (1, ["evicted"])
+
+
+async def test_an_evicted_pod_gives_its_job_back(
+    operator: OperatorProcess, namespace: Kubectl, store: Store, completions: Completions
+) -> None:
+    job_id = await sleep.later({"seconds": 5})
+    await record_when(store, job_id, begun)
+
+    evict(namespace)
+
+    await all_completed_once(store, completions, namespace, [job_id])
+    record = await store.get(job_id)
+    assert (record.fence, record.attempt_count) == (2, 1)
+
+
+def evict(namespace: Kubectl) -> None:
+    (pod,) = namespace.all("pods")
+    name = pod["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    path = f"/api/v1/namespaces/{namespace.namespace}/pods/{name}/eviction"
+    namespace.run("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
