@@ -25,7 +25,7 @@ class Health:
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
-        self._problems: dict[str, str] = {"start": "it is beginning"}
+        self._problems = dict.fromkeys(("database", "Kubernetes API"), "not asked yet")
 
     def beat(self, loop: str, pause: float) -> None:
         """A loop has come round, and comes round again after about that many seconds."""
@@ -38,7 +38,6 @@ class Health:
     def answers(self, what: str) -> None:
         """A server answers (again)."""
         self._problems.pop(what, None)
-        self._problems.pop("start", None)
 
     def fails(self, what: str, problem: str) -> None:
         """A server doesn't."""

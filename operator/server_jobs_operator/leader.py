@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from server_jobs_operator.health import Health
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import leases_path
 
@@ -35,12 +36,14 @@ class LeaderElection:
         name: str,
         identity: str,
         lead: Callable[[], Awaitable[None]],
+        health: Health,
     ) -> None:
         self._kube = kube
         self._path = leases_path(namespace)
         self._name = name
         self._identity = identity
         self._lead = lead
+        self._health = health
         self._seen: tuple[str, str] | None = None
         self._seen_at = 0.0
         self.leading = False
@@ -88,8 +91,7 @@ class LeaderElection:
             lease = await self._kube.get(f"{self._path}/{self._name}")
         except KubeError as error:
             if not error.not_found:
-                _log.warning("the Lease can't be read: %s", error)
-                return False
+                return self._failed("read", error)
             return await self._write(None)
         spec = lease["spec"]
         state = (str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or ""))
@@ -101,6 +103,7 @@ class LeaderElection:
             spec.get("leaseDurationSeconds") or DURATION_SECONDS
         )
         if holder and holder != self._identity and not expired:
+            self._health.answers("leader election")
             return False
         return await self._write(lease)
 
@@ -130,10 +133,15 @@ class LeaderElection:
                 # The version that was read goes along: of two that write, one is refused.
                 await self._kube.replace(f"{self._path}/{self._name}", lease | {"spec": spec})
         except KubeError as error:
-            if error.status != 409:
-                _log.warning("the Lease can't be written: %s", error)
-            return False
+            return error.status != 409 and self._failed("written", error)
+        self._health.answers("leader election")
         return True
+
+    def _failed(self, what: str, error: KubeError) -> bool:
+        """A replica that can't take part in the election is no replica."""
+        _log.warning("the Lease can't be %s: %s", what, error)
+        self._health.fails("leader election", str(error))
+        return False
 
     async def _let_go(self) -> None:
         try:

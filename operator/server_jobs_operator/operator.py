@@ -78,6 +78,7 @@ class Operator:
             name=self._settings.lease_name,
             identity=self._settings.identity,
             lead=self._lead,
+            health=self._health,
         )
         work = asyncio.ensure_future(
             election.run() if self._settings.leader_election else self._lead()

@@ -97,7 +97,8 @@ async def test_an_operator_killed_while_eighty_jobs_run(
 
     await all_completed_once(store, completions, namespace, ids)
     records = [await store.get(job_id) for job_id in ids]
-    assert {(record.fence, record.attempt_count) for record in records} == {(1, 1)}
+    again = {record.id: errors(record) for record in records if record.fence > 1}
+    assert (again, {record.attempt_count for record in records}) == ({}, {1})
 
 
 async def test_two_operators_that_both_believe_to_lead(
