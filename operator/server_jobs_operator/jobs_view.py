@@ -109,8 +109,9 @@ class JobsView:
 
     async def relist(self, namespace: str | None) -> list[KnownJob]:
         """The Jobs that there are now, consistently. Raises KubeError."""
+        known = set(self._jobs)
         items, _ = await self._kube.list(jobs_path(namespace), self._selector)
-        self._replace_jobs(namespace, items)
+        self._replace_jobs(namespace, items, known)
         return [job for job in self if namespace is None or job.namespace == namespace]
 
     def add(self, created: Json) -> None:
@@ -125,8 +126,9 @@ class JobsView:
         while True:
             try:
                 if not version:
+                    known = set(self._jobs)
                     items, version = await self._kube.list(path, self._selector)
-                    replace(namespace, items)
+                    replace(namespace, items, known)
                     self._has_listed(kind, namespace)
                 async for change, item in self._kube.watch(path, self._selector, version):
                     version = item["metadata"]["resourceVersion"]
@@ -150,18 +152,19 @@ class JobsView:
 
     # ── what has changed ─────────────────────────────────────────────────────────────────────
 
-    def _replace_jobs(self, namespace: str | None, items: list[Json]) -> None:
-        found = {item["metadata"]["uid"] for item in items}
+    def _replace_jobs(self, namespace: str | None, items: list[Json], known: set[str]) -> None:
+        """``known`` were known before the list was asked for: what came since may not be on it."""
+        gone = known - {item["metadata"]["uid"] for item in items}
         for job in self:
-            if job.uid not in found and namespace in {None, job.namespace}:
+            if job.uid in gone and namespace in {None, job.namespace}:
                 self._forget(job)
         for item in items:
             self._job_changed("ADDED", item)
 
-    def _replace_pods(self, namespace: str | None, items: list[Json]) -> None:
+    def _replace_pods(self, namespace: str | None, items: list[Json], known: set[str]) -> None:
         found = {item["metadata"]["uid"] for item in items}
         for job in self:
-            if namespace in {None, job.namespace}:
+            if job.uid in known and namespace in {None, job.namespace}:
                 for uid in job.pods.keys() - found:
                     del job.pods[uid]
         for item in items:
