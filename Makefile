@@ -42,6 +42,10 @@ test-faults: $(INSTALLED) ## Run the drills: thousands of jobs while processes, 
 e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one that is made for it
 	@$(BIN)/python -m tests.e2e $(ARGS)
 
+.PHONY: kind-up
+kind-up: $(INSTALLED) ## Make a kind cluster with the images, for `make e2e`; needs Docker and kind
+	@$(BIN)/python -m tests.e2e.kind
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, memory and import time beside the raw limits
 	@$(BIN)/python -m benchmarks $(ARGS)

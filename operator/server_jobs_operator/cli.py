@@ -213,6 +213,7 @@ def run(
                 seconds_or_forever(keep_cancelled, "--keep-cancelled"),
             ),
             config_map=config_map,
+            config_map_uid=None if install_id else found_id,
             environment={name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)},
         )
 

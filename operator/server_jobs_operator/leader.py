@@ -37,6 +37,7 @@ class LeaderElection:
         identity: str,
         lead: Callable[[], Awaitable[None]],
         health: Health,
+        owner: Json | None = None,
     ) -> None:
         self._kube = kube
         self._path = leases_path(namespace)
@@ -44,6 +45,7 @@ class LeaderElection:
         self._identity = identity
         self._lead = lead
         self._health = health
+        self._owner = owner
         self._seen: tuple[str, str] | None = None
         self._seen_at = 0.0
         self.leading = False
@@ -125,7 +127,7 @@ class LeaderElection:
                     {
                         "apiVersion": "coordination.k8s.io/v1",
                         "kind": "Lease",
-                        "metadata": {"name": self._name},
+                        "metadata": {"name": self._name, "ownerReferences": self._owners()},
                         "spec": spec,
                     },
                 )
@@ -136,6 +138,10 @@ class LeaderElection:
             return error.status != 409 and self._failed("written", error)
         self._health.answers("leader election")
         return True
+
+    def _owners(self) -> list[Json]:
+        """Whom the Lease goes with: what uninstalls the operator doesn't know of it."""
+        return [self._owner] if self._owner else []
 
     def _failed(self, what: str, error: KubeError) -> bool:
         """A replica that can't take part in the election is no replica."""

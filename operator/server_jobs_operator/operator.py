@@ -28,7 +28,7 @@ from server_jobs_operator.health import Health
 from server_jobs_operator.job_runners import JobRunners
 from server_jobs_operator.job_schedules import JobSchedules
 from server_jobs_operator.jobs_view import JobsView, KnownJob
-from server_jobs_operator.kube import Kube, KubeError
+from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.launcher import Launcher
 from server_jobs_operator.leader import LeaderElection
 from server_jobs_operator.metrics import Metrics
@@ -79,6 +79,7 @@ class Operator:
             identity=self._settings.identity,
             lead=self._lead,
             health=self._health,
+            owner=self._config_map(),
         )
         work = asyncio.ensure_future(
             election.run() if self._settings.leader_election else self._lead()
@@ -94,6 +95,16 @@ class Operator:
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    def _config_map(self) -> Json | None:
+        if self._settings.config_map is None or self._settings.config_map_uid is None:
+            return None
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": self._settings.config_map,
+            "uid": self._settings.config_map_uid,
+        }
 
     async def _watch_health(self) -> None:
         """Standing by or leading, a replica is ready while both servers answer."""

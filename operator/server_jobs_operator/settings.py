@@ -35,6 +35,8 @@ class OperatorSettings:
     keep: Keep = field(default_factory=Keep)
     config_map: str | None = None
     """Ours, in our own namespace: it holds the default JobRunner."""
+    config_map_uid: str | None = None
+    """What is made here for the installation's own sake goes when the ConfigMap does."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What runner pods are told of the tables: their schema and prefix."""
 

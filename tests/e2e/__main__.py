@@ -1,47 +1,69 @@
 """`make e2e`: find or make a cluster and the images, and run these tests on it.
 
 With KUBECONFIG it is that cluster; the images are then to be there already, and
-SERVER_JOBS_E2E_HOST is to name an address of this machine that pods reach. Without, a cluster is
-made here, as root on Linux (tests/cluster), the images are built by buildah, and both are gone
-afterwards.
+SERVER_JOBS_E2E_HOST is to name an address of this machine that pods reach. Else it is the kind
+cluster of `make kind-up`, if there is one. Else a cluster is made here, as root on Linux
+(tests/cluster), the images are built by buildah, and the cluster is gone afterwards.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import images, programs
 from tests.cluster.layout import Layout
+from tests.e2e import kind
+from tests.e2e.image_names import APP, OPERATOR, ROOT, RUNNER
 
-ROOT = Path(__file__).resolve().parents[2]
 PORT = 16460
-RUNNER, APP = "localhost/server-jobs-runner:test", "localhost/server-jobs-e2e:test"
 
 
 def main() -> int:
     command = [sys.executable, "-m", "pytest", "tests/e2e", *sys.argv[1:]]
+    with cluster() as environment:
+        return subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
+
+
+@contextmanager
+def cluster() -> Iterator[Mapping[str, str]]:
+    """The environment by which the tests know a cluster."""
     if os.environ.get("KUBECONFIG"):
-        return subprocess.run(command, cwd=ROOT).returncode
-    with tempfile.TemporaryDirectory(prefix="server-jobs-e2e-") as folder:
-        layout = Layout(Path(folder) / "cluster", PORT)
-        archive = build(Path(folder))
-        cluster("up", layout, "--node", "--image", str(archive))
-        try:
-            environment = os.environ | {
-                "KUBECONFIG": str(layout.kubeconfig),
-                "SERVER_JOBS_E2E_HOST": layout.host,
-                "SERVER_JOBS_E2E_CLUSTER": f"{layout.folder}:{layout.port}",
-                "PATH": f"{programs.clients()}:{os.environ['PATH']}",
-            }
-            return subprocess.run(command, cwd=ROOT, env=environment).returncode
-        finally:
-            cluster("down", layout)
+        yield {}
+    elif kind.is_up():
+        with tempfile.TemporaryDirectory(prefix="server-jobs-e2e-") as folder:
+            yield kind.environment(Path(folder))
+    else:
+        with (
+            tempfile.TemporaryDirectory(prefix="server-jobs-e2e-") as folder,
+            _own_cluster(Path(folder)) as environment,
+        ):
+            yield environment
 
 
-def build(folder: Path) -> Path:
-    """The image of the tests' jobs, from the Dockerfiles, as an archive."""
+@contextmanager
+def _own_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
+    layout = Layout(folder / "cluster", PORT)
+    archives = [f"--image={archive}" for archive in build(folder)]
+    _cluster("up", layout, "--node", "--audit", *archives)
+    try:
+        yield {
+            "KUBECONFIG": str(layout.kubeconfig),
+            "SERVER_JOBS_E2E_HOST": layout.host,
+            "SERVER_JOBS_E2E_CLUSTER": f"{layout.folder}:{layout.port}",
+            "SERVER_JOBS_E2E_AUDIT_LOG": str(layout.audit_log),
+            "SERVER_JOBS_E2E_HELM_3": str(programs.helm_3()),
+            "PATH": f"{programs.clients()}:{os.environ['PATH']}",
+        }
+    finally:
+        _cluster("down", layout)
+
+
+def build(folder: Path) -> list[Path]:
+    """The images of the operator and of the tests' jobs, from the Dockerfiles, as archives."""
     programs.install(programs.IMAGE_PACKAGES)
     buildah("pull", "--quiet", f"docker-archive:{images.python()}")
     # What pip needs to reach its index from here, it needs in there too.
@@ -50,9 +72,12 @@ def build(folder: Path) -> Path:
     bud = ("bud", "--quiet", "--isolation=chroot", "--network=host", *volumes)
     buildah(*bud, "-f", "runner/Dockerfile", "-t", RUNNER, ".")
     buildah(*bud, "--build-arg", f"RUNNER_IMAGE={RUNNER}", "-t", APP, "tests/e2e/app")
-    archive = folder / "image.tar"
-    buildah("push", "--quiet", APP, f"docker-archive:{archive}:{APP}")
-    return archive
+    buildah(*bud, "-f", "operator/Dockerfile", "-t", OPERATOR, ".")
+    archives = []
+    for number, image in enumerate((APP, OPERATOR)):
+        archives.append(folder / f"image-{number}.tar")
+        buildah("push", "--quiet", image, f"docker-archive:{archives[-1]}:{image}")
+    return archives
 
 
 def buildah(*arguments: str) -> None:
@@ -60,7 +85,7 @@ def buildah(*arguments: str) -> None:
     subprocess.run(["buildah", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
-def cluster(command: str, layout: Layout, *options: str) -> None:
+def _cluster(command: str, layout: Layout, *options: str) -> None:
     where = ("--port", str(layout.port), "--folder", str(layout.folder))
     module = (sys.executable, "-m", "tests.cluster")
     subprocess.run([*module, command, *where, *options], cwd=ROOT, check=True)

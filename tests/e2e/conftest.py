@@ -21,6 +21,7 @@ from tests.e2e.support.operator_process import OperatorProcess
 from tests.support.postgres import SETTINGS, PostgresServer, killable_server
 
 IMAGE = "SERVER_JOBS_E2E_IMAGE"
+OPERATOR_IMAGE = "SERVER_JOBS_E2E_OPERATOR_IMAGE"
 HOST = "SERVER_JOBS_E2E_HOST"
 PORT = "15433"
 
@@ -35,6 +36,11 @@ def kubectl() -> Kubectl:
 @pytest.fixture(scope="session")
 def image() -> str:
     return os.environ.get(IMAGE, "localhost/server-jobs-e2e:test")
+
+
+@pytest.fixture(scope="session")
+def operator_image() -> str:
+    return os.environ.get(OPERATOR_IMAGE, "localhost/server-jobs-operator:test")
 
 
 @pytest.fixture(scope="session")

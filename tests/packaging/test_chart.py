@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from server_jobs_operator.crds import files
+from tests.support import values_table
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "server-jobs"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -64,3 +65,10 @@ def test_the_dashboard_is_json_and_asks_for_metrics_that_there_are() -> None:
                 if word.startswith("server_jobs_")
             }
             assert f"`{metric}`" in documented, metric
+
+
+def test_the_readme_has_every_value_as_it_is() -> None:
+    readme = values_table.README.read_text(encoding="utf-8")
+
+    again = "run python -m tests.support.values_table"
+    assert readme == values_table.with_table(readme), again

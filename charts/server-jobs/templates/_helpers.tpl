@@ -75,7 +75,8 @@ seccompProfile:
 name: migrate
 image: {{ include "server-jobs.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-command: [server-jobs, migrate]
+# A database that is away is waited for here: a container that ends would begin to crash-loop.
+command: [server-jobs, migrate, --wait, forever]
 env:
   - name: SERVER_JOBS_DATABASE_URL
     valueFrom:

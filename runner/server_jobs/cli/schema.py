@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from typing import Annotated, TypeAlias
 
 import typer
 
 from server_jobs.cli.database import lasting_file
+from server_jobs.cli.durations import in_words, seconds_or_forever
 from server_jobs.cli.options import DatabaseOption
 from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, table_names
+from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate as bring_up_to_date
 from server_jobs.migrate import migration_sql, schema_sql
 
@@ -34,6 +37,14 @@ def migrate(
         bool, typer.Option("--sql", help="Write the SQL of all steps instead of running it.")
     ] = False,
     dialect: DialectOption = None,
+    wait: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            envvar="SERVER_JOBS_MIGRATE_WAIT",
+            help="How long to wait for a database that doesn't answer yet, or forever.",
+        ),
+    ] = "0s",
 ) -> None:
     """Make the tables, or bring them up to date.
 
@@ -56,7 +67,7 @@ def migrate(
             "goes with --sql; a database speaks its own dialect.", param_hint="--dialect"
         )
     lasting_file(url)
-    steps = bring_up_to_date(url)
+    steps = _patiently(url, seconds_or_forever(wait, "--wait"))
     for step in steps:
         typer.echo(f"applied {step}")
     if not steps:
@@ -72,6 +83,22 @@ def schema(dialect: DialectOption = None, database: DatabaseOption = None) -> No
     """
     chosen = dialect or _dialect_of(database or DEFAULT_DATABASE_URL)
     typer.echo(schema_sql(chosen, table_names()), nl=False)
+
+
+def _patiently(url: str, patience: float | None) -> list[str]:
+    """``patience`` in seconds; None is for ever. Raises DatabaseUnavailableError."""
+    began, pause = time.monotonic(), 0.5
+    while True:
+        try:
+            return bring_up_to_date(url)
+        except DatabaseUnavailableError as error:
+            if patience is not None and time.monotonic() + pause > began + patience:
+                raise
+            typer.echo(
+                f"the database is away, trying again in {in_words(pause)}: {error}", err=True
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
 
 
 def _dialect_of(url: str) -> Dialect:
