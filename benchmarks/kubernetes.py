@@ -97,11 +97,9 @@ def measure(run: Run) -> Iterator[Figure]:
             rates: list[float] = []
             bare_rates: list[float] = []
             latencies: list[float] = []
-            with ready(
-                "benchmarks.kubernetes:create",
-                kubeconfig=str(layout.kubeconfig),
-                uid=uid,
-            ) as (bare,):
+            # The client reads it as it is imported, in the other process.
+            os.environ["KUBECONFIG"] = str(layout.kubeconfig)
+            with ready("benchmarks.kubernetes:create", uid=uid) as (bare,):
                 for _ in range(rounds):
                     run.steps.next(f"{jobs:,} records by the operator")
                     rate, found = watch.launch(jobs)
@@ -194,9 +192,8 @@ class _Log:
             await database.close()
 
 
-def create(kubeconfig: str, uid: str) -> Generator[tuple[int, float, float] | None, int, None]:
+def create(uid: str) -> Generator[tuple[int, float, float] | None, int, None]:
     """The Jobs that an operator would create, made beforehand, in a bare loop."""
-    os.environ["KUBECONFIG"] = kubeconfig
     count = yield None
     while True:
         bodies = _manifests(uid, count)
