@@ -221,8 +221,24 @@ def _manifests(uid: str, count: int) -> list[dict[str, Any]]:
     runner = Runner(_NAMESPACE, "bench", uid, 1, "", spec)
     settings = OperatorSettings(install_id="bare", own_namespace=_NAMESPACE)
     launch = Launch(
-        *("", noop.name, "default", JobStatus.RUNNING, 1, 1, 3),
-        *(None, None, None, None, 0, 0, None, None, None, None, None),
+        id="",
+        job_name=noop.name,
+        queue="default",
+        status=JobStatus.RUNNING,
+        fence=1,
+        attempt_count=1,
+        max_attempts=3,
+        timeout_seconds=None,
+        retry_policy=None,
+        runtime=None,
+        correlation_id=None,
+        launch_failures=0,
+        disruptions=0,
+        worker_id=None,
+        worker_started_at=None,
+        worker_expires_at=None,
+        handler_started_at=None,
+        cancel_requested_at=None,
     )
     return [job_manifest(replace(launch, id=str(uuid7())), runner, settings) for _ in range(count)]
 
