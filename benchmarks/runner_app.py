@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from server_jobs import JobContext, create_job_registry, define_job
 
-
 _began = time.monotonic()
 
 
