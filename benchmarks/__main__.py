@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import beside, drain, enqueue, imports, memory, pickup, schedules
+from benchmarks import (
+    beside,
+    drain,
+    enqueue,
+    imports,
+    kubernetes,
+    memory,
+    pickup,
+    runner_start,
+    schedules,
+)
 from benchmarks.profiling import profile
 from benchmarks.support.databases import SETTINGS, Kind, throw_away
 from benchmarks.support.machine import describe, disk_folder
@@ -28,6 +38,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "imports": imports.measure,
     "schedules": schedules.ticks,
     "cron": schedules.cron,
+    "runner-start": runner_start.measure,
+    "kubernetes": kubernetes.measure,
 }
 
 NOTES = [
@@ -58,10 +70,18 @@ class Name(StrEnum):
     IMPORTS = "imports"
     SCHEDULES = "schedules"
     CRON = "cron"
+    RUNNER_START = "runner-start"
+    KUBERNETES = "kubernetes"
+
+
+# It needs root, and a toolchain that builds a control plane.
+ONLY_WHEN_NAMED = {Name.KUBERNETES}
 
 
 def main(
-    names: Annotated[list[Name] | None, typer.Argument(help="Which; all if none is named.")] = None,
+    names: Annotated[
+        list[Name] | None, typer.Argument(help="Which; all but kubernetes if none is named.")
+    ] = None,
     database: Annotated[Only | None, typer.Option(help="On this database alone.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tenth of the size, less exact.")
@@ -88,7 +108,7 @@ def main(
             steps.stage("profiling a drain", 3 * len(kinds))
             reports += [profile(run, kind) for kind in kinds]
         else:
-            for name in names or list(Name):
+            for name in names or [name for name in Name if name not in ONLY_WHEN_NAMED]:
                 figures += BENCHMARKS[name](run)
     if profiled:
         print("\n".join(reports))

@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.support.machine import Machine
 from benchmarks.support.measure import Samples
 
-Unit = Literal["/s", "ms", "% of a core", "MB", "modules"]
+Unit = Literal["/s", "/min", "ms", "% of a core", "MB", "modules"]
 
 HEADINGS = ("what", "database", "server-jobs", "raw limit", "ratio", "target", "reached")
 
@@ -111,7 +111,7 @@ def amount(samples: Samples, unit: Unit) -> str:
     value = samples.median
     text = f"{value:,.0f}" if value >= 100 or unit == "modules" else f"{value:.3g}"
     spread = f" ±{samples.spread:.0%}" if len(samples.values) > 1 else ""
-    return f"{text} {unit}{spread}" if unit != "/s" else f"{text}/s{spread}"
+    return f"{text}{'' if unit.startswith('/') else ' '}{unit}{spread}"
 
 
 def print_table(

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import beside, drain, enqueue, imports, memory, pickup, schedules
+from benchmarks import (
+    beside,
+    drain,
+    enqueue,
+    imports,
+    memory,
+    pickup,
+    runner_start,
+    schedules,
+)
 from benchmarks.profiling import profile
 from benchmarks.support.contestants import ROOT, Contestant
 from benchmarks.support.databases import Databases, Kind
@@ -53,6 +62,13 @@ def test_memory_is_that_of_the_workers_process(run: Run) -> None:
     (figure,) = memory.measure(run)
 
     assert 10 < figure.ours.median < 1_000  # MB: an interpreter with the imports, no more
+
+
+def test_a_runners_start_is_seen_beside_what_it_has_to_import(run: Run) -> None:
+    (figure,) = runner_start.measure(run)
+
+    assert figure.to_reference is not None
+    assert figure.to_reference > 0
 
 
 def test_imports_bring_nothing_that_is_not_used(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""The app of the runners that are measured: a job whose handler says when it begins."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import BaseModel
+
+from server_jobs import JobContext, create_job_registry, define_job
+
+_began = time.monotonic()
+
+
+class Nothing(BaseModel):
+    """No params and no result."""
+
+
+@define_job(name="Begin")
+async def begin(params: Nothing, context: JobContext) -> Nothing:
+    # Defining the job is the user's time, not the runner's.
+    print(time.monotonic() - _defining)
+    return params
+
+
+registry = create_job_registry()
+registry.register(begin)
+_defining = time.monotonic() - _began
