@@ -55,6 +55,7 @@ class Attendant:
     def notice(self, job: KnownJob, gone: bool) -> None:
         """A Job has changed, or is gone."""
         if gone:
+            job.gone_at = time.monotonic()
             self._gone[job.lease] = job
         self.look_at(job.lease)
 
@@ -160,7 +161,10 @@ class Attendant:
         self, lease: Lease, known: KnownJob | None, judgement: Judgement, *, gone: bool
     ) -> None:
         if gone or known is None:
-            self._gone.pop(lease, None)
+            if judgement.again is None:
+                self._gone.pop(lease, None)
+            else:
+                self.look_at(lease, judgement.again)
             return
         if judgement.delete and not known.deleting:
             await self._kube.delete(jobs_path(known.namespace, known.name), known.uid)

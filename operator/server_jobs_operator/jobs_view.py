@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ class KnownJob:
     """When it was last resumed; None if it never was suspended."""
     settled_at: float | None = None
     """Since when its record is known to be settled."""
+    gone_at: float | None = None
+    """Since when it is known to be deleted."""
     expiring: bool = False
     """Its time to live is what the runner says."""
 
@@ -80,6 +83,7 @@ class JobsView:
         self._by_lease: dict[Lease, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
         self._listed: set[tuple[str, str | None]] = set()
+        self._in_flight: Counter[tuple[str, str]] = Counter()
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -94,11 +98,9 @@ class JobsView:
 
     def in_flight(self, namespace: str | None = None, runner: str | None = None) -> int:
         """How many haven't finished, of one runner or in all."""
-        return sum(
-            not job.finished
-            for job in self._jobs.values()
-            if runner is None or (job.runner == runner and job.namespace == namespace)
-        )
+        if namespace is None or runner is None:
+            return self._in_flight.total()
+        return self._in_flight[namespace, runner]
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -110,30 +112,31 @@ class JobsView:
     async def relist(self, namespace: str | None) -> list[KnownJob]:
         """The Jobs that there are now, consistently. Raises KubeError."""
         known = set(self._jobs)
-        items, _ = await self._kube.list(jobs_path(namespace), self._selector)
+        items, _ = await self._kube.list(jobs_path(namespace), self._selector, _trimmed_job)
         self._replace_jobs(namespace, items, known)
         return [job for job in self if namespace is None or job.namespace == namespace]
 
     def add(self, created: Json) -> None:
         """A Job that was created just now, before the watch tells of it."""
-        self._job_changed("ADDED", created)
+        self._job_changed("ADDED", _trimmed_job(created))
 
     async def _follow(self, kind: str, namespace: str | None) -> None:
         path = jobs_path(namespace) if kind == "jobs" else pods_path(namespace)
         changed = self._job_changed if kind == "jobs" else self._pod_changed
         replace = self._replace_jobs if kind == "jobs" else self._replace_pods
+        trimmed = _trimmed_job if kind == "jobs" else _trimmed_pod
         version, pause = "", 0.0
         while True:
             try:
                 if not version:
                     known = set(self._jobs)
-                    items, version = await self._kube.list(path, self._selector)
+                    items, version = await self._kube.list(path, self._selector, trimmed)
                     replace(namespace, items, known)
                     self._has_listed(kind, namespace)
                 async for change, item in self._kube.watch(path, self._selector, version):
                     version = item["metadata"]["resourceVersion"]
                     if change != "BOOKMARK":
-                        changed(change, item)
+                        changed(change, trimmed(item))
                 pause = 0.0
             except KubeError as error:
                 if error.status == 410:
@@ -178,9 +181,8 @@ class JobsView:
             if job is not None:
                 self._forget(job)
             return
-        trimmed = _trimmed_job(item)
         if job is None:
-            labels = metadata.get("labels", {})
+            labels = metadata.pop("labels")  # said by the lease from here on
             try:
                 lease = Lease(labels[JOB_ID], int(labels[FENCE]))
             except (KeyError, ValueError):
@@ -192,14 +194,17 @@ class JobsView:
                 uid,
                 lease,
                 labels.get(RUNNER, ""),
-                trimmed,
+                item,
                 self._early_pods.pop(uid, {}),
             )
             self._jobs[uid] = self._by_lease[lease] = job
         else:
-            if job.suspended and not trimmed["spec"]["suspend"]:
+            if job.suspended and not item["spec"]["suspend"]:
                 job.resumed_at = time.monotonic()
-            job.job = trimmed
+            self._in_flight[job.namespace, job.runner] -= not job.finished
+            metadata.pop("labels")
+            job.job = item
+        self._in_flight[job.namespace, job.runner] += not job.finished
         self._look_at(job)
 
     def _pod_changed(self, change: str, item: Json) -> None:
@@ -210,7 +215,7 @@ class JobsView:
         job = self._jobs.get(owner)
         pods = job.pods if job is not None else self._early_pods.setdefault(owner, {})
         # A pod that is deleted says, in its last state, why.
-        pods[item["metadata"]["uid"]] = _trimmed_pod(item)
+        pods[item["metadata"]["uid"]] = item
         if job is not None:
             self._look_at(job)
         if change == "DELETED":
@@ -230,6 +235,7 @@ class JobsView:
 
     def _forget(self, job: KnownJob) -> None:
         del self._jobs[job.uid]
+        self._in_flight[job.namespace, job.runner] -= not job.finished
         if self._by_lease.get(job.lease) is job:
             del self._by_lease[job.lease]
         self._early_pods.pop(job.uid, None)
@@ -237,8 +243,10 @@ class JobsView:
 
 
 def _trimmed_job(item: Json) -> Json:
-    kept = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+    kept = ("name", "namespace", "uid", "deletionTimestamp")
     metadata = {name: item["metadata"][name] for name in kept if name in item["metadata"]}
+    labels = item["metadata"].get("labels") or {}
+    metadata["labels"] = {n: labels[n] for n in (JOB_ID, FENCE, RUNNER) if n in labels}
     conditions = [
         {name: condition.get(name) for name in ("type", "status", "reason", "message")}
         for condition in item.get("status", {}).get("conditions", ())
@@ -252,8 +260,10 @@ def _trimmed_job(item: Json) -> Json:
 
 
 def _trimmed_pod(item: Json) -> Json:
-    kept = ("name", "uid", "creationTimestamp", "deletionTimestamp")
+    kept = ("name", "uid", "deletionTimestamp")
     metadata = {name: item["metadata"][name] for name in kept if name in item["metadata"]}
+    owners = item["metadata"].get("ownerReferences") or ()
+    metadata["ownerReferences"] = [{n: owner[n] for n in ("kind", "uid")} for owner in owners]
     status = item.get("status", {})
     shown = (
         "phase",

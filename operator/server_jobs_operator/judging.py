@@ -68,11 +68,21 @@ def judge(
         return Judgement(delete=True, again=5.0)  # its runner writes that, once it is told to end
     found = job.finding if job is not None else None
     if ended:
+        if gone and launch.begun and (left := _still_leaving(job, spec, moment)) > 0:
+            return Judgement(again=left)  # its runner may be writing the truth just now
         why = found if found is not None and found.final else _vanished(job, gone)
         return _lose(launch, spec, why)
     if launch.begun or job is None:
         return NOTHING
     return _launching(job, launch, spec, now=now, moment=moment)
+
+
+def _still_leaving(job: KnownJob | None, spec: JobRunnerSpec | None, moment: float) -> float:
+    """For how long the pod of a Job that was deleted may take to end, in seconds from now."""
+    if job is None or job.gone_at is None or (job.finding is not None and job.finding.final):
+        return 0.0
+    grace = (spec or _DEFAULTS).grace_period_seconds
+    return job.gone_at + grace + LEAVING_SECONDS - moment
 
 
 def _over(job: KnownJob, launch: Launch | None, moment: float) -> Judgement:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from server_jobs.errors import DatabaseError
@@ -33,13 +32,6 @@ _TRIES = 4
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Unstarted:
-    launch: Launch
-    runner: tuple[str, str]
-    since: float = field(default_factory=time.monotonic)
-
-
 class Launcher:
     """What has been claimed and not begun is held here, and nowhere else."""
 
@@ -58,8 +50,8 @@ class Launcher:
         self._runners = runners
         self._settings = settings
         self._metrics = metrics
-        self._unstarted: dict[Lease, _Unstarted] = {}
-        self._creating: set[Lease] = set()
+        self._unstarted: dict[Lease, float] = {}  # since when, by our clock
+        self._creating: dict[Lease, tuple[str, str]] = {}
         self._slots = asyncio.Semaphore(settings.create_concurrency)
         self._pace = _Pace(settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
@@ -103,17 +95,13 @@ class Launcher:
 
     def room(self, runner: Runner) -> int:
         """How many more of a runner may be in flight."""
-        of_runner = sum(held.runner == runner.key for held in self._pending())
-        mine = runner.spec.max_concurrency - of_runner
+        coming = list(self._creating.values())
+        mine = runner.spec.max_concurrency - coming.count(runner.key)
         mine -= self._view.in_flight(runner.namespace, runner.name)
-        everyone = self._settings.max_jobs - self._view.in_flight() - len(self._pending())
+        everyone = self._settings.max_jobs - self._view.in_flight() - len(coming)
         # What can't be created within some seconds is better left for whoever can.
-        backlog = int(self._settings.creates_per_second * 5) + 10 - len(self._creating)
+        backlog = int(self._settings.creates_per_second * 5) + 10 - len(coming)
         return min(mine, everyone, backlog)
-
-    def _pending(self) -> list[_Unstarted]:
-        """Claimed, and not yet among the Jobs that are known."""
-        return [held for lease, held in self._unstarted.items() if self._view.of(lease) is None]
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
 
@@ -121,8 +109,8 @@ class Launcher:
         """Create the Job of a claimed record, in the background; once, however often asked."""
         if launch.lease in self._creating:
             return
-        self._unstarted[launch.lease] = _Unstarted(launch, runner.key)
-        self._creating.add(launch.lease)
+        self._unstarted[launch.lease] = time.monotonic()
+        self._creating[launch.lease] = runner.key
         task = asyncio.create_task(self._create(launch, runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -140,7 +128,7 @@ class Launcher:
         except Exception:  # noqa: BLE001 - one record never stops the others
             _log.exception("job %s: launching it went wrong", launch.id)
         finally:
-            self._creating.discard(launch.lease)
+            self._creating.pop(launch.lease, None)
 
     async def _created(self, launch: Launch, runner: Runner) -> Outcome | None:
         """Create the Job → None, or what becomes of the record instead."""
@@ -165,9 +153,9 @@ class Launcher:
             _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
             return Released(reason)
         self._view.add(created)
-        held = self._unstarted.get(launch.lease)
-        if held is not None:
-            self._metrics.launch_seconds.observe(time.monotonic() - held.since)
+        since = self._unstarted.get(launch.lease)
+        if since is not None:
+            self._metrics.launch_seconds.observe(time.monotonic() - since)
         self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
         _log.info(
             "job %s (%s): Kubernetes Job %s/%s created",
@@ -244,10 +232,10 @@ class Launcher:
             if lease.job_id not in ours:
                 self._unstarted.pop(lease, None)  # begun, settled, or somebody else's
 
-    def hold(self, launch: Launch, runner: tuple[str, str]) -> None:
+    def hold(self, launch: Launch) -> None:
         """What an earlier leader has claimed is ours to renew."""
         if not launch.begun:
-            self._unstarted.setdefault(launch.lease, _Unstarted(launch, runner))
+            self._unstarted.setdefault(launch.lease, time.monotonic())
 
     def is_creating(self, lease: Lease) -> bool:
         """Whether its Job is on its way."""

@@ -70,7 +70,7 @@ class Reconciler:
             launch = rows.get(lease.job_id)
             running = launch is not None and launch.status is JobStatus.RUNNING
             if launch is not None and running and launch.lease == lease:
-                self._launcher.hold(launch, self._place_of(launch.worker_id))
+                self._launcher.hold(launch)
             self._attendant.look_at(lease)
         if missing:
             _log.info("%d records had no Kubernetes Job", missing)

@@ -110,7 +110,7 @@ volumeMounts:
   verbs: [create]
 - apiGroups: [server-jobs.dev]
   resources: [jobrunners, jobschedules]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [server-jobs.dev]
   resources: [jobrunners/status, jobschedules/status]
   verbs: [patch]
