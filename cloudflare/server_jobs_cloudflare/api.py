@@ -56,7 +56,8 @@ class Refused(Exception):
         self.answer = Answer(status, {"error": message})
 
 
-_NOT_FOUND = Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
+def _not_found() -> Refused:
+    return Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
 
 
 class Api:
@@ -72,10 +73,8 @@ class Api:
         self._registry = registry
         self._config = config
         self._token = token
-        names = registry.get_names()
-        self._jobs = (
-            names if config.api_jobs is None else [n for n in names if n in config.api_jobs]
-        )
+        allowed = config.api_jobs
+        self._jobs = [n for n in registry.get_names() if allowed is None or n in allowed]
         self._queues = list(config.queues if config.api_queues is None else config.api_queues)
 
     async def answer(self, request: Request) -> Answer:
@@ -97,7 +96,7 @@ class Api:
             await self._store.check_schema()
             return Answer(HTTPStatus.OK, {"status": "ok"})
         if self._token is None:
-            raise _NOT_FOUND
+            raise _not_found()
         if (request.method, path) == ("POST", "/jobs"):
             self._check_token(request)
             return await self._enqueue(request)
@@ -105,7 +104,7 @@ class Api:
         if request.method == "GET" and found:
             self._check_token(request)
             return await self._show(found[1])
-        raise _NOT_FOUND
+        raise _not_found()
 
     def _check_token(self, request: Request) -> None:
         scheme, _, given = request.authorization.partition(" ")
@@ -115,7 +114,7 @@ class Api:
         if scheme.lower() != "bearer" or not right:
             raise Refused(
                 HTTPStatus.UNAUTHORIZED,
-                "send the header Authorization: Bearer …, with what SERVER_JOBS_API_TOKEN is set to",
+                "send the header Authorization: Bearer … with the value of SERVER_JOBS_API_TOKEN",
             )
 
     async def _enqueue(self, request: Request) -> Answer:
@@ -174,9 +173,9 @@ class Api:
         try:
             record = await self._store.get(job_id)
         except JobNotFoundError:
-            raise _NOT_FOUND from None
+            raise _not_found() from None
         if record.job_name not in self._jobs:
-            raise _NOT_FOUND
+            raise _not_found()
         shown = {
             "id": record.id,
             "job_name": record.job_name,

@@ -40,7 +40,7 @@ class EdgeConfig(WorkerBackendConfig):
         if not 0 < self.wall_budget <= LONGEST_BUDGET:
             raise ConfigurationError(
                 f"wall_budget={self.wall_budget:g} isn't more than 0 and at most"
-                f" {LONGEST_BUDGET:g} seconds: the next tick comes after a minute, and would overlap"
+                f" {LONGEST_BUDGET:g} seconds: the next tick comes after a minute"
             )
         if self.lease <= self.wall_budget:
             raise ConfigurationError(

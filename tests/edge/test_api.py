@@ -93,7 +93,7 @@ async def test_neither_traceback_nor_params_are_shown(ask: Ask) -> None:
     shown = (await ask("GET", f"/jobs/{enqueued.document['id']}")).document
 
     assert shown["status"] == JobStatus.FAILED
-    assert not {"hunter2", "line 7", "Traceback"} & set(json.dumps(shown).split('"'))
+    assert not any(word in json.dumps(shown) for word in ("hunter2", "line 7", "Traceback"))
     assert shown.keys() == {
         "id", "job_name", "status", "progress", "progress_message", "result",
     }  # fmt: skip
@@ -109,7 +109,7 @@ async def test_neither_traceback_nor_params_are_shown(ask: Ask) -> None:
         ({"job_name": "double", "params": {"number": "x"}}, HTTPStatus.UNPROCESSABLE_ENTITY, "num"),
         ({"job_name": "double", "delay": "5m"}, HTTPStatus.UNPROCESSABLE_ENTITY, "delay"),
         (
-            {"job_name": "double", "unique_key": "u" * 450},
+            {"job_name": "double", "unique_key": "u" * 500},
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "500",
         ),

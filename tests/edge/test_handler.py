@@ -40,7 +40,7 @@ async def test_scheduled_takes_the_environment_from_itself(
 async def test_worker_without_database_says_what_to_bind() -> None:
     handler = create_cron_handler(database="JOBS", job_registry=registry_of(double))
 
-    with pytest.raises(ConfigurationError, match="bind a D1 database as 'JOBS'.*TURSO_DATABASE"):
+    with pytest.raises(ConfigurationError, match=r"bind a D1 database as 'JOBS'.*TURSO_DATABASE"):
         await handler(None, environment()).scheduled(object())
 
 
@@ -100,5 +100,5 @@ def test_environment_goes_before_the_code() -> None:
 
 
 def test_variable_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="SERVER_JOBS_MAX_CONCURRENCY='many'.*number"):
+    with pytest.raises(ConfigurationError, match=r"SERVER_JOBS_MAX_CONCURRENCY='many'.*number"):
         EdgeConfig().in_environment(environment(SERVER_JOBS_MAX_CONCURRENCY="many"))

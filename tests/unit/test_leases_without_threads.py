@@ -27,7 +27,7 @@ async def test_progress_is_written_by_a_task_and_its_end_is_awaited() -> None:
     async with keeper:
         (job,) = await store.claim(Claim("default", None, 1, "w", 60))
         keeper.hold(job).report(40, "so far")
-        while (await store.get(job_id)).progress != 40:
+        while (await store.get(job_id)).progress != 40:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
         assert "server-jobs-leases" not in {t.name for t in set(threading.enumerate()) - threads}
 
