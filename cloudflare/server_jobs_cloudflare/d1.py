@@ -242,7 +242,8 @@ def _to_javascript(value: Any) -> Any:
         case bool() | float():
             return value
         case int():
-            return _checked(value)
+            # Of a large integer Pyodide would make a BigInt, which D1 doesn't take.
+            return float(_checked(value))
         case str():
             return _text(value)
         case bytes() | bytearray() | memoryview():
