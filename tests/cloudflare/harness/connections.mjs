@@ -10,6 +10,8 @@ export class Connections {
   constructor() {
     // Importing a Worker may not reach out at all.
     this.globalScope = true;
+    // Nor does one whose isolate was ended reach anything, whatever it still tries.
+    this.dead = false;
     this.reset();
   }
 
@@ -32,8 +34,14 @@ export class Connections {
     this.#fetchesToBreak = numbers.map((number) => ({ number: this.fetches + number, when }));
   }
 
-  async through(call, queries = 0) {
+  through(call, queries = 0) {
+    // At once, not by a promise that nobody at import awaits.
     if (this.globalScope) throw new Error("Disallowed operation called within global scope");
+    if (this.dead) return new Promise(() => {});
+    return this.#counted(call, queries);
+  }
+
+  async #counted(call, queries) {
     // The platform lets a seventh wait, and cancels it where that is a deadlock.
     if (this.#open >= LIMIT) throw new Error(`more than ${LIMIT} connections at once`);
     this.calls += 1;

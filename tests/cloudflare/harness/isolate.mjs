@@ -7,6 +7,7 @@ import { bindingOf } from "./d1.mjs";
 
 const ENTRYPOINT = new URL("inside/entrypoint.py", import.meta.url);
 const NEARLY_OUT_OF_CPU = 24; // SIGXCPU, by which workerd tells Python
+const GRACE_MILLISECONDS = 300;
 const originalFetch = globalThis.fetch;
 
 class ScheduledController {
@@ -35,6 +36,7 @@ export class Isolate {
       stdout: (line) => isolate.logs.push(line),
       stderr: (line) => isolate.logs.push(line),
     });
+    globalThis.fetch = (...request) => isolate.connections.fetch(originalFetch, ...request);
     isolate.#mount(folders);
     isolate.#provideSdk(compatibilityFlags);
     isolate.#listenForInterrupts();
@@ -94,36 +96,34 @@ export class Isolate {
 
   async #call(method, parameters) {
     const context = new ExecutionContext();
-    const result = await this.#asTheOneInside(() =>
-      this.entrypoint.call(this.worker, context, this.env, method, parameters),
-    );
+    const result = await this.entrypoint.call(this.worker, context, this.env, method, parameters);
     await Promise.all(context.pending);
     return result;
-  }
-
-  // The global fetch is this isolate's while it runs. Isolates of one harness take turns.
-  async #asTheOneInside(run) {
-    globalThis.fetch = (...request) => this.connections.fetch(originalFetch, ...request);
-    try {
-      return await run();
-    } finally {
-      globalThis.fetch = originalFetch;
-    }
   }
 
   python(code) {
     this.connections.globalScope = false;
     this.py.globals.set("env", this.entrypoint.wrapped(this.env));
     this.py.globals.set("raw_env", this.env);
-    return this.#asTheOneInside(() => this.py.runPythonAsync(code));
+    return this.py.runPythonAsync(code);
   }
 
-  // Let the platform run out of patience after so many more calls.
+  // Let the platform run out of patience after so many more calls: an exception at whatever
+  // instruction is being executed, and a moment later the isolate's end.
   cutOffAfter(calls) {
     this.connections.cutOffAfter(calls, () => {
       this.interrupts[0] = NEARLY_OUT_OF_CPU;
+      setTimeout(() => {
+        this.connections.dead = true;
+        this.#end("the platform ended the isolate");
+      }, GRACE_MILLISECONDS);
     });
   }
+
+  #end;
+  ended = new Promise((resolve) => {
+    this.#end = resolve;
+  });
 }
 
 export function milliseconds({ user, system }) {

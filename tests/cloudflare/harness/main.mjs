@@ -33,7 +33,9 @@ const commands = {
     isolate.connections.reset();
     const began = process.cpuUsage();
     const ticks = Array.from({ length: times }, () => isolate.scheduled(cron, time));
-    const errors = (await Promise.allSettled(ticks)).flatMap(({ reason }) => reason ?? []);
+    const settled = Promise.allSettled(ticks);
+    const failed = settled.then((all) => all.flatMap(({ reason }) => reason ?? []));
+    const errors = await Promise.race([failed, isolate.ended.then((reason) => [reason])]);
     const { most, calls, queries, fetches } = isolate.connections;
     const cpu = milliseconds(process.cpuUsage(began));
     return { errors: errors.map(String), most, calls, queries, fetches, cpu };

@@ -4,7 +4,6 @@ It imports the Worker's main module under the rules of the global scope, finds t
 exports, and calls that class's handlers.
 """
 
-import builtins
 import importlib
 import inspect
 import os
@@ -13,7 +12,7 @@ import secrets  # noqa: F401 - imported by everybody sooner or later; its own en
 import signal
 import time
 import uuid  # noqa: F401
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -59,22 +58,25 @@ def _exported(module: ModuleType) -> type:
 
 @contextmanager
 def _global_scope() -> Iterator[None]:
-    """Refuse entropy and clocks to all but the import system, which looks at files' times."""
-    saved = [(module, name, getattr(module, name)) for module, name in ENTROPY + CLOCKS]
+    """Refuse entropy and clocks, whoever takes hold of them now, until it is left."""
+    entered = [True]
+    for module, name in ENTROPY + CLOCKS:
+        original = getattr(module, name)
+        # It stays: modules that are imported now may keep it under a name of their own.
+        setattr(module, name, _guarded(f"{module.__name__}.{name}", original, entered))
     try:
-        for module, name, _ in saved:
-            setattr(module, name, _refusal(f"{module.__name__}.{name}"))
         yield
     finally:
-        for module, name, original in saved:
-            setattr(module, name, original)
+        entered.clear()
 
 
-def _refusal(name: str) -> Any:
-    def refuse(*args: Any, **options: Any) -> Any:
-        raise builtins.RuntimeError(f"Disallowed operation called within global scope: {name}")
+def _guarded(name: str, original: Callable[..., Any], entered: list[bool]) -> Any:
+    def guarded(*args: Any, **options: Any) -> Any:
+        if entered:
+            raise RuntimeError(f"Disallowed operation called within global scope: {name}")
+        return original(*args, **options)
 
-    return refuse
+    return guarded
 
 
 def wrapped(env: Any) -> Any:
