@@ -167,7 +167,7 @@ class D1Database:
             prepared = prepared.bind(*map(_to_javascript, parameters))
         return compiled, prepared
 
-    def _rows(self, shape: Executable, results: Any) -> list[Sequence[Any]]:
+    def _rows(self, shape: Executable, results: Any) -> list[Row]:
         """Objects by column name → rows. As one JSON text they cross over at once."""
         from js import JSON
 

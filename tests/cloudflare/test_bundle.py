@@ -8,7 +8,7 @@ import pytest
 from tests.cloudflare.support.bundle import DEPLOYABLE, FIXTURE, Bundle, build
 from tests.cloudflare.support.edge import Edge, running_edge
 
-LARGEST = 3_000_000
+LARGEST = 3 * 1024 * 1024
 """Bytes, compressed: what the free plan takes."""
 
 # The deployable Worker once it is there; until then one of the same shape.

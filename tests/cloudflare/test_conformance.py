@@ -13,8 +13,7 @@ THREADS = {
     "test_concurrent_claims.py::test_no_job_is_claimed_twice[d1]",
     "test_concurrent_claims.py::test_one_job_by_its_id_goes_to_one_claimer[d1]",
     "test_concurrent_claims.py::test_one_pod_of_a_launch_starts_it[d1]",
-    "test_concurrent_claims.py"
-    "::test_settling_and_claiming_at_once_completes_every_job_once[d1]",
+    "test_concurrent_claims.py::test_settling_and_claiming_at_once_completes_every_job_once[d1]",
     "test_sharing.py::test_event_loops_in_several_threads[d1]",
     "test_unique_keys.py::test_crossing_batches_of_the_same_keys_dont_block_each_other[d1]",
     "test_unique_keys.py::test_enqueues_at_once_from_many_threads_make_one_job[d1]",

@@ -93,8 +93,10 @@ def test_tick_that_is_cut_off_does_nothing_more_and_the_database_stays(
     assert left["running"] == (7, 1)
     assert left["pending"] == (30 - 7 * (calls - 1), 0)
 
-    edge.sql("UPDATE jobs SET status = 'cancelled', completed_at = '2030-01-01 00:00:00',"
-             " worker_expires_at = NULL WHERE status = 'running'")
+    edge.sql(
+        "UPDATE jobs SET status = 'cancelled', completed_at = '2030-01-01 00:00:00',"
+        " worker_expires_at = NULL WHERE status = 'running'"
+    )
     start(edge)
     edge.tick()
     assert counts(edge) == {"completed": (23, 1), "cancelled": (7, 1)}

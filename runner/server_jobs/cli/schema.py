@@ -36,7 +36,12 @@ def migrate(
     ] = False,
     into: Annotated[
         Path | None,
-        typer.Option("--into", file_okay=False, exists=True, help="With --sql: write a file for each step to this folder."),
+        typer.Option(
+            "--into",
+            file_okay=False,
+            exists=True,
+            help="With --sql: write a file for each step to this folder.",
+        ),
     ] = None,
     dialect: DialectOption = None,
 ) -> None:

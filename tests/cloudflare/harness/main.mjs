@@ -7,6 +7,11 @@ import { Isolate, milliseconds } from "./isolate.mjs";
 // Answers alone go to the output; what libraries have to say goes to the errors.
 console.log = console.info = console.debug = console.error;
 
+// What an isolate that is ending throws into an event of its own is nobody else's end.
+for (const event of ["unhandledRejection", "uncaughtException"]) {
+  process.on(event, (error) => console.error(event, error));
+}
+
 const platform = new Miniflare({
   modules: true,
   script: "export default { fetch() { return new Response() } }",

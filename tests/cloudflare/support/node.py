@@ -60,7 +60,7 @@ def _install(folder: Path) -> None:
     npm = node().parent / "npm"
     path = f"{node().parent}{os.pathsep}{os.environ['PATH']}"
     # What npm's packages run at installation only looks for binaries that are there already.
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     run(*command, folder=folder, env={**os.environ, "PATH": path})
 
 
@@ -86,11 +86,17 @@ def _major(program: Path) -> int:
 
 
 def run(*command: str | Path, folder: Path, env: dict[str, str] | None = None) -> str:
-    """Run a program to its end; all of its complaints where it fails."""
+    """Run a program to its end → what it printed, warnings included."""
     done = subprocess.run(
-        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode:
         line = " ".join(map(str, command))
-        raise RuntimeError(f"{line}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{line}: status {done.returncode}\n{done.stdout}")
     return done.stdout

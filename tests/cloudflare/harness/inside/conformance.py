@@ -25,8 +25,14 @@ def run(binding: Any, folder: str, *options: str) -> str:
     with open("/pytest.ini", "w") as file:
         file.write(SETTINGS)
     reports = async_tests.Reports()
-    arguments = ["-c", "/pytest.ini", "--rootdir", "/", f"--confcutdir={folder}", "-q", "--tb=short"]
+    arguments = [
+        "-c",
+        "/pytest.ini",
+        "--rootdir",
+        "/",
+        f"--confcutdir={folder}",
+        "-q",
+        "--tb=short",
+    ]
     status = pytest.main([*arguments, *options, folder], plugins=[async_tests, reports])
-    return json.dumps(
-        {"status": int(status), "outcomes": reports.outcomes, "texts": reports.texts}
-    )
+    return json.dumps({"status": int(status), "outcomes": reports.outcomes, "texts": reports.texts})

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from pyodide.ffi import run_sync
-from server_jobs_cloudflare.d1 import D1Database
 from sqlalchemy import text
 
 from server_jobs.database import Statement
+from server_jobs_cloudflare.d1 import D1Database
 from tests.support.databases import Place
 
 bindings: dict[str, Any] = {}

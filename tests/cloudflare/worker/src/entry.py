@@ -2,18 +2,19 @@
 
 import asyncio
 import json
+from typing import Any
 
-from server_jobs_cloudflare.d1 import D1Database
 from workers import Response, WorkerEntrypoint, fetch
 
 from server_jobs.outcomes import Completed
 from server_jobs.store import Claim, Store
+from server_jobs_cloudflare.d1 import D1Database
 
 __all__ = ["Default"]
 
 
-class Default(WorkerEntrypoint):
-    async def scheduled(self, controller, env, ctx):
+class Default(WorkerEntrypoint):  # type: ignore[misc] # the SDK is only at the edge
+    async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
         """Claim and complete, seven at a time, until there is nothing left."""
         store = Store(D1Database(self.env.DB))
         await store.stage()
@@ -24,7 +25,7 @@ class Default(WorkerEntrypoint):
             _, jobs = await store.settle_and_claim(outcomes, claim)
         print(json.dumps({"tick": "done", "cron": controller.cron}))
 
-    async def fetch(self, request):
+    async def fetch(self, request: Any) -> Any:
         """``/many/7`` makes that many D1 calls at once; ``/get?url`` fetches."""
         _, _, wanted = request.url.partition("/many/")
         if wanted:

@@ -4,12 +4,12 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from server_jobs_cloudflare.d1 import D1Database
 from sqlalchemy import text
 
 from server_jobs.database import Statement
 from server_jobs.outcomes import Completed
 from server_jobs.store import Store
+from server_jobs_cloudflare.d1 import D1Database
 from tests.support.databases import Place
 from tests.support.scene import claim_of, new_job
 
@@ -88,8 +88,6 @@ async def test_one_job_by_its_id_goes_to_one_claimer(database: D1Database, place
 async def test_enqueues_at_once_of_one_key_make_one_job(database: D1Database, place: Place) -> None:
     stores = [Store(place.open()) for _ in range(3)]
 
-    ids = await asyncio.gather(
-        *(store.enqueue([new_job(unique_key="key")]) for store in stores)
-    )
+    ids = await asyncio.gather(*(store.enqueue([new_job(unique_key="key")]) for store in stores))
 
     assert len({job_id for (job_id,) in ids}) == 1

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from pyodide.code import run_js
-from server_jobs_cloudflare.d1 import D1Database
 from sqlalchemy import text
 
 from server_jobs.database import Statement
@@ -15,6 +14,7 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
+from server_jobs_cloudflare.d1 import D1Database
 
 FAILING = "(message) => ({ prepare: () => ({ all: async () => { throw new Error(message) } }) })"
 """A binding whose statements fail with a message: D1's own, where it can't be brought to fail."""
@@ -24,19 +24,23 @@ FAILING = "(message) => ({ prepare: () => ({ all: async () => { throw new Error(
     ("message", "expected"),
     [
         ("D1_ERROR: Network connection lost.", DatabaseUnavailableError),
-        ("D1_ERROR: D1 DB storage operation exceeded timeout which caused object to be reset.",
-         DatabaseUnavailableError),
+        (
+            "D1_ERROR: D1 DB storage operation exceeded timeout which caused object to be reset.",
+            DatabaseUnavailableError,
+        ),
         ("D1_ERROR: D1 DB is overloaded. Requests queued for too long.", DatabaseUnavailableError),
         ("D1_ERROR: D1 DB is overloaded. Too many requests queued.", DatabaseUnavailableError),
-        ("D1_ERROR: Internal error while starting up D1 DB storage caused object to be reset.",
-         DatabaseUnavailableError),
+        (
+            "D1_ERROR: Internal error while starting up D1 DB storage caused object to be reset.",
+            DatabaseUnavailableError,
+        ),
         ("D1_ERROR: D1 DB reset because its code was updated.", DatabaseUnavailableError),
         ("D1_ERROR: internal error", DatabaseUnavailableError),
         ("D1_ERROR: string or blob too big: SQLITE_TOOBIG", DataRefusedError),
         ("D1_ERROR: UNIQUE constraint failed: jobs.id: SQLITE_CONSTRAINT", ConstraintViolatedError),
         ("D1_ERROR: no such table: jobs: SQLITE_ERROR", MigrationRequiredError),
         ("D1_ERROR: D1 DB exceeded its CPU time limit and was reset.", DatabaseError),
-        ("D1_ERROR: near \"SELEKT\": syntax error: SQLITE_ERROR", DatabaseError),
+        ('D1_ERROR: near "SELEKT": syntax error: SQLITE_ERROR', DatabaseError),
     ],
 )
 async def test_message_is_translated(message: str, expected: type[Exception]) -> None:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from server_jobs_cloudflare.d1 import D1Database
 from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, column, select, text
 
 from server_jobs.database import Statement
 from server_jobs.errors import DatabaseError, DataRefusedError
 from server_jobs.store import Store
+from server_jobs_cloudflare.d1 import D1Database
 from tests.support.databases import Place
 from tests.support.scene import claim_of, new_job
 
