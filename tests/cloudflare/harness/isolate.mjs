@@ -108,15 +108,13 @@ export class Isolate {
     return this.py.runPythonAsync(code);
   }
 
-  // Let the platform run out of patience after so many more calls: an exception at whatever
-  // instruction is being executed, and a moment later the isolate's end.
+  // Let the platform run out of patience as so many more calls have been answered: an exception at
+  // whatever instruction is executed next, no answer to any further call, and soon the end.
   cutOffAfter(calls) {
     this.connections.cutOffAfter(calls, () => {
       this.interrupts[0] = NEARLY_OUT_OF_CPU;
-      setTimeout(() => {
-        this.connections.dead = true;
-        this.#end("the platform ended the isolate");
-      }, GRACE_MILLISECONDS);
+      this.connections.dead = true;
+      setTimeout(() => this.#end("the platform ended the isolate"), GRACE_MILLISECONDS);
     });
   }
 

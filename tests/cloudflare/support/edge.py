@@ -109,7 +109,11 @@ class Edge:
         return self._ask("python", code=code)
 
     def cut_off_after(self, calls: int) -> None:
-        """Let the platform run out of patience, at any instruction, after so many more calls."""
+        """Let the platform run out of patience once so many more calls have been answered.
+
+        The Worker gets an exception that is no ``Exception`` at whatever instruction comes next,
+        further calls reach nothing, and a tick that goes on nevertheless is ended.
+        """
         self._ask("cut_off_after", calls=calls)
 
     def break_fetches(self, *numbers: int, when: Literal["before", "after"]) -> None:

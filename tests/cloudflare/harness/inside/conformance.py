@@ -1,6 +1,7 @@
 """Runs the conformance suite inside Pyodide on the harness's D1."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ filterwarnings =
 
 
 def run(binding: Any, folder: str, *options: str) -> str:
-    """Run the tests of a folder → what became of each, as JSON."""
+    """Run the tests of a folder, or of a file → what became of each, as JSON."""
     d1_kind.bindings["DB"] = binding
     with open("/pytest.ini", "w") as file:
         file.write(SETTINGS)
