@@ -26,12 +26,13 @@ def run(binding: Any, folder: str, *options: str) -> str:
     with open("/pytest.ini", "w") as file:
         file.write(SETTINGS)
     reports = async_tests.Reports()
+    top = folder if Path(folder).is_dir() else Path(folder).parent
     arguments = [
         "-c",
         "/pytest.ini",
         "--rootdir",
         "/",
-        f"--confcutdir={folder}",
+        f"--confcutdir={top}",
         "-q",
         "--tb=short",
     ]
