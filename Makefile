@@ -42,6 +42,10 @@ test-faults: $(INSTALLED) ## Run the drills: thousands of jobs while processes, 
 test-edge: $(INSTALLED) ## Run the Worker's files in WebAssembly, on a real D1
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/cloudflare $(ARGS)
 
+.PHONY: smoke-wrangler
+smoke-wrangler: ## With the network and uv: run the Worker in the vendor's own runtime
+	@sh cloudflare/smoke.sh
+
 .PHONY: e2e
 e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one that is made for it
 	@$(BIN)/python -m tests.e2e $(ARGS)

@@ -86,6 +86,7 @@ def test_eight_ticks_at_once_complete_500_jobs_once_each(worker: Edge) -> None:
     ticked = worker.ticks(8)
 
     assert ticked.errors == []
+    assert ticked.most <= 8 * 2  # the driver's own limit, in each tick
     (row,) = worker.sql(COUNTS)
     assert (row["status"], row["n"], row["fence"]) == ("completed", 500, 1)
     assert len(lines("\n".join(worker.logs), "job")) == 500
@@ -96,10 +97,10 @@ def test_tick_that_is_cut_off_leaves_jobs_that_later_ticks_complete(
 ) -> None:
     worker.sql(ADD_JOBS, 30)
     worker.cut_off_after(10)
-    (error,) = worker.ticks().errors
-    assert "CpuLimitExceeded" in error
+    assert len(worker.ticks().errors) == 1
     left = counts(worker)
-    assert left.get("completed", 0) < 30
+    assert left["running"] > 0
+    assert left["pending"] > 0
 
     worker.sql(EXPIRE)
     start(worker, bundle)

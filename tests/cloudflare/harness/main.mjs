@@ -35,7 +35,7 @@ const commands = {
     return (await database.prepare(sql).bind(...values).all()).results;
   },
   async tick({ cron, time, times }) {
-    isolate.connections.reset();
+    isolate.connections.reset(times);
     const began = process.cpuUsage();
     const ticks = Array.from({ length: times }, () => isolate.scheduled(cron, time));
     const settled = Promise.allSettled(ticks);
