@@ -33,7 +33,7 @@ def test_pod_outside_of_kubernetes_is_refused() -> None:
 async def test_local_worker_leaves_what_runs_elsewhere() -> None:
     registry = create_job_registry()
     for name, runs_on in (("here", "local"), ("anywhere", None), ("edge", "edge")):
-        registry.register(define_job(name=name, runs_on=runs_on)(work))  # type: ignore[call-overload]
+        registry.register(define_job(name=name, runs_on=runs_on)(work))  # type: ignore[arg-type]
     memory = InMemoryBackend(job_registry=registry)
     await memory.initialize()
     registry.bind(memory.database)
