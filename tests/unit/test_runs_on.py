@@ -7,6 +7,8 @@ import pytest
 from server_jobs import JobStatus, PodRuntime, create_job_registry, define_job
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.memory import InMemoryBackend
+from server_jobs.runner import Runner, RunnerConfig
+from server_jobs.store import Claim
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 
@@ -46,4 +48,27 @@ async def test_local_worker_leaves_what_runs_elsewhere() -> None:
 
     assert totals.completed == 2
     assert (await registry.get("edge").get(ids["edge"])).status is JobStatus.PENDING
+    await memory.shutdown()
+
+
+async def test_pod_gives_back_what_runs_elsewhere_and_says_why() -> None:
+    registry = create_job_registry().register(define_job(runs_on="edge")(work))
+    memory = InMemoryBackend(job_registry=registry)
+    await memory.initialize()
+    registry.bind(memory.database)
+    job_id = await registry.get("work").later({})
+    (job,) = await memory.store.claim(Claim("default", None, 1, "k8s", 60, starting=False))
+
+    await Runner(
+        memory.database,
+        job.lease,
+        load_registry=lambda: registry,
+        config=RunnerConfig(worker_id="pod"),
+    ).run()
+
+    record = await registry.get("work").get(job_id)
+    assert (record.status, record.launch_failures) == (JobStatus.PENDING, 1)
+    (error,) = record.attempt_errors
+    assert error.type == "runs_elsewhere"
+    assert "a queue that no JobRunner serves" in error.message
     await memory.shutdown()
