@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := runner operator tests $(wildcard examples benchmarks)
+SOURCES := runner operator cloudflare tests $(wildcard examples benchmarks)
 PEERS_VENV := $(VENV)-peers
 PEERS_INSTALLED := $(PEERS_VENV)/.installed
 
@@ -32,11 +32,19 @@ demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite
 
 .PHONY: test
 test: $(INSTALLED) ## Set up everything and run the tests, on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/faults --ignore tests/e2e $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/faults --ignore tests/e2e --ignore tests/cloudflare $(TESTS) $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## Run the drills: thousands of jobs while processes, servers and disks fail
 	@$(BIN)/python -m pytest -n auto --dist worksteal tests/faults $(ARGS)
+
+.PHONY: test-edge
+test-edge: $(INSTALLED) ## Run the Worker's files in WebAssembly, on a real D1
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/cloudflare $(ARGS)
+
+.PHONY: smoke-wrangler
+smoke-wrangler: ## With the network and uv: run the Worker in the vendor's own runtime
+	@sh cloudflare/smoke.sh
 
 .PHONY: e2e
 e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one that is made for it

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from uuid6 import uuid7
 
 from server_jobs.database import Database
+from server_jobs.definition import RunsOn
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseError,
@@ -22,7 +24,7 @@ from server_jobs.errors import (
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.leases import Held, LeaseKeeper, StopReason
+from server_jobs.leases import TICK_SECONDS, Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -31,6 +33,8 @@ from server_jobs.schedule_sync import synchronise
 from server_jobs.scheduler import Scheduler, Ticked
 from server_jobs.store import Claim, Store
 from server_jobs.transitions import MAX_RELEASES
+
+_log = logging.getLogger("server_jobs.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class BaseWorkerBackend:
     """A backend that executes in its own process; claiming begins the handler."""
 
     name = "base"
+    runs_on: ClassVar[RunsOn | None] = None
+    """Jobs that declare another backend are left to it. None executes whatever it finds."""
 
     def __init__(
         self,
@@ -118,13 +124,20 @@ class BaseWorkerBackend:
         database: Database,
         job_registry: JobRegistry,
         config: WorkerBackendConfig | None = None,
+        worker_id: str | None = None,
+        tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self.config = config or WorkerBackendConfig()
-        self.worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+        if worker_id is None:
+            worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+        self.worker_id = worker_id
         self.store = Store(database)
         self.registry = job_registry
         self.leases = LeaseKeeper(
-            self.store, worker_id=self.worker_id, lease_seconds=self.config.lease
+            self.store,
+            worker_id=self.worker_id,
+            lease_seconds=self.config.lease,
+            tick_seconds=tick_seconds,
         )
         self.schedules = ScheduleStore(database)
         self._scheduler = Scheduler(self.schedules)
@@ -156,7 +169,7 @@ class BaseWorkerBackend:
         """Stage what is due, then claim from one queue after the other until there are enough."""
         await self.store.stage()
         available = await self.store.available(
-            queues=self.config.queues, job_names=self.registry.get_names()
+            queues=self.config.queues, job_names=self.job_names()
         )
         wanted = self.config.concurrency if limit is None else limit
         claimed: list[ClaimedJob] = []
@@ -233,11 +246,33 @@ class BaseWorkerBackend:
             return False
         return True
 
+    async def give_back_unknown(self) -> int:
+        """After an outage: a claim whose answer was lost left us jobs that we don't know of.
+
+        Only while no claim of ours is under way. Raises DatabaseError.
+        """
+        known = {held.lease for held in self.leases.all}
+        unknown = await self.store.held_by(self.worker_id) - known
+        if unknown:
+            _log.info("giving back %d jobs whose claim went unanswered", len(unknown))
+            await self.store.settle(
+                dict.fromkeys(unknown, self._released("its claim went unanswered"))
+            )
+        return len(unknown)
+
+    def job_names(self) -> list[str]:
+        """The registry's jobs that may run on this backend."""
+        names = self.registry.get_names()
+        if self.runs_on is None:
+            return names
+        may = {None, self.runs_on}
+        return [name for name in names if self.registry.get(name).definition.runs_on in may]
+
     def claim_of(self, queue: str, limit: int) -> Claim:
         """A request for jobs that this backend can execute."""
         return Claim(
             queue=queue,
-            job_names=self.registry.get_names(),
+            job_names=self.job_names(),
             limit=limit,
             worker_id=self.worker_id,
             lease_seconds=self.config.lease,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Protocol, TypeVar, overload
 
 from server_jobs.context import JobContext
-from server_jobs.definition import make_definition
+from server_jobs.definition import RunsOn, make_definition
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.job import Job
 from server_jobs.retry import RetryPolicy
@@ -49,6 +49,7 @@ def define_job(
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
     runtime: PodRuntime | None = None,
+    runs_on: RunsOn | None = None,
 ) -> _JobDecorator: ...
 @overload
 def define_job(
@@ -66,6 +67,7 @@ def define_job(
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
     runtime: PodRuntime | None = None,
+    runs_on: RunsOn | None = None,
 ) -> Job[P, R]: ...
 def define_job(
     function: Any = None,
@@ -81,6 +83,7 @@ def define_job(
     timeout: timedelta | float | None = None,
     retry_policy: RetryPolicy | None = None,
     runtime: PodRuntime | None = None,
+    runs_on: RunsOn | None = None,
 ) -> Any:
     """Define a job: with ``@define_job``, ``@define_job(…)`` or ``handler=``.
 
@@ -92,6 +95,9 @@ def define_job(
     attempt may take; by default as long as it likes. ``retry_policy`` says how long to wait
     between attempts. ``queue`` and ``priority`` are what ``later`` uses unless told otherwise.
     ``runtime`` is what the job asks of its pod, where Kubernetes executes it.
+    ``runs_on`` keeps the job to one backend, ``"kubernetes"``, ``"edge"`` or ``"local"``: workers
+    of another kind leave it to that one, a pod gives it back with the reason, and a Cloudflare
+    Worker refuses to be built with it. ``now`` and ``batch`` execute here whatever it says.
 
     Raises InvalidJobDefinitionError.
     """
@@ -112,6 +118,7 @@ def define_job(
                 timeout=timeout,
                 retry_policy=retry_policy,
                 runtime=runtime,
+                runs_on=runs_on,
             )
         )
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 from server_jobs.codec import Codec
 from server_jobs.context import JobContext
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 LONGEST_NAME = 200
 """Characters of a job's name, a queue, a unique key and a correlation id."""
+
+RunsOn: TypeAlias = Literal["kubernetes", "edge", "local"]
+"""The backends that a job can be kept to."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _PRIORITIES = range(-32_768, 32_768)
@@ -47,6 +50,7 @@ class JobDefinition(Generic[P, R]):
     timeout_seconds: float | None
     retry_policy: RetryPolicy
     runtime: PodRuntime | None
+    runs_on: RunsOn | None
 
     def call(self, params: P, context: JobContext) -> Any:
         """Call the handler: its result, or a coroutine of it if it is async."""
@@ -68,6 +72,7 @@ def make_definition(
     timeout: timedelta | float | None,
     retry_policy: RetryPolicy | None,
     runtime: PodRuntime | None,
+    runs_on: RunsOn | None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
     if name is None:
@@ -81,6 +86,7 @@ def make_definition(
         check_max_attempts(max_attempts, name)
         timeout_seconds = None if timeout is None else seconds_of(timeout, "timeout", name)
         check_timeout(timeout_seconds, name)
+        _check_runs_on(runs_on, runtime, name)
     except InvalidOptionError as error:
         raise InvalidJobDefinitionError(str(error)) from None
     parameters, takes_context = _parameters(name, handler)
@@ -101,7 +107,21 @@ def make_definition(
         timeout_seconds=timeout_seconds,
         retry_policy=retry_policy or RetryPolicy(),
         runtime=runtime,
+        runs_on=runs_on,
     )
+
+
+def _check_runs_on(value: object, runtime: PodRuntime | None, job_name: str) -> None:
+    backends = get_args(RunsOn)
+    if value is not None and value not in backends:
+        raise InvalidOptionError(
+            f"{job_name}: runs_on={value!r} is none of {', '.join(map(repr, backends))}; without"
+            " it, any backend may execute the job"
+        )
+    if runtime is not None and value not in {None, "kubernetes"}:
+        raise InvalidOptionError(
+            f"{job_name}: runtime= asks for a pod, and runs_on={value!r} has none"
+        )
 
 
 def check_text(option: str, value: object, job_name: object) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -21,6 +22,9 @@ _log = logging.getLogger("server_jobs.leases")
 
 TICK_SECONDS = 0.5
 """How often progress is written and requested cancellations are looked for."""
+
+HAS_THREADS = sys.platform not in {"emscripten", "wasi"}
+"""WebAssembly has none to start."""
 
 _LONGEST_MESSAGE = 2_000
 
@@ -91,14 +95,25 @@ class LeaseKeeper:
     """Keeps the leases of everything that one worker id holds.
 
     Used with ``async with`` it works on a thread and event loop of its own, so that a handler
-    that blocks the worker's loop keeps its lease; where there are no threads, run :meth:`keep` as
-    a task.
+    that blocks the worker's loop keeps its lease; where there are no threads, as a task of its
+    user's loop.
     """
 
-    def __init__(self, store: Store, *, worker_id: str, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        worker_id: str,
+        lease_seconds: float,
+        tick_seconds: float = TICK_SECONDS,
+        on_thread: bool = HAS_THREADS,
+    ) -> None:
         self._store = store
         self.worker_id = worker_id
         self._lease_seconds = lease_seconds
+        self._tick_seconds = tick_seconds
+        self._on_thread = on_thread
+        self._task: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -138,9 +153,11 @@ class LeaseKeeper:
 
     async def __aenter__(self) -> LeaseKeeper:
         self._stopped.clear()
-        self._thread = threading.Thread(
-            target=self._on_thread, name="server-jobs-leases", daemon=True
-        )
+        if not self._on_thread:
+            self._wake = asyncio.Event()
+            self._task = asyncio.create_task(self._keep_later(), name="leases")
+            return self
+        self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
         self._thread.start()
         return self
 
@@ -154,6 +171,9 @@ class LeaseKeeper:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped already
                 self._loop.call_soon_threadsafe(self._wake.set)
+        task, self._task = self._task, None
+        if task is not None:
+            await task
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(0.1)
@@ -161,10 +181,25 @@ class LeaseKeeper:
                 # It is in the middle of a statement; what it uses must outlive it.
                 await asyncio.to_thread(thread.join)
 
-    def _on_thread(self) -> None:
+    def _run(self) -> None:
         # Most handlers are over before there is anything to keep: no event loop for those.
-        if not self._stopped.wait(TICK_SECONDS):
+        if not self._stopped.wait(self._tick_seconds):
             asyncio.run(self.keep())
+
+    async def _keep_later(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._tick_seconds):
+                await self._wake.wait()
+        await self.keep()
+
+    def abandon(self) -> None:
+        """Keep nothing any more, here and now: what is held is left to expire."""
+        self._stopped.set()
+        with self._lock:
+            self._held.clear()
+        if self._task is not None:
+            self._task.cancel()
 
     async def keep(self) -> None:
         """Renew, report and listen until stopped."""
@@ -187,7 +222,7 @@ class LeaseKeeper:
             except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
                 _log.exception("keeping leases went wrong, trying again")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(TICK_SECONDS, interval)):
+                async with asyncio.timeout(min(self._tick_seconds, interval)):
                     await self._wake.wait()
 
     async def _write_progress(self) -> None:

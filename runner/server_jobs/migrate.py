@@ -10,6 +10,7 @@ import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,37 @@ def migration_sql(
     dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
 ) -> str:
     """All steps as a SQL script for ``sqlite`` (libSQL and D1 too) or ``postgresql``."""
+    return _offline(dialect_name, table_names(schema, table_prefix), "head")
+
+
+def migration_files(
+    dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
+) -> dict[str, str]:
+    """The steps as a SQL script each, by file names in their order, for tools that note by name
+    what they have applied (``wrangler d1 migrations apply``).
+    """
+    names = table_names(schema, table_prefix)
+    steps = _steps()
+    ranges = [steps[0], *(f"{one}:{next}" for one, next in pairwise(steps))]
+    return {
+        f"{step}_server_jobs.sql": _offline(dialect_name, names, revisions)
+        for step, revisions in zip(steps, ranges, strict=True)
+    }
+
+
+def _offline(dialect_name: str, names: Tables, revisions: str) -> str:
     written = io.StringIO()
     _alembic(
         "upgrade",
-        table_names(schema, table_prefix),
+        names,
+        revisions,
         dialect_name=dialect_name,
         output_buffer=written,
         sql=True,
     )
     # D1 allows no BEGIN; it, and every tool that applies files, makes its own transaction.
-    lines = [line for line in written.getvalue().splitlines() if line not in {"BEGIN;", "COMMIT;"}]
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    lines = [line for line in lines if line not in {"BEGIN;", "COMMIT;"}]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -98,7 +120,9 @@ def _indexes(table: Any) -> list[Any]:
     return sorted(table.indexes, key=lambda index: str(index.name))
 
 
-def _alembic(command: str, names: Tables, *, sql: bool = False, **attributes: Any) -> None:
+def _alembic(
+    command: str, names: Tables, revision: str = "head", *, sql: bool = False, **attributes: Any
+) -> None:
     with _alembic_needed():
         from alembic import command as commands
         from alembic.config import Config
@@ -106,7 +130,7 @@ def _alembic(command: str, names: Tables, *, sql: bool = False, **attributes: An
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes.update(attributes, tables=names)
-    getattr(commands, command)(config, "head", sql=sql)
+    getattr(commands, command)(config, revision, sql=sql)
 
 
 @contextmanager

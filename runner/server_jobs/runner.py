@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from server_jobs.database import Database
 from server_jobs.errors import (
+    ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
     InvalidAppError,
@@ -110,6 +111,14 @@ class Runner:
             definition = registry.get(record.job_name).definition
         except UnknownJobError as error:
             return await self._lose_launch("unknown_job", error)
+        if definition.runs_on not in {None, "kubernetes"}:
+            return await self._lose_launch(
+                "runs_elsewhere",
+                ConfigurationError(
+                    f"{record.job_name} is declared with runs_on={definition.runs_on!r}; enqueue it"
+                    " to a queue that no JobRunner serves"
+                ),
+            )
         self._signals.job_begins = True
         job = await _patiently(self._start)
         if job is None:

@@ -107,6 +107,7 @@ class LocalWorker(BaseWorkerBackend):
     """
 
     name = "local"
+    runs_on = "local"
 
     def __init__(
         self,
@@ -326,7 +327,7 @@ class LocalWorker(BaseWorkerBackend):
             return False
         return not await self.store.outstanding(
             queues=self.config.queues,
-            job_names=self.registry.get_names(),
+            job_names=self.job_names(),
             within_seconds=DRAIN_HORIZON_SECONDS,
         )
 
@@ -338,17 +339,8 @@ class LocalWorker(BaseWorkerBackend):
         self._doubt_ends = time.monotonic() + DOUBT_SECONDS
 
     async def _recover(self) -> None:
-        """After an outage: a claim whose answer was lost left us jobs that we don't know of.
-
-        Only between two commits of ours: whatever a claim brought is held by then.
-        """
-        known = {held.lease for held in self.leases.all}
-        unknown = await self.store.held_by(self.worker_id) - known
-        if unknown:
-            _log.info("giving back %d jobs whose claim went unanswered", len(unknown))
-            await self.store.settle(
-                dict.fromkeys(unknown, self._released("its claim went unanswered"))
-            )
+        """Only between two commits of ours: whatever a claim brought is held by then."""
+        if await self.give_back_unknown():
             self._all_hungry()
         self._doubtful = False
 

@@ -1,4 +1,7 @@
-"""What every test of the suite starts from: an empty database of each kind."""
+"""What every test of the suite starts from: an empty database of each kind.
+
+The suite runs in WebAssembly too, where there are no server's drivers: fixtures import their own.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -6,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.migrate import migrate
 from server_jobs.store import Store
 from tests.support.agenda import Agenda
 from tests.support.clock import Clock
 from tests.support.databases import KINDS, Kind, Place, create_tables
-from tests.support.postgres import temporary_database
 from tests.support.scene import Scene
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from server_jobs.migrate import migrate
+
     path = tmp_path_factory.mktemp("template") / "migrated.db"
     migrate(f"sqlite:///{path}")
     return path
@@ -24,6 +27,9 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
+    from server_jobs.migrate import migrate
+    from tests.support.postgres import temporary_database
+
     with temporary_database(postgres_server) as url:
         migrate(url)
         yield url

@@ -47,6 +47,22 @@ def test_migrate_says_which_steps_it_took_and_then_that_none_are_left(database_u
     assert second == "nothing to do: the tables are up to date"
 
 
+def test_migrate_writes_a_file_for_each_step(cli: Cli, tmp_path: Path) -> None:
+    said = cli.ok("migrate", "--sql", "--dialect", "sqlite", "--into", str(tmp_path))
+
+    names = sorted(path.name for path in tmp_path.glob("*.sql"))
+    assert names[0] == "0001_server_jobs.sql"
+    assert said.splitlines() == [f"wrote {tmp_path / name}" for name in names]
+    assert "CREATE TABLE jobs" in (tmp_path / names[0]).read_text()
+
+
+def test_files_of_steps_go_with_sql(cli: Cli, tmp_path: Path) -> None:
+    result = cli("migrate", "--into", str(tmp_path))
+
+    assert result.exit_code == 2
+    assert "--sql" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("dialect", "type_of_params"), [("sqlite", "params TEXT"), ("postgresql", "params JSONB")]
 )

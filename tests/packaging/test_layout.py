@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL_FOLDERS = ["runner", "operator", "cloudflare", "charts", "crds"]
-SHIPPED_PACKAGES = {"server_jobs", "server_jobs_operator"}
+SHIPPED_PACKAGES = {"server_jobs", "server_jobs_cloudflare", "server_jobs_operator"}
 
 
 @pytest.mark.parametrize("folder", TOP_LEVEL_FOLDERS)

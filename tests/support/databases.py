@@ -4,11 +4,11 @@ To put another driver under the whole suite, write its factory and add it to ``K
 """
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -63,6 +63,8 @@ def _sqlite_memory(request: pytest.FixtureRequest) -> Place:
 
 
 def _postgres(request: pytest.FixtureRequest) -> Place:
+    import psycopg
+
     # Migrated once a session and emptied: a database of its own costs a test 60 ms.
     url: str = request.getfixturevalue("migrated_postgres_url")
     with psycopg.connect(url) as connection:
@@ -71,11 +73,20 @@ def _postgres(request: pytest.FixtureRequest) -> Place:
     return Place(lambda: connect(url))
 
 
+def _d1(request: pytest.FixtureRequest) -> Place:
+    from tests.cloudflare.harness.inside.d1_kind import make_place
+
+    return make_place(request)
+
+
 KINDS = [
     Kind("sqlite-file", _sqlite_file),
     Kind("sqlite-memory", _sqlite_memory, created_by_driver=True, shared=False, forks=False),
     Kind("postgres", _postgres),
 ]
+
+if sys.platform == "emscripten":  # inside Pyodide, where D1 is all that can be reached
+    KINDS = [Kind("d1", _d1, forks=False)]
 
 
 async def create_tables(database: Database) -> None:

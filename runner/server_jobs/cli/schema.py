@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -14,7 +15,7 @@ from server_jobs.cli.options import DatabaseOption
 from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, table_names
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate as bring_up_to_date
-from server_jobs.migrate import migration_sql, schema_sql
+from server_jobs.migrate import migration_files, migration_sql, schema_sql
 
 
 class Dialect(StrEnum):
@@ -36,6 +37,15 @@ def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Write the SQL of all steps instead of running it.")
     ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            file_okay=False,
+            exists=True,
+            help="With --sql: write a file for each step to this folder.",
+        ),
+    ] = None,
     dialect: DialectOption = None,
     wait: Annotated[
         str,
@@ -54,11 +64,19 @@ def migrate(
     server-jobs migrate
     server-jobs migrate --database postgresql://user:password@host/name
     server-jobs migrate --sql --dialect postgresql > server-jobs.sql
+    server-jobs migrate --sql --dialect sqlite --into migrations
 
     SERVER_JOBS_SCHEMA (PostgreSQL) and SERVER_JOBS_TABLE_PREFIX say where the
     tables are, if not in the usual place; set them for your program too.
     """
     url = database or DEFAULT_DATABASE_URL
+    if sql and into is not None:
+        for name, script in migration_files(dialect or _dialect_of(url)).items():
+            (into / name).write_text(script, encoding="utf-8")
+            typer.echo(f"wrote {into / name}")
+        return
+    if into is not None:
+        raise typer.BadParameter("goes with --sql.", param_hint="--into")
     if sql:
         typer.echo(migration_sql(dialect or _dialect_of(url)), nl=False)
         return

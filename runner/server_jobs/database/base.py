@@ -41,6 +41,8 @@ class Capabilities:
     """Bytes of one statement, its parameters included."""
     max_payload_bytes: int = 1024 * 1024
     """Bytes of one job's params, and of its result, as JSON."""
+    max_integer: int = 2**63 - 1
+    """The largest integer that it keeps exactly."""
 
 
 def shown_url(url: URL) -> str:

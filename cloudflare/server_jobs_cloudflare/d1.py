@@ -1,0 +1,284 @@
+"""D1, reached through a Worker's binding."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.types import Float, Integer, LargeBinary
+
+from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.compiled import CompiledStatement, StatementCompiler
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    MigrationRequiredError,
+)
+from server_jobs.schema import Tables, tables
+
+T = TypeVar("T")
+
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that JavaScript's numbers, through which all of D1's go, keep exactly."""
+MAX_PARAMETERS = 100
+MAX_SQL_BYTES = 100_000
+MAX_VALUE_BYTES = 2_000_000
+"""Of one text or blob, and of one row."""
+
+CAPABILITIES = Capabilities(
+    max_statement_bytes=MAX_VALUE_BYTES,
+    # Params, result and the last errors lie in one row.
+    max_payload_bytes=512 * 1024,
+    max_integer=MAX_INTEGER,
+)
+
+CONNECTIONS = 2
+"""Of the six that an invocation may have, so that handlers keep four."""
+
+POLL_SECONDS = 1.0
+
+_UNAVAILABLE = (
+    "network connection lost",
+    "storage operation exceeded timeout",
+    "object to be reset",
+    "reset because",
+    "is overloaded",
+    "internal error",
+    "d1 db is",
+    "cannot resolve d1",
+    "timed out",
+    "too many requests queued",
+    "sqlite_busy",
+    "sqlite_full",
+    "sqlite_ioerr",
+)
+_REFUSED = ("sqlite_toobig", "string or blob too big", "sqlite_mismatch", "d1_type_error")
+
+
+class D1Database:
+    """A ``Database`` over a binding, as it comes or wrapped by the vendor's SDK.
+
+    ``queries`` counts the statements that were sent: the platform ends an invocation at 1,000.
+    """
+
+    def __init__(
+        self,
+        binding: Any,
+        *,
+        tables: Tables = tables(),  # noqa: B008 - immutable, and the same each time
+        capabilities: Capabilities = CAPABILITIES,
+    ) -> None:
+        # The wrapper converts what it passes on, and we convert better: in bulk.
+        self._binding = getattr(binding, "_binding", binding)
+        self._tables = tables
+        self._capabilities = capabilities
+        self._dialect = _D1Dialect(paramstyle="qmark")
+        self._compiler = StatementCompiler(self._dialect)
+        self._width = lru_cache(maxsize=256)(_width)
+        self._connections = asyncio.Semaphore(CONNECTIONS)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self.queries = 0
+
+    def __repr__(self) -> str:
+        return "D1Database()"
+
+    @property
+    def tables(self) -> Tables:
+        return self._tables
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        (rows,) = await self.batch([statement])
+        return rows
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        if not statements:
+            return []
+        # All are made before anything is sent, so that a value which can't be leaves no trace.
+        prepared = [self._bound(statement) for statement in statements]
+        return await self._to_its_end(self._send(statements, prepared))
+
+    async def wait_for_change(self, timeout: float) -> None:
+        # D1 tells nobody, and a look costs a query: let time pass.
+        await asyncio.sleep(min(timeout, POLL_SECONDS))
+
+    async def close(self) -> None:
+        # There is nothing to close but what is under way.
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """A caller who is cancelled doesn't take back what was sent; ``close`` waits for it."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, should its caller be gone
+
+    async def _send(
+        self,
+        statements: Sequence[Statement],
+        prepared: Sequence[tuple[CompiledStatement, Any]],
+    ) -> list[list[Row]]:
+        from pyodide.ffi import JsException, to_js
+
+        async with self._connections:
+            self.queries += len(prepared)
+            try:
+                if len(prepared) == 1:
+                    answers = [await prepared[0][1].all()]
+                else:
+                    answers = await self._binding.batch(to_js([each for _, each in prepared]))
+            except JsException as error:
+                raise _translated(error) from error
+        return [
+            compiled.decode(self._rows(statement.shape, answer.results))
+            for statement, (compiled, _), answer in zip(statements, prepared, answers, strict=True)
+        ]
+
+    def _bound(self, statement: Statement) -> tuple[CompiledStatement, Any]:
+        compiled, parameters = self._compiler.bind(statement)
+        if len(parameters) > MAX_PARAMETERS or len(compiled.sql.encode()) > MAX_SQL_BYTES:
+            raise DataRefusedError(
+                f"D1 takes {MAX_PARAMETERS} parameters and {MAX_SQL_BYTES} bytes of SQL, not"
+                f" {len(parameters)} and {len(compiled.sql.encode())}"
+            )
+        prepared = self._binding.prepare(compiled.sql)
+        if parameters:
+            prepared = prepared.bind(*map(_to_javascript, parameters))
+        return compiled, prepared
+
+    def _rows(self, shape: Executable, results: Any) -> list[Row]:
+        """Objects by column name → rows. As one JSON text they cross over at once."""
+        from js import JSON
+
+        rows = [tuple(row.values()) for row in json.loads(JSON.stringify(results))]
+        width = self._width(shape)
+        if rows and width and len(rows[0]) != width:
+            raise DatabaseError(f"D1: two of {width} columns have the same name")
+        return rows
+
+
+class _D1Integer(Integer):
+    """Refuses what would come to D1, or come from it, as another number."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _checked
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _exact
+
+
+class _D1Float(Float[float]):
+    """JavaScript writes 1.0 as 1."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return float
+
+
+class _D1Binary(LargeBinary):
+    """Blobs come back as lists of their bytes."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return bytes
+
+
+class _D1Dialect(SQLiteDialect):
+    """SQLite's SQL, and JavaScript's numbers."""
+
+    supports_statement_cache = True
+    colspecs = {  # noqa: RUF012 - an attribute of SQLAlchemy's
+        **SQLiteDialect.colspecs,
+        Integer: _D1Integer,
+        Float: _D1Float,
+        LargeBinary: _D1Binary,
+    }
+
+
+def _width(shape: Executable) -> int:
+    return len(getattr(shape, "exported_columns", ()))
+
+
+def _checked(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise DataRefusedError(f"D1 keeps integers up to 2^53 - 1 exactly; {value} is beyond that")
+    return value
+
+
+def _exact(value: Any) -> int:
+    if abs(value) > MAX_INTEGER:
+        raise DatabaseError(f"D1 answered about {value}, an integer that it can't tell exactly")
+    return int(value)
+
+
+def _to_javascript(value: Any) -> Any:
+    from pyodide.ffi import jsnull, to_js
+
+    match value:
+        case None:
+            return jsnull
+        case bool() | float():
+            return value
+        case int():
+            # Of a large integer Pyodide would make a BigInt, which D1 doesn't take.
+            return float(_checked(value))
+        case str():
+            return _text(value)
+        case bytes() | bytearray() | memoryview():
+            _refuse_large(len(value))
+            return to_js(bytes(value))
+        case _:
+            raise DataRefusedError(f"D1 has no type for a {type(value).__name__}")
+
+
+def _text(value: str) -> str:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise DataRefusedError(f"D1: {error}") from error
+    _refuse_large(size)
+    return value
+
+
+def _refuse_large(size: int) -> None:
+    if size > MAX_VALUE_BYTES:
+        raise DataRefusedError(f"D1 takes values of {MAX_VALUE_BYTES} bytes, not of {size}")
+
+
+def _translated(error: Exception) -> DatabaseError | MigrationRequiredError:
+    message = str(error)
+    text = message.lower()
+    if "sqlite_constraint" in text or "constraint failed" in text:
+        return ConstraintViolatedError(message)
+    if "no such table" in text or "no such column" in text or "has no column" in text:
+        return MigrationRequiredError(
+            f"{message}. The tables are missing or too old: apply the migrations (server-jobs"
+            " migrate writes them, wrangler d1 migrations apply runs them)"
+        )
+    if any(sign in text for sign in _REFUSED):
+        return DataRefusedError(message)
+    if any(sign in text for sign in _UNAVAILABLE):
+        return DatabaseUnavailableError(message)
+    return DatabaseError(message)

@@ -1,0 +1,157 @@
+"""The class that a Worker exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from server_jobs.errors import ConfigurationError
+from server_jobs.registry import JobRegistry
+from server_jobs.transitions import MAX_RELEASES
+from server_jobs_cloudflare.api import Answer, Api, Request
+from server_jobs_cloudflare.backend import CloudflareWorkerBackend
+from server_jobs_cloudflare.config import EdgeConfig, variable
+from server_jobs_cloudflare.databases import DatabaseChoice, open_database
+from server_jobs_cloudflare.routing import check_routes
+from server_jobs_cloudflare.summary import TickSummary
+
+TOKEN_VARIABLE = "SERVER_JOBS_API_TOKEN"  # noqa: S105 - its name, not a token
+
+_DEFAULTS = EdgeConfig()
+
+
+def create_cron_handler(
+    *,
+    job_registry: JobRegistry,
+    database: DatabaseChoice = "DB",
+    max_concurrency: int = _DEFAULTS.concurrency,
+    lease_seconds: float = _DEFAULTS.lease,
+    lock_timeout_ms: float | None = None,
+    queues: Sequence[str] = _DEFAULTS.queues,
+    wall_budget_seconds: float = _DEFAULTS.wall_budget,
+    max_jobs_per_tick: int = _DEFAULTS.max_jobs_per_tick,
+    max_queries_per_tick: int = _DEFAULTS.max_queries,
+    max_releases: int = MAX_RELEASES,
+    prune_schedules: bool = False,
+    api_jobs: Sequence[str] | None = None,
+    api_queues: Sequence[str] | None = None,
+    api_max_bytes: int = _DEFAULTS.api_max_bytes,
+) -> type[Any]:
+    """The entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
+
+    ``database`` is the name of a D1 binding, unless the environment has the URL of a libSQL
+    database, or a function from the environment to a database. ``lock_timeout_ms`` is another
+    name of ``lease_seconds``, in milliseconds. ``api_jobs`` and ``api_queues`` are what the HTTP
+    interface takes: by default the registry's jobs and the Worker's queues. The Worker's
+    variables (docs/cloudflare.md) go before all of these.
+
+    Raises ConfigurationError, also for a job that the edge can't execute.
+    """
+    if lock_timeout_ms is not None:
+        if lease_seconds != _DEFAULTS.lease:
+            raise ConfigurationError("lock_timeout_ms is lease_seconds in milliseconds: give one")
+        lease_seconds = lock_timeout_ms / 1000
+    config = EdgeConfig(
+        queues=queues,
+        concurrency=max_concurrency,
+        lease=lease_seconds,
+        max_releases=max_releases,
+        wall_budget=wall_budget_seconds,
+        max_queries=max_queries_per_tick,
+        max_jobs_per_tick=max_jobs_per_tick,
+        prune_schedules=prune_schedules,
+        api_jobs=api_jobs,
+        api_queues=api_queues,
+        api_max_bytes=api_max_bytes,
+    )
+    check_routes(job_registry, config.wall_budget)
+    for name in api_jobs or ():
+        job_registry.get(name)
+    worker = _Worker(job_registry, database, config)
+    base: Any = _entrypoint()
+
+    # The platform finds it by this name, and makes each public method one that can be called
+    # from outside: two of them, and no more.
+    class Default(base):  # type: ignore[misc]
+        """A Worker that executes jobs."""
+
+        async def scheduled(self, controller: Any, env: Any = None, ctx: Any = None) -> None:
+            """One tick."""
+            # The platform passes the first argument alone; the environment is our own.
+            del controller, env, ctx
+            await worker.tick(self.env)
+
+        async def fetch(self, request: Any) -> Any:
+            """One request."""
+            return _response(await worker.answer(self.env, request))
+
+    Default.__qualname__ = "Default"
+    return Default
+
+
+class _Worker:
+    """What outlives an invocation, in an isolate that serves many, some of them at once."""
+
+    def __init__(self, registry: JobRegistry, database: DatabaseChoice, config: EdgeConfig) -> None:
+        self._registry = registry
+        self._database = database
+        self._config = config
+        self._declared = False
+
+    async def tick(self, env: Any) -> TickSummary:
+        config = self._config.in_environment(env)
+        database = open_database(self._database, env)
+        backend = CloudflareWorkerBackend(
+            database=database, job_registry=self._registry, config=config
+        )
+        # Handlers that enqueue do it here, whichever invocation they run in.
+        self._registry.bind(backend.database)
+        # Once an isolate: a registry doesn't change in it, and a release starts new ones.
+        summary = await backend.tick(declare=not self._declared)
+        self._declared = True
+        await database.close()
+        return summary
+
+    async def answer(self, env: Any, request: Any) -> Answer:
+        config = self._config.in_environment(env)
+        database = open_database(self._database, env)
+        headers = request.headers
+        api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
+        answer = await api.answer(
+            Request(
+                method=str(request.method),
+                url=str(request.url),
+                authorization=str(headers.get("authorization") or ""),
+                content_length=str(headers.get("content-length") or ""),
+                body=request.text,
+            )
+        )
+        await database.close()
+        return answer
+
+
+def _entrypoint() -> type[Any]:
+    try:
+        from workers import WorkerEntrypoint
+    except ImportError:
+        return _Entrypoint
+    entrypoint: type[Any] = WorkerEntrypoint
+    return entrypoint
+
+
+class _Entrypoint:
+    """Stands in for the vendor's base class where there is none, as in tests on CPython."""
+
+    def __init__(self, ctx: Any, env: Any) -> None:
+        self.ctx = ctx
+        self.env = env
+
+
+def _response(answer: Answer) -> Any:
+    try:
+        from workers import Response
+    except ImportError:
+        return answer
+    headers = {"content-type": "application/json; charset=utf-8", "cache-control": "no-store"}
+    return Response(json.dumps(answer.document), status=int(answer.status), headers=headers)

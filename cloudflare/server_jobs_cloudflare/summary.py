@@ -1,0 +1,85 @@
+"""What a tick came to, and the lines that say so: JSON, for ``wrangler tail --search``.
+
+Neither params nor results nor the text of errors is in them: those may hold what nobody else
+should read, and the record has them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from server_jobs.outcomes import Completed, Failed, Outcome, Postponed, Released
+from server_jobs.records import ClaimedJob
+
+
+@dataclass
+class TickSummary:
+    """What one tick did. ``ended`` says why it claimed no more."""
+
+    worker: str
+    ended: str = "spent"
+    staged: int = 0
+    rescued: int = 0
+    fired: int = 0
+    claimed: int = 0
+    completed: int = 0
+    retrying: int = 0
+    failed: int = 0
+    released: int = 0
+    postponed: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    unsettled: int = 0
+    """What it had to leave to the rescue, its lease to expire."""
+    queries: int = 0
+    duration_ms: float = 0.0
+
+    def count(self, status: str) -> None:
+        """One more job has ended so."""
+        setattr(self, status, getattr(self, status) + 1)
+
+
+def status_of(job: ClaimedJob, outcome: Outcome | None) -> str:
+    """How an execution ended, in a word; None is a lease that was lost."""
+    match outcome:
+        case None:
+            return "lost"
+        case Completed():
+            return "completed"
+        case Failed(_, permanent, _):
+            return "failed" if permanent or job.attempt_count >= job.max_attempts else "retrying"
+        case Released():
+            return "released"
+        case Postponed():
+            return "postponed"
+        case _:
+            return "cancelled"
+
+
+def say(event: str, **fields: object) -> None:
+    """Write one line to the console, which the platform's log is made of."""
+    line = json.dumps({"event": event, **fields}, ensure_ascii=False, default=str)
+    print(line, flush=True)  # noqa: T201 - a Worker's log is its console
+
+
+def say_job(job: ClaimedJob, outcome: Outcome | None, duration_ms: float) -> str:
+    """One line for each execution → its status."""
+    status = status_of(job, outcome)
+    fields: dict[str, object] = {
+        "job_name": job.job_name,
+        "job_id": job.id,
+        "queue": job.queue,
+        "attempt": job.attempt_count,
+        "status": status,
+        "duration_ms": round(duration_ms, 1),
+    }
+    if isinstance(outcome, Failed):
+        fields["error"] = outcome.error.type
+    say("job", **fields)
+    return status
+
+
+def say_tick(summary: TickSummary) -> None:
+    """One line for each tick."""
+    say("tick", **asdict(summary))

@@ -1,0 +1,40 @@
+"""A Worker that does by hand what a backend does: for tests of the harness, which know it all."""
+
+import asyncio
+import json
+from typing import Any
+
+from workers import Response, WorkerEntrypoint, fetch
+
+from server_jobs.outcomes import Completed
+from server_jobs.store import Claim, Store
+from server_jobs_cloudflare.d1 import D1Database
+
+__all__ = ["Default"]
+
+
+class Default(WorkerEntrypoint):  # type: ignore[misc] # the SDK is only at the edge
+    async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
+        """Claim and complete, seven at a time, until there is nothing left."""
+        store = Store(D1Database(self.env.DB))
+        await store.stage()
+        claim = Claim("default", ["Greet"], 7, "edge", 60.0, True)
+        _, jobs = await store.settle_and_claim({}, claim)
+        while jobs:
+            outcomes = {job.lease: Completed("null") for job in jobs}
+            _, jobs = await store.settle_and_claim(outcomes, claim)
+        print(json.dumps({"tick": "done", "cron": controller.cron}))
+
+    async def fetch(self, request: Any) -> Any:
+        """``/many/7`` makes that many D1 calls at once; ``/get?url`` fetches."""
+        _, _, wanted = request.url.partition("/many/")
+        if wanted:
+            calls = (self.env.DB.prepare("SELECT 1").all() for _ in range(int(wanted)))
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            return Response("\n".join(str(e) for e in answers if isinstance(e, Exception)))
+        _, _, url = request.url.partition("?")
+        try:
+            response = await fetch(url)
+            return Response(await response.text(), status=response.status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test reads it
+            return Response(str(error), status=502)
