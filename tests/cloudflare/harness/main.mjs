@@ -22,6 +22,11 @@ const platform = new Miniflare({
 const database = (await platform.getBindings()).DB;
 let isolate;
 
+function spent(began) {
+  const { most, calls, queries, fetches } = isolate.connections;
+  return { most, calls, queries, fetches, cpu: milliseconds(process.cpuUsage(began)) };
+}
+
 const commands = {
   // A new isolate; the database stays. What the old one was doing is lost, as when it is evicted.
   async start({ folders, vars, module }) {
@@ -41,9 +46,7 @@ const commands = {
     const settled = Promise.allSettled(ticks);
     const failed = settled.then((all) => all.flatMap(({ reason }) => reason ?? []));
     const errors = await Promise.race([failed, isolate.ended.then((reason) => [reason])]);
-    const { most, calls, queries, fetches } = isolate.connections;
-    const cpu = milliseconds(process.cpuUsage(began));
-    return { errors: errors.map(String), most, calls, queries, fetches, cpu };
+    return { errors: errors.map(String), ...spent(began) };
   },
   async fetch({ request }) {
     return isolate.fetch(request);
@@ -51,6 +54,12 @@ const commands = {
   async python({ code }) {
     const value = await isolate.python(code);
     return typeof value === "string" ? JSON.parse(value) : null;
+  },
+  async measure({ code }) {
+    isolate.connections.reset();
+    const began = process.cpuUsage();
+    const errors = await isolate.python(code).then(() => [], (error) => [String(error)]);
+    return { errors, ...spent(began) };
   },
   async cut_off_after({ calls }) {
     isolate.cutOffAfter(calls);
