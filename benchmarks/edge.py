@@ -88,4 +88,5 @@ def _figure(what: str, unit: str, spent: list[Spent]) -> Figure:
 
 
 if __name__ == "__main__":
-    print_table(list(measure()), describe(Path(tempfile.gettempdir())), [], HEADINGS)
+    machine = describe(Path(tempfile.gettempdir()), None)
+    print_table(list(measure()), machine, [], HEADINGS)
