@@ -2,6 +2,7 @@
 
 import { createInterface } from "node:readline";
 import { Miniflare } from "miniflare";
+import { SERVANT, run } from "./d1.mjs";
 import { Isolate, milliseconds } from "./isolate.mjs";
 
 // Answers alone go to the output; what libraries have to say goes to the errors.
@@ -14,12 +15,12 @@ for (const event of ["unhandledRejection", "uncaughtException"]) {
 
 const platform = new Miniflare({
   modules: true,
-  script: "export default { fetch() { return new Response() } }",
+  script: SERVANT,
   compatibilityDate: "2026-04-20",
   host: "127.0.0.1",
   d1Databases: { DB: "harness" },
 });
-const database = (await platform.getBindings()).DB;
+await platform.ready;
 let isolate;
 
 function spent(began) {
@@ -30,14 +31,14 @@ function spent(began) {
 const commands = {
   // A new isolate; the database stays. What the old one was doing is lost, as when it is evicted.
   async start({ folders, vars, module }) {
-    isolate = await Isolate.start({ folders, vars, database });
+    isolate = await Isolate.start({ folders, vars, platform });
     return module ? isolate.load(module) : null;
   },
   async apply({ statements }) {
-    await database.batch(statements.map((sql) => database.prepare(sql)));
+    await run(platform, statements.map((sql) => ({ sql, values: [] })));
   },
   async sql({ sql, values }) {
-    return (await database.prepare(sql).bind(...values).all()).results;
+    return (await run(platform, [{ sql, values }]))[0].results;
   },
   async tick({ cron, time, times }) {
     isolate.connections.reset();
