@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.support.machine import Machine
 from benchmarks.support.measure import Samples
 
-Unit = Literal["/s", "/min", "ms", "% of a core", "MB", "modules"]
+Unit = Literal["/s", "/min", "ms", "% of a core", "MB", "modules", "queries", "calls"]
 
 HEADINGS = ("what", "database", "server-jobs", "raw limit", "ratio", "target", "reached")
 

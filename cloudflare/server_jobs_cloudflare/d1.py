@@ -22,7 +22,8 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables, tables
+from server_jobs.schema import Tables
+from server_jobs.schema import tables as usual_tables
 
 T = TypeVar("T")
 
@@ -73,12 +74,12 @@ class D1Database:
         self,
         binding: Any,
         *,
-        tables: Tables = tables(),  # noqa: B008 - immutable, and the same each time
+        tables: Tables | None = None,
         capabilities: Capabilities = CAPABILITIES,
     ) -> None:
         # The wrapper converts what it passes on, and we convert better: in bulk.
         self._binding = getattr(binding, "_binding", binding)
-        self._tables = tables
+        self._tables = tables or usual_tables()
         self._capabilities = capabilities
         self._dialect = _D1Dialect(paramstyle="qmark")
         self._compiler = StatementCompiler(self._dialect)

@@ -13,11 +13,10 @@ DatabaseChoice: TypeAlias = "str | Callable[[Any], Database]"
 """The name of a D1 binding, or what makes a database of the Worker's environment."""
 
 URL_VARIABLES = (DATABASE_URL_VARIABLE, "TURSO_DATABASE_URL")
-TOKEN_VARIABLES = ("SERVER_JOBS_DATABASE_TOKEN", "TURSO_AUTH_TOKEN")
 
 
 def open_database(choice: DatabaseChoice, env: Any) -> Database:
-    """The database of this invocation. A URL in the environment goes before the D1 binding.
+    """The database of this invocation.
 
     Raises ConfigurationError.
     """
@@ -25,26 +24,20 @@ def open_database(choice: DatabaseChoice, env: Any) -> Database:
         return choice(env)
     url = _first(env, URL_VARIABLES)
     if url is not None:
-        return _over_fetch(url, _first(env, TOKEN_VARIABLES))
+        raise ConfigurationError(
+            f"a Worker works on D1 alone so far, not on libSQL: unset {' and '.join(URL_VARIABLES)}"
+        )
     binding = getattr(env, choice, None)
     if binding is None:
         raise ConfigurationError(
             f"the Worker has no database: bind a D1 database as {choice!r} (d1_databases in"
-            f" wrangler.jsonc), or set {' or '.join(URL_VARIABLES)} to libsql://…"
+            " wrangler.jsonc)"
         )
     from server_jobs_cloudflare.d1 import D1Database
 
     return D1Database(
         binding, tables=table_names("", variable(env, "SERVER_JOBS_TABLE_PREFIX") or "")
     )
-
-
-def _over_fetch(url: str, token: str | None) -> Database:
-    from server_jobs.database.hrana import HranaDatabase
-
-    from server_jobs_cloudflare.fetch_transport import FetchTransport
-
-    return HranaDatabase(url, token=token, transport=FetchTransport())
 
 
 def _first(env: Any, names: tuple[str, ...]) -> str | None:

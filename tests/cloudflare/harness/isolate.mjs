@@ -26,10 +26,10 @@ class ExecutionContext {
 }
 
 export class Isolate {
-  static async start({ folders, vars, database, compatibilityFlags = {} }) {
+  static async start({ folders, vars, platform, compatibilityFlags = {} }) {
     const isolate = new Isolate();
     isolate.connections = new Connections();
-    isolate.env = { ...vars, DB: bindingOf(database, isolate.connections) };
+    isolate.env = { ...vars, DB: bindingOf(platform, isolate.connections) };
     isolate.logs = [];
     isolate.py = await loadPyodide({
       env: { PYTHONDONTWRITEBYTECODE: "1" },

@@ -2,6 +2,7 @@
 
 import { createInterface } from "node:readline";
 import { Miniflare } from "miniflare";
+import { SERVANT, run } from "./d1.mjs";
 import { Isolate, milliseconds } from "./isolate.mjs";
 
 // Answers alone go to the output; what libraries have to say goes to the errors.
@@ -14,25 +15,30 @@ for (const event of ["unhandledRejection", "uncaughtException"]) {
 
 const platform = new Miniflare({
   modules: true,
-  script: "export default { fetch() { return new Response() } }",
+  script: SERVANT,
   compatibilityDate: "2026-04-20",
   host: "127.0.0.1",
   d1Databases: { DB: "harness" },
 });
-const database = (await platform.getBindings()).DB;
+await platform.ready;
 let isolate;
+
+function spent(began) {
+  const { most, calls, queries, fetches } = isolate.connections;
+  return { most, calls, queries, fetches, cpu: milliseconds(process.cpuUsage(began)) };
+}
 
 const commands = {
   // A new isolate; the database stays. What the old one was doing is lost, as when it is evicted.
   async start({ folders, vars, module }) {
-    isolate = await Isolate.start({ folders, vars, database });
+    isolate = await Isolate.start({ folders, vars, platform });
     return module ? isolate.load(module) : null;
   },
   async apply({ statements }) {
-    await database.batch(statements.map((sql) => database.prepare(sql)));
+    await run(platform, statements.map((sql) => ({ sql, values: [] })));
   },
   async sql({ sql, values }) {
-    return (await database.prepare(sql).bind(...values).all()).results;
+    return (await run(platform, [{ sql, values }]))[0].results;
   },
   async tick({ cron, time, times }) {
     isolate.connections.reset(times);
@@ -41,9 +47,7 @@ const commands = {
     const settled = Promise.allSettled(ticks);
     const failed = settled.then((all) => all.flatMap(({ reason }) => reason ?? []));
     const errors = await Promise.race([failed, isolate.ended.then((reason) => [reason])]);
-    const { most, calls, queries, fetches } = isolate.connections;
-    const cpu = milliseconds(process.cpuUsage(began));
-    return { errors: errors.map(String), most, calls, queries, fetches, cpu };
+    return { errors: errors.map(String), ...spent(began) };
   },
   async fetch({ request }) {
     return isolate.fetch(request);
@@ -51,6 +55,12 @@ const commands = {
   async python({ code }) {
     const value = await isolate.python(code);
     return typeof value === "string" ? JSON.parse(value) : null;
+  },
+  async measure({ code }) {
+    isolate.connections.reset();
+    const began = process.cpuUsage();
+    const errors = await isolate.python(code).then(() => [], (error) => [String(error)]);
+    return { errors, ...spent(began) };
   },
   async cut_off_after({ calls }) {
     isolate.cutOffAfter(calls);

@@ -23,8 +23,8 @@ class EdgeError(AssertionError):
 
 
 @dataclass(frozen=True)
-class Ticks:
-    """What one or more ticks took, together."""
+class Spent:
+    """What one or more ticks, or a piece of code, took together."""
 
     errors: list[str]
     most: int
@@ -80,11 +80,11 @@ class Edge:
         rows: list[dict[str, Any]] = self._ask("sql", sql=sql, values=values)
         return rows
 
-    def ticks(self, times: int = 1, *, cron: str = EVERY_MINUTE, time: int = 0) -> Ticks:
+    def ticks(self, times: int = 1, *, cron: str = EVERY_MINUTE, time: int = 0) -> Spent:
         """Fire the Cron Trigger, several times at once → what became of the ticks."""
-        return Ticks(**self._ask("tick", cron=cron, time=time, times=times))
+        return Spent(**self._ask("tick", cron=cron, time=time, times=times))
 
-    def tick(self) -> Ticks:
+    def tick(self) -> Spent:
         """Fire the Cron Trigger once; it must end well."""
         ticked = self.ticks()
         if ticked.errors:
@@ -107,6 +107,13 @@ class Edge:
     def python(self, code: str) -> Any:
         """Run code in the isolate. What its last expression is, a JSON text, is the answer."""
         return self._ask("python", code=code)
+
+    def measure(self, code: str) -> Spent:
+        """Run code in the isolate → what it took; it must end well."""
+        spent = Spent(**self._ask("measure", code=code))
+        if spent.errors:
+            raise EdgeError("\n".join(spent.errors))
+        return spent
 
     def cut_off_after(self, calls: int) -> None:
         """Let the platform run out of patience once so many more calls have been answered.
