@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Dialect
@@ -15,17 +15,11 @@ from sqlalchemy.types import Float, Integer, LargeBinary
 
 from server_jobs.database.base import Capabilities, Row, Statement
 from server_jobs.database.compiled import CompiledStatement, StatementCompiler
-from server_jobs.errors import (
-    ConstraintViolatedError,
-    DatabaseError,
-    DatabaseUnavailableError,
-    DataRefusedError,
-    MigrationRequiredError,
-)
+from server_jobs.database.remote_errors import error_of
+from server_jobs.errors import DatabaseError, DataRefusedError, MigrationRequiredError
 from server_jobs.schema import Tables
 from server_jobs.schema import tables as usual_tables
-
-T = TypeVar("T")
+from server_jobs_cloudflare.under_way import UnderWay
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that JavaScript's numbers, through which all of D1's go, keep exactly."""
@@ -57,11 +51,8 @@ _UNAVAILABLE = (
     "cannot resolve d1",
     "timed out",
     "too many requests queued",
-    "sqlite_busy",
-    "sqlite_full",
-    "sqlite_ioerr",
 )
-_REFUSED = ("sqlite_toobig", "string or blob too big", "sqlite_mismatch", "d1_type_error")
+_REFUSED = ("d1_type_error",)
 
 
 class D1Database:
@@ -85,7 +76,7 @@ class D1Database:
         self._compiler = StatementCompiler(self._dialect)
         self._width = lru_cache(maxsize=256)(_width)
         self._connections = asyncio.Semaphore(CONNECTIONS)
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way = UnderWay()
         self.queries = 0
 
     def __repr__(self) -> str:
@@ -112,7 +103,7 @@ class D1Database:
             return []
         # All are made before anything is sent, so that a value which can't be leaves no trace.
         prepared = [self._bound(statement) for statement in statements]
-        return await self._to_its_end(self._send(statements, prepared))
+        return await self._under_way.to_its_end(self._send(statements, prepared))
 
     async def wait_for_change(self, timeout: float) -> None:
         # D1 tells nobody, and a look costs a query: let time pass.
@@ -120,20 +111,7 @@ class D1Database:
 
     async def close(self) -> None:
         # There is nothing to close but what is under way.
-        while self._under_way:
-            await asyncio.wait(self._under_way)
-
-    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """A caller who is cancelled doesn't take back what was sent; ``close`` waits for it."""
-        task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, should its caller be gone
+        await self._under_way.end()
 
     async def _send(
         self,
@@ -269,17 +247,10 @@ def _refuse_large(size: int) -> None:
 
 
 def _translated(error: Exception) -> DatabaseError | MigrationRequiredError:
-    message = str(error)
-    text = message.lower()
-    if "sqlite_constraint" in text or "constraint failed" in text:
-        return ConstraintViolatedError(message)
-    if "no such table" in text or "no such column" in text or "has no column" in text:
-        return MigrationRequiredError(
-            f"{message}. The tables are missing or too old: apply the migrations (server-jobs"
-            " migrate writes them, wrangler d1 migrations apply runs them)"
-        )
-    if any(sign in text for sign in _REFUSED):
-        return DataRefusedError(message)
-    if any(sign in text for sign in _UNAVAILABLE):
-        return DatabaseUnavailableError(message)
-    return DatabaseError(message)
+    return error_of(
+        str(error),
+        migrate="apply the migrations (server-jobs migrate writes them, wrangler d1 migrations"
+        " apply runs them)",
+        refused=_REFUSED,
+        unavailable=_UNAVAILABLE,
+    )

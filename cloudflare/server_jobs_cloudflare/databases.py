@@ -5,39 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from server_jobs.database import DATABASE_URL_VARIABLE, Database, table_names
+from server_jobs.database import (
+    TOKEN_VARIABLES,
+    URL_VARIABLES,
+    Database,
+    locate,
+    speaks_hrana,
+    table_names,
+)
 from server_jobs.errors import ConfigurationError
 from server_jobs_cloudflare.config import variable
 
 DatabaseChoice: TypeAlias = "str | Callable[[Any], Database]"
 """The name of a D1 binding, or what makes a database of the Worker's environment."""
 
-URL_VARIABLES = (DATABASE_URL_VARIABLE, "TURSO_DATABASE_URL")
-
 
 def open_database(choice: DatabaseChoice, env: Any) -> Database:
-    """The database of this invocation.
+    """The database of this invocation. A URL in the environment goes before the D1 binding.
 
     Raises ConfigurationError.
     """
     if callable(choice):
         return choice(env)
     url = _first(env, URL_VARIABLES)
+    prefix = variable(env, "SERVER_JOBS_TABLE_PREFIX") or ""
     if url is not None:
-        raise ConfigurationError(
-            f"a Worker works on D1 alone so far, not on libSQL: unset {' and '.join(URL_VARIABLES)}"
-        )
+        return _over_fetch(url, _first(env, TOKEN_VARIABLES), prefix)
     binding = getattr(env, choice, None)
     if binding is None:
         raise ConfigurationError(
             f"the Worker has no database: bind a D1 database as {choice!r} (d1_databases in"
-            " wrangler.jsonc)"
+            f" wrangler.jsonc), or set {' or '.join(URL_VARIABLES)} to libsql://…"
         )
     from server_jobs_cloudflare.d1 import D1Database
 
-    return D1Database(
-        binding, tables=table_names("", variable(env, "SERVER_JOBS_TABLE_PREFIX") or "")
-    )
+    return D1Database(binding, tables=table_names("", prefix))
+
+
+def _over_fetch(url: str, token: str | None, prefix: str) -> Database:
+    parsed, names = locate(url, schema="", table_prefix=prefix)
+    if not speaks_hrana(parsed):
+        raise ConfigurationError(
+            f"a Worker reaches libSQL (libsql://…) and D1, but no {parsed.get_backend_name()}://:"
+            " it has neither files nor sockets"
+        )
+    from server_jobs.database.hrana import HranaDatabase
+    from server_jobs_cloudflare.fetch_transport import FetchTransport
+
+    return HranaDatabase(parsed, transport=FetchTransport(), tables=names, token=token)
 
 
 def _first(env: Any, names: tuple[str, ...]) -> str | None:

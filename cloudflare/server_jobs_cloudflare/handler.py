@@ -40,10 +40,11 @@ def create_cron_handler(
 ) -> type[Any]:
     """The entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
 
-    ``database`` is the name of a D1 binding, or a function from the environment to a database.
-    ``lock_timeout_ms`` is another name of ``lease_seconds``, in milliseconds. ``api_jobs`` and
-    ``api_queues`` are what the HTTP interface takes: by default the registry's jobs and the
-    Worker's queues. The Worker's variables (docs/cloudflare.md) go before all of these.
+    ``database`` is the name of a D1 binding, unless the environment has the URL of a libSQL
+    database, or a function from the environment to a database. ``lock_timeout_ms`` is another
+    name of ``lease_seconds``, in milliseconds. ``api_jobs`` and ``api_queues`` are what the HTTP
+    interface takes: by default the registry's jobs and the Worker's queues. The Worker's
+    variables (docs/cloudflare.md) go before all of these.
 
     Raises ConfigurationError, also for a job that the edge can't execute.
     """

@@ -16,7 +16,7 @@ from server_jobs.cli.durations import seconds_or_forever
 from server_jobs.cli.failures import ReportingGroup
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import LogFormatOption, LogLevelOption
-from server_jobs.database import DATABASE_URL_VARIABLE, connect
+from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
 from server_jobs.retention import Keep
 from server_jobs_operator import crds as definitions
@@ -218,7 +218,7 @@ def run(
         )
 
     async def operate() -> None:
-        url = os.environ.get(DATABASE_URL_VARIABLE)
+        url = url_from_environment()
         if not url:
             raise DatabaseNotConfiguredError(
                 f"{DATABASE_URL_VARIABLE} is not set: the chart takes it from the Secret that"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid6 import uuid7
 
 from server_jobs.context import JobContext
-from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect
+from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect, url_from_environment
 from server_jobs.definition import JobDefinition
 from server_jobs.enqueuing import enqueue_in_transaction, new_job
 from server_jobs.errors import (
@@ -104,7 +103,7 @@ class Job(Generic[P, R]):
             if database is not None:
                 return database
         if self._from_environment is None:
-            url = os.environ.get(DATABASE_URL_VARIABLE)
+            url = url_from_environment()
             if not url:
                 raise DatabaseNotConfiguredError(
                     f"{self.name} has no database: call registry.bind(connect(url)) or"

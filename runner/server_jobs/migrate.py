@@ -6,22 +6,45 @@ jobs don't need it.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Text,
+    column,
+    create_engine,
+    event,
+    inspect,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.database import POSTGRES_OPTIONS, locate, table_names
+from server_jobs.database import (
+    POSTGRES_OPTIONS,
+    Database,
+    Statement,
+    connect,
+    locate,
+    speaks_hrana,
+    table_names,
+)
 from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     DatabaseError,
@@ -34,6 +57,8 @@ from server_jobs.schema import Tables, tables
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
+# What Alembic runs finds its context in a global variable.
+_one_at_a_time = threading.Lock()
 
 
 def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = None) -> list[str]:
@@ -45,17 +70,15 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
     """
     parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     steps = _steps()
+    if speaks_hrana(parsed):
+        return _migrate_over_http(connect(url, schema=schema, table_prefix=table_prefix), steps)
     engine = _engine(parsed)
     try:
         with _locked(engine, names) as connection:
             before = _current(connection, names)
             if before is None:
                 _refuse_foreign(connection, names)
-            if before is not None and before not in steps:
-                raise SchemaTooNewError(
-                    f"the tables are at step {before}, which this release doesn't know: upgrade"
-                    " server-jobs"
-                )
+            _refuse_unknown(before, steps)
             _alembic("upgrade", names, connection=connection)
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
@@ -108,8 +131,8 @@ def schema_sql(dialect_name: str, names: Tables | None = None) -> str:
     names = names or tables()
     dialect = _DIALECTS[dialect_name]()  # type: ignore[no-untyped-call]
     parts: list[Any] = []
-    for table in names.metadata.sorted_tables:
-        parts += [CreateTable(table), *(CreateIndex(i) for i in _indexes(table))]
+    for each in names.metadata.sorted_tables:
+        parts += [CreateTable(each), *(CreateIndex(i) for i in _indexes(each))]
     return "".join(f"{str(part.compile(dialect=dialect)).strip()};\n" for part in parts)
 
 
@@ -130,7 +153,8 @@ def _alembic(
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes.update(attributes, tables=names)
-    getattr(commands, command)(config, revision, sql=sql)
+    with _one_at_a_time:
+        getattr(commands, command)(config, revision, sql=sql)
 
 
 @contextmanager
@@ -161,13 +185,80 @@ def _current(connection: Connection, names: Tables) -> str | None:
 
 
 def _refuse_foreign(connection: Connection, names: Tables) -> None:
-    for table in (names.jobs, names.cron_jobs):
-        if inspect(connection).has_table(table.name, schema=names.schema):
-            raise ForeignTableError(
-                f"the database has a table {table.fullname} that server-jobs didn't make, and it"
-                " won't touch it; set a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL,"
-                " a schema (SERVER_JOBS_SCHEMA)"
-            )
+    for ours in (names.jobs, names.cron_jobs):
+        if inspect(connection).has_table(ours.name, schema=names.schema):
+            raise _foreign(ours.fullname)
+
+
+def _foreign(name: str) -> ForeignTableError:
+    return ForeignTableError(
+        f"the database has a table {name} that server-jobs didn't make, and it won't touch it; set"
+        " a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
+        " (SERVER_JOBS_SCHEMA)"
+    )
+
+
+def _refuse_unknown(step: str | None, steps: list[str]) -> None:
+    if step is not None and step not in steps:
+        raise SchemaTooNewError(
+            f"the tables are at step {step}, which this release doesn't know: upgrade server-jobs"
+        )
+
+
+def _migrate_over_http(database: Database, steps: list[str]) -> list[str]:
+    """SQLAlchemy has no driver for libSQL: the steps go there as one script, in one transaction."""
+
+    async def work() -> list[str]:
+        try:
+            return await _apply_scripts(database, steps)
+        finally:
+            await database.close()
+
+    # On a thread of its own, since the caller's may have a loop that runs.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work()).result()
+
+
+async def _apply_scripts(database: Database, steps: list[str]) -> list[str]:
+    from server_jobs.database.hrana import HranaDatabase
+
+    assert isinstance(database, HranaDatabase)  # noqa: S101 - what connect() makes of such a URL
+    names = database.tables
+    while True:
+        before = await _step_over_http(database)
+        _refuse_unknown(before, steps)
+        missing = steps[steps.index(before) + 1 :] if before else steps
+        if not missing:
+            return []
+        # Ends the script where somebody else has taken the step since; without a version table
+        # the script ends by itself, at the table that is there already.
+        guard = (
+            f"SELECT json(CASE version_num WHEN '{before}' THEN '1' ELSE 'changed' END)"  # noqa: S608 - own names
+            f' FROM "{names.alembic_version}";\n'
+        )
+        script = _offline("sqlite", names, f"{before}:head" if before else "head")
+        try:
+            await database.script((guard if before else "") + script)
+        except DatabaseError:
+            if await _step_over_http(database) == before:
+                raise
+        else:
+            return missing
+
+
+async def _step_over_http(database: Database) -> str | None:
+    names = database.tables
+    master = table("sqlite_master", column("name", Text()), column("type", Text()))
+    wanted = select(master.c.name).where(master.c.type == "table")
+    there = {name for (name,) in await database.execute(Statement(wanted))}
+    if names.alembic_version in there:
+        version = table(names.alembic_version, column("version_num", Text()))
+        rows = await database.execute(Statement(select(version.c.version_num)))
+        return str(rows[0][0]) if rows else None
+    for ours in (names.jobs, names.cron_jobs):
+        if ours.name in there:
+            raise _foreign(ours.name)
+    return None
 
 
 def _engine(parsed: URL) -> Engine:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from server_jobs.database import DATABASE_URL_VARIABLE, Capabilities, Database, connect
+from server_jobs.database import Capabilities, Database, connect, url_from_environment
 from server_jobs.definition import seconds_of
 from server_jobs.enqueuing import new_job
 from server_jobs.errors import (
@@ -165,7 +164,7 @@ class JobRegistry:
 
     def environments_database(self) -> Database | None:
         """What the environment names, if anything: one for all jobs, not one each."""
-        url = os.environ.get(DATABASE_URL_VARIABLE)
+        url = url_from_environment()
         if self._from_environment is None and url:
             self._from_environment = connect(url)
         return self._from_environment

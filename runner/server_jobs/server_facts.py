@@ -66,6 +66,12 @@ async def sqlite_facts(database: Database) -> SqliteFacts:
     return SqliteFacts(*values)
 
 
+async def sqlite_version(database: Database) -> str:
+    """The version of SQLite that a file or a server is read with."""
+    ((version,),) = await database.execute(Statement(select(func.sqlite_version())))
+    return str(version)
+
+
 async def sqlite_damage(database: Database) -> list[str]:
     """What is wrong with the file. Reads all of it."""
     check: Select[Any] = select(column("quick_check")).select_from(_pragma("quick_check"))

@@ -5,6 +5,7 @@ The suite runs in WebAssembly too, where there are no server's drivers: fixtures
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from tests.support.agenda import Agenda
 from tests.support.clock import Clock
 from tests.support.databases import KINDS, Kind, Place, create_tables
 from tests.support.scene import Scene
+
+if TYPE_CHECKING:
+    from tests.support.hrana_server import HranaServer
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +37,14 @@ def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
     with temporary_database(postgres_server) as url:
         migrate(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def hrana_server() -> Iterator["HranaServer"]:
+    from tests.support.hrana_server import HranaServer
+
+    with HranaServer() as server:
+        yield server
 
 
 @pytest.fixture(params=KINDS, ids=[kind.name for kind in KINDS])

@@ -40,7 +40,7 @@ async def test_scheduled_takes_the_environment_from_itself(
 async def test_worker_without_database_says_what_to_bind() -> None:
     handler = create_cron_handler(database="JOBS", job_registry=registry_of(double))
 
-    with pytest.raises(ConfigurationError, match=r"bind a D1 database as 'JOBS' \(d1_databases"):
+    with pytest.raises(ConfigurationError, match=r"bind a D1 database as 'JOBS'.*TURSO_DATABASE"):
         await handler(None, environment()).scheduled(object())
 
 

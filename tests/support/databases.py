@@ -73,6 +73,18 @@ def _postgres(request: pytest.FixtureRequest) -> Place:
     return Place(lambda: connect(url))
 
 
+def _hrana(request: pytest.FixtureRequest) -> Place:
+    from tests.support.hrana_server import TOKEN, HranaServer
+
+    template: Path = request.getfixturevalue("migrated_sqlite_file")
+    server: HranaServer = request.getfixturevalue("hrana_server")
+    folder: Path = request.getfixturevalue("tmp_path")
+    path = folder / "served.db"
+    shutil.copyfile(template, path)
+    url = server.serve(path)
+    return Place(lambda: connect(f"{url}?authToken={TOKEN}"))
+
+
 def _d1(request: pytest.FixtureRequest) -> Place:
     from tests.cloudflare.harness.inside.d1_kind import make_place
 
@@ -83,6 +95,7 @@ KINDS = [
     Kind("sqlite-file", _sqlite_file),
     Kind("sqlite-memory", _sqlite_memory, created_by_driver=True, shared=False, forks=False),
     Kind("postgres", _postgres),
+    Kind("hrana", _hrana),
 ]
 
 if sys.platform == "emscripten":  # inside Pyodide, where D1 is all that can be reached

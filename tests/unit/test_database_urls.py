@@ -55,7 +55,7 @@ def test_relative_path_is_settled_at_once(
         (f"me:{SECRET}@host/jobs", "can't be parsed"),
         (f"postgresql://me:{SECRET}@host:port/jobs", "can't be parsed"),
         (f"mysql://me:{SECRET}@host/jobs", "mysql:// isn't supported"),
-        (f"http://me:{SECRET}@host/jobs", "http:// isn't supported"),
+        (f"http://me:{SECRET}@host/jobs", "libSQL takes a token"),
         (f"postgresql://me:p@{SECRET}/word@host/jobs", "written %40"),
         (f"postgresql://me:p@{SECRET}?word@host/jobs", "written %40"),
         (f"postgresql://me:{SECRET}@host/jobs?options=a@b", "written %40"),

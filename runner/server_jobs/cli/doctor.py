@@ -17,7 +17,7 @@ from server_jobs.cli.loading import load_registry
 from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines
-from server_jobs.database import DEFAULT_DATABASE_URL
+from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -82,10 +82,9 @@ def _load(app: str | None) -> tuple[Finding, frozenset[str] | None]:
 
 async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
     """Every check in turn; what cannot be asked after a failure is left out."""
-    file = lasting_file(url or DEFAULT_DATABASE_URL)
     in_turn: Sequence[checks.Check] = (
         checks.reachable,
-        server_checks.postgres if file is None else lambda p: server_checks.sqlite(p, file),
+        _of_its_kind(url or DEFAULT_DATABASE_URL),
         checks.schema,
         checks.workers,
         checks.leases,
@@ -97,6 +96,15 @@ async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
             yield finding
             if finding.level is Level.FAIL and finding.check in {"database", "schema"}:
                 return
+
+
+def _of_its_kind(url: str) -> checks.Check:
+    if speaks_hrana(parse_url(url)):
+        return server_checks.libsql
+    file = lasting_file(url)
+    if file is None:
+        return server_checks.postgres
+    return lambda patient: server_checks.sqlite(patient, file)
 
 
 def _document(finding: Finding) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 
 # A web address with a port and, later, an @ isn't one: only other schemes carry passwords here.
 _URL_PASSWORD = re.compile(r"""\b(?!https?:)([a-z][a-z0-9+.-]*://[^\s/:@"']*):[^\s"']*@""", re.I)
-_QUERY_PASSWORD = re.compile(r"""([?&]\w*password=)[^\s&"']*""", re.I)
+_QUERY_PASSWORD = re.compile(r"""([?&]\w*(?:password|token)=)[^\s&"']*""", re.I)
 
 
 def mask_passwords(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from server_jobs.cli.logs import LogFormat, LogLevel
-from server_jobs.database import DATABASE_URL_VARIABLE, DEFAULT_DATABASE_URL
+from server_jobs.database import DEFAULT_DATABASE_URL, URL_VARIABLES
 
 NAMED_DATABASE = "server_jobs.database"
 """Under this, the context has the URL that the command line itself gave."""
@@ -26,11 +26,11 @@ DatabaseOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--database",
-        envvar=DATABASE_URL_VARIABLE,
+        envvar=list(URL_VARIABLES),
         metavar="URL",
         show_default=DEFAULT_DATABASE_URL,
         callback=_note_database,
-        help="sqlite:///file.db or postgresql://user:password@host/name.",
+        help="sqlite:///file.db, postgresql://user:password@host/name or libsql://host.",
     ),
 ]
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from uuid6 import uuid7
 
 from server_jobs.cli.loading import load_registry
-from server_jobs.database import DATABASE_URL_VARIABLE, connect
+from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError, ServerJobsError
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.records import Lease
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
-    url = os.environ.get(DATABASE_URL_VARIABLE)
+    url = url_from_environment()
     if not url:
         raise DatabaseNotConfiguredError(
             f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret; there is no option"

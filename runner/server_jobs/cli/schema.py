@@ -120,4 +120,5 @@ def _patiently(url: str, patience: float | None) -> list[str]:
 
 
 def _dialect_of(url: str) -> Dialect:
-    return Dialect(parse_url(url).get_backend_name())
+    postgres = parse_url(url).get_backend_name() == "postgresql"
+    return Dialect("postgresql" if postgres else "sqlite")

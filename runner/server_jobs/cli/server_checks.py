@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from server_jobs.server_facts import (
     postgres_facts,
     sqlite_damage,
     sqlite_facts,
+    sqlite_version,
 )
 
 OPEN_TOO_LONG = 600.0
@@ -76,6 +78,18 @@ def _damage_finding(damage: list[str]) -> Finding:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1024 / 1024:,.1f} MiB"
+
+
+async def libsql(patient: Patient) -> AsyncIterator[Finding]:
+    """The SQLite that the server is built on, and how long a call takes."""
+    began = time.monotonic()
+    version = await sqlite_version(patient.database)
+    yield Finding(
+        "libsql",
+        Level.OK,
+        f"SQLite {version} over HTTP, {(time.monotonic() - began) * 1_000:.0f} ms a call;"
+        " workers poll",
+    )
 
 
 async def postgres(patient: Patient) -> AsyncIterator[Finding]:

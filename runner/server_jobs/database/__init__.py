@@ -17,6 +17,10 @@ from server_jobs.schema import Tables, tables
 
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
+URL_VARIABLES = (DATABASE_URL_VARIABLE, "TURSO_DATABASE_URL")
+"""Where the environment names a database; the first one that isn't empty counts."""
+TOKEN_VARIABLES = ("SERVER_JOBS_DATABASE_TOKEN", "TURSO_AUTH_TOKEN")
+"""What opens a libSQL database whose URL has no token; the first one that isn't empty counts."""
 
 POSTGRES_OPTIONS = frozenset({"pool_size", "pgbouncer", "answer_timeout"})
 """What a PostgreSQL URL takes beside libpq's parameters."""
@@ -39,7 +43,9 @@ def connect(
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory), with
     ``?synchronous=normal`` and ``?busy_timeout=SECONDS``; ``postgresql://user:password@host/name``
-    with libpq's parameters, ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``.
+    with libpq's parameters, ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``;
+    ``libsql://host``, ``https://host`` or ``http://host`` for libSQL and Turso, whose token comes
+    from ``?authToken=``, ``SERVER_JOBS_DATABASE_TOKEN`` or ``TURSO_AUTH_TOKEN``.
 
     ``schema`` (PostgreSQL), ``table_prefix`` and ``max_payload_bytes`` (of one job's params, and
     of its result; default 1 MiB) come from ``SERVER_JOBS_SCHEMA``, ``SERVER_JOBS_TABLE_PREFIX``
@@ -53,7 +59,19 @@ def connect(
         limit = _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, names, limit)
+    if speaks_hrana(parsed):
+        return _libsql(parsed, names, limit)
     return _postgres(parsed, names, limit)
+
+
+def speaks_hrana(url: URL) -> bool:
+    """Whether libSQL is behind it, which is spoken to over HTTP."""
+    return url.get_backend_name() in {"libsql", "https", "http"}
+
+
+def url_from_environment() -> str | None:
+    """The URL of the database that the environment names, if any."""
+    return _first_variable(URL_VARIABLES)
 
 
 def locate(
@@ -62,14 +80,13 @@ def locate(
     """Where the tables are: a URL and their names, or InvalidDatabaseUrlError."""
     parsed = parse_url(url)
     names = table_names(schema, table_prefix)
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.host or parsed.username:
-            raise InvalidDatabaseUrlError(
-                "sqlite:// is followed by a third slash and the file: sqlite:///relative or"
-                " sqlite:////absolute; it has no host and no user"
-            )
-        if names.schema is not None:
-            raise InvalidDatabaseUrlError("SQLite has no schemas; use table_prefix")
+    if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username):
+        raise InvalidDatabaseUrlError(
+            "sqlite:// is followed by a third slash and the file: sqlite:///relative or"
+            " sqlite:////absolute; it has no host and no user"
+        )
+    if names.schema is not None and parsed.get_backend_name() != "postgresql":
+        raise InvalidDatabaseUrlError("SQLite and libSQL have no schemas; use table_prefix")
     return parsed, names
 
 
@@ -100,14 +117,15 @@ def parse_url(url: str) -> URL:
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         # Not shown: what can't be parsed may well hold a password.
         raise InvalidDatabaseUrlError(
-            "the database URL can't be parsed; it looks like sqlite:///jobs.db or"
-            " postgresql://user:password@host:5432/name (special characters %-encoded)"
+            "the database URL can't be parsed; it looks like sqlite:///jobs.db,"
+            " postgresql://user:password@host:5432/name (special characters %-encoded) or"
+            " libsql://host"
         ) from None
     if backend == "postgres":
         parsed = parsed.set(drivername="postgresql")
-    elif backend not in {"sqlite", "postgresql"}:
+    elif backend not in {"sqlite", "postgresql"} and not speaks_hrana(parsed):
         raise InvalidDatabaseUrlError(
-            f"{backend}:// isn't supported; use sqlite:/// or postgresql://"
+            f"{backend}:// isn't supported; use sqlite:///, postgresql:// or libsql://"
         )
     return parsed
 
@@ -165,6 +183,24 @@ def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Databas
     )
 
 
+def _libsql(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+    from server_jobs.database.hrana import ANSWER_TIMEOUT_SECONDS, CAPABILITIES, HranaDatabase
+    from server_jobs.database.httpx_transport import HttpxTransport
+
+    timeout = str(url.query.get("answer_timeout", ANSWER_TIMEOUT_SECONDS))
+    return HranaDatabase(
+        url,
+        transport=HttpxTransport(answer_timeout=_number("answer_timeout", timeout)),
+        tables=names,
+        token=None if "authToken" in url.query else _first_variable(TOKEN_VARIABLES),
+        capabilities=_limited(CAPABILITIES, max_payload_bytes),
+    )
+
+
+def _first_variable(names: tuple[str, ...]) -> str | None:
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
+
 def _options(url: URL, known: set[str]) -> Mapping[str, str]:
     unknown = sorted(set(url.query) - known)
     if unknown:
@@ -208,7 +244,11 @@ def _flag(name: str, value: str) -> bool:
 
 
 __all__ = [
+    "DATABASE_URL_VARIABLE",
+    "DEFAULT_DATABASE_URL",
     "POSTGRES_OPTIONS",
+    "TOKEN_VARIABLES",
+    "URL_VARIABLES",
     "Capabilities",
     "Database",
     "Row",
@@ -216,5 +256,7 @@ __all__ = [
     "connect",
     "locate",
     "parse_url",
+    "speaks_hrana",
     "table_names",
+    "url_from_environment",
 ]

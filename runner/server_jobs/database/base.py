@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -46,8 +47,8 @@ class Capabilities:
 
 
 def shown_url(url: URL) -> str:
-    """A URL without its passwords, which libpq also takes as parameters, for people to see."""
-    secret = [name for name in url.query if "password" in name.lower()]
+    """A URL for people to see: without passwords and tokens, which are parameters, too."""
+    secret = [name for name in url.query if re.search("password|token", name, re.IGNORECASE)]
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 

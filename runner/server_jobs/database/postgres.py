@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
 
 from server_jobs.database.base import Capabilities, Row, Statement, shown_url
-from server_jobs.database.threads import ThreadedDatabase
+from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,

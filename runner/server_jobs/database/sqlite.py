@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities, Row, Statement
-from server_jobs.database.threads import ThreadedDatabase
+from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,

@@ -1,6 +1,6 @@
 """Asynchronous use of connections that live on threads of their own.
 
-A blocking driver on an owned thread needs no event loop, so one :class:`ThreadedDatabase` serves
+A blocking driver on an owned thread needs no event loop, so one :class:`ConnectionThreads` serves
 every loop and thread of the process, and code without any loop at all. It measured as fast as
 the asynchronous drivers do (docs/adr/0001).
 """
@@ -13,15 +13,9 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
-
-from sqlalchemy.engine import Dialect
-
-from server_jobs.database.base import Capabilities, Row, Statement
-from server_jobs.database.compiled import StatementCompiler
-from server_jobs.schema import Tables
 
 C = TypeVar("C")
 """The blocking driver's connection."""
@@ -39,43 +33,18 @@ class _Pool(Generic[C]):
         """How often a connection broke: whoever has one from before is to open another."""
 
 
-class ThreadedDatabase(ABC, Generic[C]):
-    """A database whose connections are owned one by one by the threads of a small pool."""
+class ConnectionThreads(ABC, Generic[C]):
+    """A small pool of threads that own one connection each, opened as they are needed."""
 
-    def __init__(
-        self, *, dialect: Dialect, tables: Tables, capabilities: Capabilities, threads: int
-    ) -> None:
-        self._dialect = dialect
-        self._tables = tables
-        self._capabilities = capabilities
+    def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
-        self._compiler = StatementCompiler(dialect)
+        self._name = f"server-jobs-{name}"
         self._lock = threading.Lock()
         self._pool: _Pool[C] | None = None
         self._pools: list[_Pool[C]] = []
         self._use: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         with _fork_lock:
-            _databases.add(self)
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
-
-    async def execute(self, statement: Statement) -> list[Row]:
-        return await self._on_thread(lambda connection: self._run(connection, [statement])[0])
-
-    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        if not statements:
-            return []
-        return await self._on_thread(lambda connection: self._run(connection, statements))
+            _all.add(self)
 
     async def close(self) -> None:
         with self._lock:
@@ -91,10 +60,6 @@ class ThreadedDatabase(ABC, Generic[C]):
     @abstractmethod
     def _disconnect(self, connection: C) -> None:
         """Close a connection."""
-
-    @abstractmethod
-    def _run(self, connection: C, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements, all or none; one alone is its own transaction."""
 
     @abstractmethod
     def _broken(self, connection: C, error: Exception) -> bool:
@@ -126,7 +91,7 @@ class ThreadedDatabase(ABC, Generic[C]):
         return await answer
 
     def _new_pool(self) -> _Pool[C]:
-        pool: _Pool[C] = _Pool(self._threads, f"server-jobs-{self._dialect.name}")
+        pool: _Pool[C] = _Pool(self._threads, self._name)
         self._pools.append(pool)
         return pool
 
@@ -199,17 +164,17 @@ def _hand_over(
         loop.call_soon_threadsafe(unless_cancelled)
 
 
-_databases: weakref.WeakSet[ThreadedDatabase[Any]] = weakref.WeakSet()
-_stopped: list[ThreadedDatabase[Any]] = []
+_all: weakref.WeakSet[ConnectionThreads[Any]] = weakref.WeakSet()
+_stopped: list[ConnectionThreads[Any]] = []
 _inherited: list[object] = []
 _fork_lock = threading.Lock()
 
 
 def _before_fork() -> None:
     _fork_lock.acquire()
-    for database in list(_databases):
-        database._before_fork()
-        _stopped.append(database)
+    for threads in list(_all):
+        threads._before_fork()
+        _stopped.append(threads)
 
 
 def _after_fork_in_parent() -> None:
@@ -220,8 +185,8 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _stopped.clear()
-    for database in list(_databases):
-        database._after_fork_in_child()
+    for threads in list(_all):
+        threads._after_fork_in_child()
     _fork_lock.release()
 
 

@@ -1,0 +1,177 @@
+"""libSQL and Turso, by Hrana over HTTP: the same driver on servers and at the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import URL, Dialect
+
+from server_jobs.database import hrana_protocol as protocol
+from server_jobs.database.base import Capabilities, Row, Statement, shown_url
+from server_jobs.database.compiled import StatementCompiler
+from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
+from server_jobs.errors import DatabaseError, InvalidDatabaseUrlError, MigrationRequiredError
+from server_jobs.schema import Tables
+
+OPTIONS = frozenset({"answer_timeout", "authToken", "tls"})
+
+CAPABILITIES = Capabilities(max_statement_bytes=4 * 1024 * 1024)
+ANSWER_TIMEOUT_SECONDS = 30.0
+"""How long a server may be silent before a call is given up."""
+POLL_SECONDS = 1.0
+
+T = TypeVar("T")
+
+_TRIES = 5
+_FIRST_PAUSE_SECONDS = 0.05
+
+
+class Transport(Protocol):
+    """How a request gets to the server: httpx on servers, ``fetch`` at the edge."""
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: str) -> tuple[int, str]:
+        """The status and the text of the answer.
+
+        Raises NothingRanError where nothing was sent, and DatabaseUnavailableError where nobody
+        knows whether the server got it.
+        """
+
+    async def close(self) -> None:
+        """Wait for what is under way, and let go of connections. The next use opens new ones."""
+
+
+class HranaDatabase:
+    """A ``Database`` behind a libSQL server.
+
+    ``url`` is ``libsql://host`` (TLS, unless it has ``?tls=0``), ``https://…`` or ``http://…``,
+    with a path where one server has several databases. ``token`` goes before the URL's own
+    ``?authToken=``. A call is one request, and is sent again only where it can't have run: the
+    server wasn't reached, or it said that the database is busy.
+
+    Raises InvalidDatabaseUrlError.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        transport: Transport,
+        tables: Tables,
+        token: str | None = None,
+        capabilities: Capabilities = CAPABILITIES,
+    ) -> None:
+        self._address = _address(url)
+        self._where = shown_url(url)
+        self._headers = {"content-type": "application/json"} | _authorization(url, token)
+        self._transport = transport
+        self._tables = tables
+        self._capabilities = capabilities
+        self._dialect = SQLiteDialect(paramstyle="qmark")
+        self._compiler = StatementCompiler(self._dialect)
+        self.queries = 0
+        """Requests that were sent."""
+
+    def __repr__(self) -> str:
+        return f"HranaDatabase({self._where})"
+
+    @property
+    def tables(self) -> Tables:
+        return self._tables
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        compiled, parameters = self._compiler.bind(statement)
+        request = protocol.execute(compiled.sql, parameters)
+        return compiled.decode(await self._call(request, protocol.rows))
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        if not statements:
+            return []
+        if len(statements) == 1:
+            return [await self.execute(statements[0])]
+        bound = [self._compiler.bind(statement) for statement in statements]
+        request = protocol.batch([(compiled.sql, parameters) for compiled, parameters in bound])
+        answers = await self._call(request, protocol.rows_of_batch)
+        return [compiled.decode(rows) for (compiled, _), rows in zip(bound, answers, strict=True)]
+
+    async def script(self, sql: str) -> None:
+        """Run statements that are divided by semicolons in one transaction, all or none."""
+        await self._call(protocol.script(f"BEGIN IMMEDIATE;\n{sql}\nCOMMIT;"), bool)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        # The server tells nobody, and to look costs a request: let time pass.
+        await asyncio.sleep(min(timeout, POLL_SECONDS))
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def _call(self, request: JsonObject, read: Callable[[JsonObject], T]) -> T:
+        """Send one request until it has an answer that counts, and read that."""
+        body = protocol.pipeline(request)
+        for tries in range(1, _TRIES + 1):
+            try:
+                return read(await self._once(body))
+            except NothingRanError as error:
+                if tries == _TRIES:
+                    raise self._named(error) from error
+            except (DatabaseError, MigrationRequiredError) as error:
+                raise self._named(error) from error
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**tries * random.uniform(0.5, 1))
+        raise AssertionError("unreachable")
+
+    async def _once(self, body: str) -> JsonObject:
+        self.queries += 1
+        status, text = await self._transport.post(self._address, headers=self._headers, body=body)
+        return protocol.result(status, text)
+
+    def _named(
+        self, error: DatabaseError | MigrationRequiredError
+    ) -> DatabaseError | MigrationRequiredError:
+        return type(error)(f"{self._where}: {error}")
+
+
+def _address(url: URL) -> str:
+    """Where requests go."""
+    unknown = sorted(set(url.query) - OPTIONS)
+    if unknown:
+        raise InvalidDatabaseUrlError(
+            f"libSQL URLs have no option {unknown[0]!r}; there are {', '.join(sorted(OPTIONS))}"
+        )
+    if not url.host:
+        raise InvalidDatabaseUrlError(
+            "the libSQL URL names no host; it looks like libsql://my-database.turso.io"
+        )
+    if url.username or url.password:
+        raise InvalidDatabaseUrlError(
+            "libSQL takes a token instead of a user and a password: set SERVER_JOBS_DATABASE_TOKEN"
+        )
+    scheme = url.get_backend_name()
+    if "tls" in url.query and (scheme != "libsql" or url.query["tls"] not in {"0", "1"}):
+        raise InvalidDatabaseUrlError("tls=0 and tls=1 are options of libsql:// URLs alone")
+    if scheme == "libsql":
+        scheme = "http" if url.query.get("tls") == "0" else "https"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = f":{url.port}" if url.port else ""
+    path = f"/{url.database.rstrip('/')}" if url.database else ""
+    return f"{scheme}://{host}{port}{path}{protocol.PATH}"
+
+
+def _authorization(url: URL, token: str | None) -> dict[str, str]:
+    of_url = url.query.get("authToken", "")
+    token = (token or (of_url if isinstance(of_url, str) else "")).strip()
+    if not token:
+        return {}
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise InvalidDatabaseUrlError("the database's token has characters that no token has")
+    return {"authorization": f"Bearer {token}"}

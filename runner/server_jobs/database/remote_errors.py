@@ -1,0 +1,57 @@
+"""What SQLite's relatives say when they refuse a statement, as errors of ours.
+
+They are reached over a network and answer in words; the words are SQLite's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server_jobs.errors import (
+    ConstraintViolatedError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    MigrationRequiredError,
+)
+
+_OLD_TABLES = ("no such table", "no such column", "has no column")
+_CONSTRAINT = ("sqlite_constraint", "constraint failed")
+_REFUSED = ("sqlite_toobig", "string or blob too big", "sqlite_mismatch")
+_UNAVAILABLE = (
+    "sqlite_busy",
+    "sqlite_locked",
+    "database is locked",
+    "sqlite_full",
+    "sqlite_ioerr",
+    "sqlite_cantopen",
+    "sqlite_readonly",
+)
+
+
+def error_of(
+    text: str,
+    *,
+    migrate: str,
+    refused: Sequence[str] = (),
+    unavailable: Sequence[str] = (),
+) -> DatabaseError | MigrationRequiredError:
+    """The error that an answer's ``text`` (its code and its message) means.
+
+    ``migrate`` says how tables that are missing or too old are brought up to date; ``refused``
+    and ``unavailable`` are further signs, in lower case.
+    """
+    lower = text.lower()
+
+    def has(signs: Sequence[str]) -> bool:
+        return any(sign in lower for sign in signs)
+
+    if has(_CONSTRAINT):
+        return ConstraintViolatedError(text)
+    if has(_OLD_TABLES):
+        return MigrationRequiredError(f"{text}. The tables are missing or too old: {migrate}")
+    if has(_REFUSED) or has(refused):
+        return DataRefusedError(text)
+    if has(_UNAVAILABLE) or has(unavailable):
+        return DatabaseUnavailableError(text)
+    return DatabaseError(text)

@@ -1,0 +1,50 @@
+"""A database whose blocking driver runs on threads that own its connections."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from sqlalchemy.engine import Dialect
+
+from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.compiled import StatementCompiler
+from server_jobs.database.threads import C, ConnectionThreads
+from server_jobs.schema import Tables
+
+
+class ThreadedDatabase(ConnectionThreads[C]):
+    """What is left to a driver: how to connect, and how to run statements on a connection."""
+
+    def __init__(
+        self, *, dialect: Dialect, tables: Tables, capabilities: Capabilities, threads: int
+    ) -> None:
+        super().__init__(threads, dialect.name)
+        self._dialect = dialect
+        self._tables = tables
+        self._capabilities = capabilities
+        self._compiler = StatementCompiler(dialect)
+
+    @property
+    def tables(self) -> Tables:
+        return self._tables
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    async def execute(self, statement: Statement) -> list[Row]:
+        return await self._on_thread(lambda connection: self._run(connection, [statement])[0])
+
+    async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        if not statements:
+            return []
+        return await self._on_thread(lambda connection: self._run(connection, statements))
+
+    @abstractmethod
+    def _run(self, connection: C, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements, all or none; one alone is its own transaction."""
