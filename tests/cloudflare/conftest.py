@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cloudflare.support.bundle import DEPLOYABLE, Bundle, build
 from tests.cloudflare.support.edge import Edge, running_edge
 
 # These run inside Pyodide: see test_d1.py.
@@ -16,3 +17,9 @@ def edge() -> Iterator[Edge]:
     with running_edge() as edge:
         edge.migrate()
         yield edge
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The files of the deployable Worker, as wrangler would upload them."""
+    return build(DEPLOYABLE, tmp_path_factory.mktemp("worker"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cloudflare.support.bundle import DEPLOYABLE, Bundle, build
+from tests.cloudflare.support.bundle import Bundle
 from tests.cloudflare.support.edge import Edge, running_edge
 from tests.support.edge_worker import lines
 
@@ -20,11 +20,6 @@ SELECT printf('%04d', i), 'ProcessData', 'edge', json_object('numbers', json_arr
 COUNTS = "SELECT status, count(*) AS n, max(fence) AS fence FROM jobs GROUP BY status"
 EXPIRE = "UPDATE jobs SET worker_expires_at = '2020-01-01 00:00:00' WHERE status = 'running'"
 DUE = "UPDATE jobs SET scheduled_for = '2020-01-01 00:00:00' WHERE status = 'pending'"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return build(DEPLOYABLE, tmp_path_factory.mktemp("worker"))
 
 
 @pytest.fixture

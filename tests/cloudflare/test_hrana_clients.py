@@ -1,0 +1,53 @@
+"""Clients that aren't ours on the tests' Hrana server: what proves ours must be Hrana."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloudflare.support.node import harness, node
+from tests.support.hrana_server import TOKEN, HranaServer
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with HranaServer() as server:
+        yield server.serve(tmp_path / "served.db")
+
+
+def test_javascript_client_of_the_vendor(url: str) -> None:
+    script = harness().parent / "libsql_client.mjs"
+    ran = subprocess.run(
+        [str(node()), str(script), f"{url}/", TOKEN], capture_output=True, text=True, timeout=60
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["refused"] == "SQLITE_CONSTRAINT_PRIMARYKEY"
+    assert told["rows"] == [
+        ["1", str(2**53 + 1), "integer"],
+        ["2", [0, 255], "blob"],
+        ["3", 1.5, "real"],
+        ["4", None, "null"],
+        ["5", "five; with \0 and é", "text"],
+    ]
+
+
+def test_python_client_of_the_vendor(url: str) -> None:
+    libsql = pytest.importorskip("libsql", reason="libsql has no wheels for this Python")
+    connection = libsql.connect(database=url, auth_token=TOKEN)
+    connection.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY, value)")
+    connection.execute("INSERT INTO kept VALUES (?, ?)", (1, 2**53 + 1))
+    connection.executemany("INSERT INTO kept VALUES (?, ?)", [(2, b"\0\xff"), (3, 1.5)])
+    connection.commit()
+    connection.execute("INSERT INTO kept VALUES (4, 'four')")
+    connection.rollback()
+    with pytest.raises(ValueError, match="UNIQUE constraint failed"):
+        connection.execute("INSERT INTO kept VALUES (1, 'again')")
+    connection.rollback()
+
+    rows = connection.execute("SELECT id, value FROM kept ORDER BY id").fetchall()
+
+    assert rows == [(1, 2**53 + 1), (2, b"\0\xff"), (3, 1.5)]
