@@ -64,6 +64,6 @@ async def test_each_job_is_completed_once_by_a_backend_that_may(
     assert jobs.completed_more_than_once() == []
     by_pods, by_worker, by_process = map(jobs.workers, ("default", "edge", "local"))
     assert all(name.startswith("k8s/") for name in by_pods)
-    assert all(name.startswith("edge/") for name in by_worker), by_worker
+    assert all(name.startswith("cloudflare/") for name in by_worker), by_worker
     assert len(by_process) == 1
     assert not by_process & (by_pods | by_worker)
