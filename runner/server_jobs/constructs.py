@@ -98,10 +98,12 @@ class json_append(FunctionElement[str]):
 @compiles(json_append)
 def _json_append_sqlite(element: json_append, compiler: Any, **kw: Any) -> str:
     array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
+    # At the index after the last one: of '$[#]', which says the same, Turso's new database dies.
     return (
         f"json_insert(CASE WHEN json_array_length({array}) >= {element.keep}"
         f" THEN json_remove({array}, '$[0]') ELSE {array} END,"
-        f" '$[#]', json_set(json({document}), '$.at', {at}))"
+        f" '$[' || min(json_array_length({array}), {element.keep - 1}) || ']',"
+        f" json_set(json({document}), '$.at', {at}))"
     )
 
 

@@ -3,6 +3,7 @@
 To put another driver under the whole suite, write its factory and add it to ``KINDS``.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -85,6 +86,18 @@ def _hrana(request: pytest.FixtureRequest) -> Place:
     return Place(lambda: connect(f"{url}?authToken={TOKEN}"))
 
 
+def _tursodb(request: pytest.FixtureRequest) -> Place:
+    from tests.support.tursodb import Tursodb
+
+    template: Path = request.getfixturevalue("migrated_sqlite_file")
+    folder: Path = request.getfixturevalue("tmp_path")
+    path = folder / "served.db"
+    shutil.copyfile(template, path)
+    server = Tursodb(path)
+    request.addfinalizer(server.end)
+    return Place(server.connect)
+
+
 def _d1(request: pytest.FixtureRequest) -> Place:
     from tests.cloudflare.harness.inside.d1_kind import make_place
 
@@ -97,6 +110,9 @@ KINDS = [
     Kind("postgres", _postgres),
     Kind("hrana", _hrana),
 ]
+
+if "TURSODB" in os.environ:  # which names the program: tests/cloudflare/test_tursodb.py
+    KINDS = [Kind("tursodb", _tursodb, forks=False)]
 
 if sys.platform == "emscripten":  # inside Pyodide, where D1 is all that can be reached
     KINDS = [Kind("d1", _d1, forks=False)]
