@@ -7,12 +7,13 @@ import contextlib
 import logging
 import time
 
-from uuid6 import uuid7
+import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not into a tick
 
 from server_jobs.backend import BaseWorkerBackend
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
 from server_jobs.group_commit import GroupCommit
+from server_jobs.ids import random_suffix
 from server_jobs.leases import StopReason
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
@@ -59,7 +60,7 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
             database=self._metered,
             job_registry=job_registry,
             config=self.settings,
-            worker_id=f"{self.name}/{uuid7().hex[-12:]}",
+            worker_id=f"{self.name}/{random_suffix(12)}",
             tick_seconds=BEAT_SECONDS,
         )
         self.summary = TickSummary(self.worker_id)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from uuid6 import uuid7
 
 from server_jobs.cli.durations import seconds_or_forever
 from server_jobs.cli.failures import ReportingGroup
@@ -18,6 +17,7 @@ from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import LogFormatOption, LogLevelOption
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
+from server_jobs.ids import random_suffix
 from server_jobs.retention import Keep
 from server_jobs_operator import crds as definitions
 from server_jobs_operator.health import Health, served
@@ -197,7 +197,7 @@ def run(
             install_id=found_id,
             own_namespace=own,
             namespaces=None if all_namespaces else names,
-            identity=f"{socket.gethostname()}/{uuid7().hex[-8:]}",
+            identity=f"{socket.gethostname()}/{random_suffix()}",
             leader_election=leader_election,
             lease_name=lease_name,
             lease=lease,

@@ -7,8 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
-from uuid6 import uuid7
-
+from server_jobs.ids import random_suffix
 from server_jobs_operator.jobs_view import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import API_VERSION, events_path
@@ -61,7 +60,7 @@ class Recorder:
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{about['name'][:180]}.{uuid7().hex[-16:]}"},
+            "metadata": {"name": f"{about['name'][:180]}.{random_suffix(12)}"},
             "involvedObject": about,
             "reason": reason,
             "message": message[:_LONGEST],

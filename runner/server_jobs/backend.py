@@ -11,8 +11,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from uuid6 import uuid7
-
 from server_jobs.database import Database
 from server_jobs.definition import RunsOn
 from server_jobs.errors import (
@@ -23,6 +21,7 @@ from server_jobs.errors import (
 )
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
+from server_jobs.ids import random_suffix
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.leases import TICK_SECONDS, Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
@@ -129,7 +128,7 @@ class BaseWorkerBackend:
     ) -> None:
         self.config = config or WorkerBackendConfig()
         if worker_id is None:
-            worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+            worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
         self.worker_id = worker_id
         self.store = Store(database)
         self.registry = job_registry

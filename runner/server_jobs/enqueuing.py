@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from uuid6 import uuid7
-
 from server_jobs.database import Database, Statement
 from server_jobs.definition import (
     JobDefinition,
@@ -18,6 +16,7 @@ from server_jobs.definition import (
     seconds_of,
 )
 from server_jobs.errors import DatabaseError, InvalidOptionError
+from server_jobs.ids import new_id
 from server_jobs.records import NewJob
 from server_jobs.store import Store
 
@@ -69,7 +68,7 @@ def new_job(
     if max_attempts is not None:
         check_max_attempts(max_attempts, name)
     return NewJob(
-        id=str(uuid7()),
+        id=new_id(),
         job_name=name,
         params=definition.params.dump(params, max_bytes=max_bytes),
         queue=definition.queue if queue is None else queue,

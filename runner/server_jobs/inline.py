@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from uuid6 import uuid7
-
 from server_jobs.context import JobContext
 from server_jobs.database import Database
 from server_jobs.definition import JobDefinition, seconds_of
@@ -30,6 +28,7 @@ from server_jobs.execution import (
     cancellations_of_this_task,
 )
 from server_jobs.group_commit import settle_alone
+from server_jobs.ids import random_suffix
 from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records import ClaimedJob, Lease, NewJob
@@ -178,7 +177,7 @@ async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIte
     seconds = seconds_of(lease, "lease", kind)
     if not 1 <= seconds <= 7 * 86_400:
         raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")
-    worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+    worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     async with LeaseKeeper(store, worker_id=worker_id, lease_seconds=seconds) as keeper:
         yield InlineHolder(store, keeper, seconds)
 

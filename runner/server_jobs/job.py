@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from uuid6 import uuid7
-
 from server_jobs.context import JobContext
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect, url_from_environment
 from server_jobs.definition import JobDefinition
@@ -26,6 +24,7 @@ from server_jobs.errors import (
     WaitTimeoutError,
 )
 from server_jobs.execution import call_handler
+from server_jobs.ids import new_id
 from server_jobs.inline import DEFAULT_LEASE, InlineHolder, holding, run_unpersisted
 from server_jobs.records import JobRecord, NewJob
 from server_jobs.result import JobMetadata, JobResult
@@ -293,7 +292,7 @@ class Job(Generic[P, R]):
         codec, max_bytes = self.definition.params, self.database.capabilities.max_payload_bytes
         for params in params_list[1:]:
             text = codec.dump(codec.validate(params), max_bytes=max_bytes)
-            new.append(replace(first, id=str(uuid7()), params=text))
+            new.append(replace(first, id=new_id(), params=text))
         if connection is not None:
             return await enqueue_in_transaction(new, connection, self.database)
         return await self._store.enqueue(new)

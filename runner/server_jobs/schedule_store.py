@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy.sql.elements import ColumnElement
-from uuid6 import uuid7
 
 from server_jobs.database import Database, Row
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
+from server_jobs.ids import new_id
 from server_jobs.schedule_statements import (
     EDITED_COLUMNS,
     RECORD_COLUMNS,
@@ -117,7 +117,7 @@ class ScheduleStore:
             if existing is None:
                 statement = self._sql.add(
                     schedule,
-                    schedule_id=str(uuid7()),
+                    schedule_id=new_id(),
                     next_run_at=schedule.next_after(await self.clock()),
                 )
             elif existing.managed_by != schedule.managed_by:
@@ -167,7 +167,7 @@ class ScheduleStore:
         Its fire times and what it overlaps with stay out of it. Raises ScheduleNotFoundError.
         """
         schedule = await self.get(name)
-        tick = Tick(str(uuid7()), schedule.id, None, None, await self.clock())
+        tick = Tick(new_id(), schedule.id, None, None, await self.clock())
         await self.database.execute(self._sql.insert_asked_for([tick]))
         return tick.job_id
 
@@ -178,7 +178,7 @@ class ScheduleStore:
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
-            ticks = {str(uuid7()): fire_time for fire_time in chunk}
+            ticks = {new_id(): fire_time for fire_time in chunk}
             found = await self.database.execute(
                 self._sql.insert_asked_for(
                     [

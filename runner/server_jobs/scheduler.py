@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
-from uuid6 import uuid7
-
 from server_jobs.errors import DataRefusedError
+from server_jobs.ids import new_id
 from server_jobs.schedule_statements import Fire, Reset, Tick
 from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
 from server_jobs.schedules import (
@@ -289,10 +288,10 @@ class _Firing(NamedTuple):
 
 
 def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
-    token = str(uuid7())
+    token = new_id()
     ticks = [
         Tick(
-            job_id=str(uuid7()),
+            job_id=new_id(),
             schedule_id=schedule.id,
             token=token,
             fire_at=fire_at,

@@ -14,11 +14,10 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from uuid6 import uuid7
-
 from server_jobs.cli.loading import load_registry
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError, ServerJobsError
+from server_jobs.ids import random_suffix
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.records import Lease
 from server_jobs.runner import Ending, Runner, RunnerConfig, Signals
@@ -114,7 +113,7 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
             f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret; there is no option"
             " for it, since options can be read by whoever lists processes"
         )
-    own = f"runner/{socket.gethostname()}/{os.getpid()}/{uuid7().hex[-8:]}"
+    own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     config = RunnerConfig(options.worker_id or own, options.lease, options.grace)
     database = connect(url)
     try:

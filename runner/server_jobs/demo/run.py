@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from uuid6 import uuid7
 
 from server_jobs import JobStatus, connect
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, parse_url
@@ -30,6 +29,7 @@ from server_jobs.demo.story import News
 from server_jobs.demo.summary import Summary
 from server_jobs.demo.view import LiveView, PlainView, View
 from server_jobs.errors import ServerJobsError
+from server_jobs.ids import random_suffix
 from server_jobs.migrate import migrate
 
 SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
@@ -94,7 +94,7 @@ async def _play(
     database: Database, url: str, modules: list[str], folder: Path, view: View
 ) -> Played:
     # In a database that others use, nobody is disturbed, and nobody takes the demo's jobs.
-    queue = f"demo-{uuid7().hex[-8:]}"
+    queue = f"demo-{random_suffix()}"
     cast = await enqueue(queue, modules)
     reader = SnapshotReader(database, queue, cast.special)
     async with Crew(url, queue, folder) as crew:
