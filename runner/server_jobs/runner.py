@@ -42,7 +42,7 @@ from server_jobs.schema import JobStatus
 from server_jobs.signals import Signals
 from server_jobs.store import Store
 from server_jobs.text import clean
-from server_jobs.transitions import MAX_LAUNCH_FAILURES
+from server_jobs.transitions import MAX_LAUNCH_FAILURES, MAX_RELEASES
 
 _log = logging.getLogger("server_jobs.runner")
 
@@ -73,12 +73,14 @@ class RunnerConfig:
     """What the handler gets to end in once it is to stop; then the process leaves without it."""
     max_launch_failures: int = MAX_LAUNCH_FAILURES
     """How often the job may fail to begin before it fails."""
+    max_releases: int = MAX_RELEASES
+    """How often in a row it may be given back, since its pod was told to end, before it fails."""
 
     def __post_init__(self) -> None:
-        if self.max_launch_failures < 1:
-            raise ConfigurationError(
-                f"max_launch_failures is {self.max_launch_failures}, it must be at least 1"
-            )
+        for name, least in (("max_launch_failures", 1), ("max_releases", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigurationError(f"{name} is {value}, it must be at least {least}")
 
 
 class Runner:
@@ -145,9 +147,14 @@ class Runner:
         async with keeper:
             held = keeper.hold(job)
             try:
-                return await self._execute(
-                    job, Execution(definition, job, held, database=self._store.database)
+                execution = Execution(
+                    definition,
+                    job,
+                    held,
+                    database=self._store.database,
+                    max_releases=self._config.max_releases,
                 )
+                return await self._execute(job, execution)
             finally:
                 keeper.drop(job.lease)
 
