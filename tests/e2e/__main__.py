@@ -39,8 +39,10 @@ def cluster() -> Iterator[Mapping[str, str]]:
                 f" and pods have to reach it. Set {HOST} to an address of this machine that they"
                 " reach, or unset KUBECONFIG: then kind's cluster is used, or one is made."
             )
+        kind.require_clients()
         yield {}
     elif kind.is_up():
+        kind.require_clients()
         with tempfile.TemporaryDirectory(prefix="server-jobs-e2e-") as folder:
             yield kind.environment(Path(folder))
     else:
