@@ -33,5 +33,5 @@ async def _problem(session: aiohttp.ClientSession, pod: Json, port: int) -> str:
         async with session.get(f"http://{host}:{port}/readyz") as response:
             said = await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:
-        return f"pod {name} doesn't answer: {error or 'no answer within 10 s'}"
+        return f"pod {name} doesn't answer: {str(error) or type(error).__name__}"
     return "" if response.status == 200 else f"pod {name} isn't ready: {said}"
