@@ -7,7 +7,6 @@ written down here: neither it nor Grafana is run.
 import json
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,9 @@ from server_jobs_operator.reasons import Reason
 from server_jobs_operator.resources import JobRunnerSpec
 from tests.cluster import programs
 from tests.cluster.processes import ClusterFailed
+from tests.support.pages import ROOT, codes, tables
 
-CHART = Path(__file__).resolve().parents[2] / "charts" / "server-jobs"
+CHART = ROOT / "charts" / "server-jobs"
 RELEASE = ("rel", str(CHART), "--namespace", "home")
 REQUIRED = {"database": {"existingSecret": "database"}}
 
@@ -110,12 +110,12 @@ def changed(**values: Any) -> Manifest:
 
 
 def one(manifests: list[Manifest], kind: str, name: str = "") -> Manifest:
-    (found,) = [
+    """The first of that kind, with a name that ends so."""
+    return next(
         manifest
         for manifest in manifests
         if manifest["kind"] == kind and manifest["metadata"]["name"].endswith(name)
-    ]
-    return found
+    )
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +248,21 @@ def test_each_namespace_has_its_role_and_the_cluster_has_one(helm: str) -> None:
     assert roles("cluster") == {
         "ClusterRole": [""], "ClusterRoleBinding": [""], "Role": [""], "RoleBinding": [""],
     }  # fmt: skip
+
+
+def test_permissions_are_those_of_the_page(manifests: list[Manifest]) -> None:
+    def granted(name: str) -> set[tuple[str, str]]:
+        rules = one(manifests, "Role", name)["rules"]
+        return {(of, verb) for rule in rules for of in rule["resources"] for verb in rule["verbs"]}
+
+    everywhere, at_home = tables(ROOT / "docs" / "kubernetes.md")["Permissions"]
+    for rows, name in ((everywhere, "server-jobs"), (at_home, "-own")):
+        assert granted(name) == {
+            (of, verb)
+            for row in rows
+            for of in codes(row["resource"])
+            for verb in row["verbs"].split(", ")
+        }
 
 
 def test_without_roles_and_account_it_goes_by_somebody_elses(helm: str) -> None:
