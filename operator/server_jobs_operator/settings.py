@@ -54,7 +54,8 @@ class OperatorSettings:
         ):
             value = getattr(self, name)
             if not least <= value <= most:
-                raise ConfigurationError(f"{name}={value} isn't from {least} to {most}")
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigurationError(f"{flag}={value} isn't from {least} to {most}")
         if not _LABEL_VALUE.fullmatch(self.install_id):
             raise ConfigurationError(
                 f"--install-id {self.install_id!r} can't be a label of Jobs: up to 63 letters,"
