@@ -15,7 +15,7 @@ from server_jobs.schema import JobStatus
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.launcher import Launcher
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs_operator.runner_table import RunnerTable, place_of
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.reconcile")
@@ -59,8 +59,10 @@ class Reconciler:
                 or launch.lease in jobs
             ):
                 continue
+            namespace, name = place_of(launch.worker_id, self._settings.worker_prefix)
+            if not self._settings.serves(namespace):
+                continue  # no longer ours to look at: what runs there still settles its record
             missing += 1
-            namespace, name = self._place_of(launch.worker_id)
             runner = self._runners.get(namespace, name)
             if launch.begun or launch.cancel_requested_at or runner is None:
                 self._attendant.look_at(launch.lease)
@@ -74,8 +76,3 @@ class Reconciler:
             self._attendant.look_at(lease)
         if missing:
             _log.info("%d records had no Kubernetes Job", missing)
-
-    def _place_of(self, worker_id: str | None) -> tuple[str, str]:
-        """Namespace and name of the JobRunner in a worker's id."""
-        parts = (worker_id or "").removeprefix(self._settings.worker_prefix).split("/")
-        return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")
