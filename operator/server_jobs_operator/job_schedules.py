@@ -19,7 +19,8 @@ from server_jobs.errors import (
 )
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.schedules import NEVER, Schedule, ScheduleRecord
-from server_jobs_operator.conditions import Condition, updated
+from server_jobs_operator.conditions import Condition, changes, updated
+from server_jobs_operator.events import Recorder
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.names import resources_path
 from server_jobs_operator.resources import JobScheduleSpec
@@ -35,10 +36,13 @@ Json = Mapping[str, Any]
 class JobSchedules:
     """Keeps the table's rows like the resources, and the resources' status like the rows."""
 
-    def __init__(self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings) -> None:
+    def __init__(
+        self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings, events: Recorder
+    ) -> None:
         self._kube = kube
         self._schedules = schedules
         self._settings = settings
+        self._events = events
         self._bodies: dict[tuple[str, str], Json] = {}
         self._problems: dict[tuple[str, str], str] = {}
         self._unwritten: set[tuple[str, str]] = set()
@@ -70,13 +74,15 @@ class JobSchedules:
         DatabaseUnavailableError; whatever else is wrong with one leaves the others alone.
         """
         rows = {row.name: row for row in await self._schedules.list_all()}
+        api_answers = True
         for key in list(self._bodies):
             name = "/".join(key)
             try:
                 if key in self._unwritten or not _is_ours(rows.get(name), key):
                     row = await self._put(key)
                     rows |= {name: row} if row is not None else {}
-                await self._write_status(key, rows.get(name))
+                # Where one's can't be written for want of an answer, the others' neither.
+                api_answers = api_answers and await self._write_status(key, rows.get(name))
             except DatabaseUnavailableError:
                 raise
             except Exception:  # noqa: BLE001 - one resource never stops the others
@@ -130,25 +136,27 @@ class JobSchedules:
                 return
             _log.info("schedule %s: its JobSchedule is gone, removed", schedule.name)
 
-    async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> None:
+    async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> bool:
+        """Write what has changed of it → whether the API server answers."""
         body = self._bodies.get(key)
         if body is None:
-            return
+            return True
         if not _is_ours(row, key):
             row = None
         former = body.get("status", {})
+        before = former.get("conditions", ())
         generation = _generation(body)
-        ready = _ready(row, self._problems.get(key))
+        conditions = updated(before, [_ready(row, self._problems.get(key))], generation)
         status: dict[str, Any] = {
             "observedGeneration": generation,
-            "conditions": updated(former.get("conditions", ()), [ready], generation),
+            "conditions": conditions,
             "lastFireTime": _moment(row.last_run_at) if row else None,
             "nextFireTime": _moment(row.next_run_at) if row and row.enabled else None,
             "lastJobId": row.last_job_id if row else None,
             "lastDecision": row.last_decision if row else None,
         }
         if status == {name: former.get(name) for name in status}:
-            return
+            return True
         try:
             written = await self._kube.patch(
                 resources_path(PLURAL, *key, status=True), {"status": status}
@@ -156,9 +164,18 @@ class JobSchedules:
         except KubeError as error:
             if not error.not_found:
                 _log.warning("JobSchedule %s/%s: its status can't be written: %s", *key, error)
-            return
+            return not error.away
+        for changed in changes(before, conditions):
+            if changed["reason"] in _TROUBLE:
+                reason, message = changed["reason"], changed["message"]
+                self._events.about_resource("JobSchedule", body, reason, message)
         if key in self._bodies:
             self._bodies[key] = written
+        return True
+
+
+_TROUBLE = {"InvalidSchedule", "Broken", "Missing"}
+"""Reasons that an Event tells of when they come to be so."""
 
 
 def schedule_of(body: Json) -> tuple[Schedule, bool]:

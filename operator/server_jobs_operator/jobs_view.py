@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from server_jobs.records import Lease
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
 from server_jobs_operator.reasons import Finding, finding
@@ -27,81 +27,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 SHORTEST_WATCH_SECONDS = 1.0
 """A watch that ends sooner has failed, whatever it says."""
 
-
-@dataclass(slots=True)
-class KnownJob:
-    """A Kubernetes Job of ours."""
-
-    namespace: str
-    name: str
-    uid: str
-    lease: Lease
-    runner: str
-    job: Json
-    """What :mod:`~server_jobs_operator.trimming` leaves of it."""
-    pods: dict[str, Json] = field(default_factory=dict)
-    """By uid; those that it had before it was suspended aren't among them."""
-    former_pods: set[str] = field(default_factory=set)
-    """Which those are, while they end."""
-    finding: Finding | None = None
-    """What is wrong with it, if anything."""
-    finding_since: float = 0.0
-    settled_at: float | None = None
-    """Since when its record is known to be settled."""
-    gone_at: float | None = None
-    """Since when it is known to be deleted."""
-    expiring: bool = False
-    """It is over and its record settled, and its time to live is what the runner says."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether its pod ended well."""
-        return self._is_so("Complete")
-
-    @property
-    def finished(self) -> bool:
-        """Whether it is complete or has failed: no pod of it runs, or will."""
-        return self.complete or self._is_so("Failed")
-
-    @property
-    def deleting(self) -> bool:
-        return "deletionTimestamp" in self.job["metadata"]
-
-    @property
-    def suspended(self) -> bool:
-        """Whether somebody lets it wait."""
-        return bool(self.job["spec"].get("suspend"))
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is suspended, or not started again since."""
-        return self.suspended or self._is_so("Suspended")
-
-    @property
-    def started_at(self) -> datetime | None:
-        """Since when it is active: Kubernetes sets that anew when it is resumed."""
-        moment = self.job["status"].get("startTime")
-        return datetime.fromisoformat(moment) if moment else None
-
-    @property
-    def grace_seconds(self) -> float | None:
-        """What its pods get to end in, if any is known."""
-        periods = [pod["spec"].get("terminationGracePeriodSeconds") for pod in self.pods.values()]
-        return max((float(one) for one in periods if one is not None), default=None)
-
-    def keep_no_details(self) -> None:
-        """It is over and done with: what was wrong with it interests nobody any more."""
-        self.expiring = True
-        self.job = without_texts(self.job)
-        self.pods.clear()
-        self.former_pods.clear()
-        self.finding = None
-
-    def _is_so(self, kind: str) -> bool:
-        return any(
-            condition["type"] == kind and condition["status"] == "True"
-            for condition in self.job["status"].get("conditions", ())
-        )
+FIRST_TTL_SECONDS = 86_400
+"""How long a Job is kept whose record isn't known to be settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +191,14 @@ class JobsView:
                 item,
                 self._early_pods.pop(uid, {}),
             )
+            # An earlier leader has seen to the end of one whose time to live has been changed.
+            time_to_live = item["spec"].get("ttlSecondsAfterFinished")
+            job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
             self._jobs[uid] = self._by_lease[lease] = job
         else:
             self._in_flight[job.namespace, job.runner] -= not job.finished
             metadata.pop("labels")
-            job.job = without_texts(item) if job.expiring else item
+            job.job = without_texts(item) if job.done else item
         self._in_flight[job.namespace, job.runner] += not job.finished
         self._look_at(job)
 
@@ -279,7 +209,7 @@ class JobsView:
             return
         uid = item["metadata"]["uid"]
         job = self._jobs.get(owner)
-        if job is not None and (job.expiring or uid in job.former_pods):
+        if job is not None and (job.done or uid in job.former_pods):
             if change == "DELETED":
                 job.former_pods.discard(uid)
             return
@@ -302,7 +232,7 @@ class JobsView:
             for uid in former:
                 del job.pods[uid]
             job.finding = None
-        elif not job.expiring:
+        elif not job.done:
             self._note(job, finding(job.job, list(job.pods.values())))
         self._on_change(job, False)
 

@@ -6,7 +6,7 @@ written into the record, and what becomes of the Job.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from server_jobs.launches import Launch, launch_backoff
@@ -15,7 +15,7 @@ from server_jobs.records import AttemptError
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import JobStatus
 from server_jobs.text import clean
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.reasons import DISRUPTIONS, Finding, Reason
 from server_jobs_operator.resources import JobRunnerSpec
 
@@ -72,6 +72,8 @@ def judge(
     found = job.finding if job is not None else None
     if ended:
         why = found if found is not None and found.final else _vanished(job, gone)
+        if launch.begun and why.reason is Reason.SCHEMA_MISMATCH:
+            why = replace(why, reason=Reason.EXIT_CODE)  # a handler may end like that, too
         return _lose(launch, spec, why)
     if launch.begun or job is None:
         return NOTHING
@@ -93,7 +95,7 @@ def _still_leaving(
     return since + grace + LEAVING_SECONDS - moment
 
 
-_OF_AN_END = frozenset({Reason.EXIT_CODE, Reason.OOM_KILLED})
+_OF_AN_END = frozenset({Reason.EXIT_CODE, Reason.OOM_KILLED, Reason.SCHEMA_MISMATCH})
 """What is read off a container that has ended. A pod that is taken down may not have yet."""
 
 

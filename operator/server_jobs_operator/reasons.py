@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from server_jobs.launches import OUT_OF_MEMORY
+from server_jobs.launches import (
+    APP_NOT_LOADED,
+    OUT_OF_MEMORY,
+    RUNS_ELSEWHERE,
+    SCHEMA_MISMATCH_STATUS,
+    UNKNOWN_JOB,
+)
 from server_jobs_operator.names import CONTAINER
 
 Json = Mapping[str, Any]
@@ -31,12 +37,18 @@ class Reason(StrEnum):
     LOST = "lost"
     NOT_STARTED = "not_started"
     NOT_SETTLED = "not_settled"
-    UNKNOWN_JOB = "unknown_job"
+    SCHEMA_MISMATCH = "schema_mismatch"
+    UNKNOWN_JOB = UNKNOWN_JOB
+    APP_NOT_LOADED = APP_NOT_LOADED
+    RUNS_ELSEWHERE = RUNS_ELSEWHERE
     INVALID_RUNTIME = "invalid_runtime"
 
 
 DISRUPTIONS = frozenset({Reason.EVICTED, Reason.PREEMPTED})
 """The platform's doing: a begun job isn't charged an attempt for it."""
+
+BY_RUNNER = frozenset({Reason.UNKNOWN_JOB, Reason.APP_NOT_LOADED, Reason.RUNS_ELSEWHERE})
+"""What the runner finds out, and writes into the record itself."""
 
 WAY_OUT = {
     Reason.OOM_KILLED: "give it more with runtime=PodRuntime(memory=…), or retry_on_oom()",
@@ -51,6 +63,10 @@ WAY_OUT = {
     Reason.NOT_STARTED: "see the pod's log and events: does it reach the database?",
     Reason.NOT_SETTLED: "see the pod's log; if it found nothing to do, the JobRunner's Secret"
     " probably names another database than the operator's",
+    Reason.SCHEMA_MISMATCH: "the image's server-jobs and the tables are too far apart: change the"
+    " JobRunner's image, or run `server-jobs migrate`",
+    Reason.APP_NOT_LOADED: "check the JobRunner's app and what its image can import",
+    Reason.RUNS_ELSEWHERE: "enqueue it to a queue that no JobRunner serves",
     Reason.UNKNOWN_JOB: "the JobRunner's image is older than the code that enqueued it",
     Reason.INVALID_RUNTIME: "change the job's runtime=, or what its JobRunner allows",
 }
@@ -101,6 +117,8 @@ def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
 # The later ones say more.
 _WEIGHT = [
     Reason.UNKNOWN_JOB,
+    Reason.APP_NOT_LOADED,
+    Reason.RUNS_ELSEWHERE,
     Reason.INVALID_RUNTIME,
     Reason.NOT_STARTED,
     Reason.NOT_SETTLED,
@@ -109,6 +127,7 @@ _WEIGHT = [
     Reason.CONFIG_ERROR,
     Reason.IMAGE_PULL,
     Reason.EXIT_CODE,
+    Reason.SCHEMA_MISMATCH,
     Reason.DEADLINE,
     Reason.OOM_KILLED,
     Reason.EVICTED,
@@ -153,14 +172,13 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
             yield Finding(Reason.EVICTED, f"the node of pod {name} is lost", final=True)
     for container in status.get("containerStatuses") or ():
         if container.get("name") == CONTAINER:
-            yield from _of_container(name, container.get("state") or {})
+            yield from _of_container(name, container.get("state") or {}, ours=True)
     for container in status.get("initContainerStatuses") or ():
-        yield from _of_container(
-            f"{name}, init container {container.get('name')}", container.get("state") or {}
-        )
+        init = f"{name}, init container {container.get('name')}"
+        yield from _of_container(init, container.get("state") or {}, ours=False)
 
 
-def _of_container(name: str, state: Json) -> Iterator[Finding]:
+def _of_container(name: str, state: Json, *, ours: bool) -> Iterator[Finding]:
     waiting = state.get("waiting") or {}
     why, said = str(waiting.get("reason") or ""), waiting.get("message") or ""
     if why == "InvalidImageName":
@@ -182,7 +200,9 @@ def _of_container(name: str, state: Json) -> Iterator[Finding]:
         yield Finding(Reason.CONFIG_ERROR, text, final=True)
     elif code != 0:
         said = f": {tail}" if (tail := str(ended.get("message") or "").strip()[-500:]) else ""
-        yield Finding(Reason.EXIT_CODE, f"pod {name} ended with {_status(code)}{said}", final=True)
+        mismatch = ours and code == SCHEMA_MISMATCH_STATUS
+        reason = Reason.SCHEMA_MISMATCH if mismatch else Reason.EXIT_CODE
+        yield Finding(reason, f"pod {name} ended with {_status(code)}{said}", final=True)
 
 
 def _status(code: int) -> str:

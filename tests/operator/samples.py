@@ -7,7 +7,7 @@ from typing import Any
 from server_jobs import JobStatus
 from server_jobs.launches import Launch
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.resources import JobRunnerSpec
 from server_jobs_operator.runner_table import Runner
 from server_jobs_operator.settings import OperatorSettings

@@ -13,12 +13,13 @@ from server_jobs.store import Claim
 from server_jobs_operator import attendant as attending
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.events import Recorder
+from server_jobs_operator.health import Health
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.kube import Json, Kube
 from server_jobs_operator.metrics import Metrics
 from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
 from server_jobs_operator.runner_table import RunnerTable
-from tests.operator.samples import runner
+from tests.operator.samples import ended, pod, runner
 
 PREFIX = "k8s/here/"
 
@@ -57,7 +58,7 @@ class Scene:
         runners = RunnerTable()
         runners.put(runner(ttlSecondsAfterFinished=60, gracePeriodSeconds=600))
         self.attendant = Attendant(
-            kube, self.launches, self.view, runners, Metrics(), Recorder(kube, "me")
+            kube, self.launches, self.view, runners, Metrics(), Recorder(kube, "me"), Health()
         )
 
     async def begun(self) -> Lease:
@@ -90,14 +91,16 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
         }
     )
 
+    known = scene.view.of(lease)
+    assert known is not None
+    known.pods["p"] = pod(ended(0))
+
     await scene.attendant.attend([lease])
     await scene.attendant.attend([lease])
 
     set_to = [body["spec"]["ttlSecondsAfterFinished"] for body in scene.server.patched]
     assert set_to == ([] if seconds == 60 else [60])
-    known = scene.view.of(lease)
-    assert known is not None
-    assert known.finished
+    assert (known.finished, known.pods) == (True, {})
     assert "well" not in str(known.job)
 
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import JobsView, KnownJob
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
 from server_jobs_operator.reasons import Reason

@@ -8,8 +8,8 @@ import pytest
 from server_jobs import JobStatus
 from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import KnownJob
 from server_jobs_operator.judging import LEAVING_SECONDS, NOTHING, Judgement, judge
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.reasons import Finding, Reason
 from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, pod, spec
 

@@ -130,3 +130,11 @@ def test_every_reason_has_a_way_out() -> None:
 )
 def test_what_explains_the_other_weighs_more(one: Finding, other: Finding, outweighs: bool) -> None:
     assert one.outweighs(other) is outweighs
+
+
+def test_every_reason_has_a_weight() -> None:
+    lost = Finding(Reason.UNKNOWN_JOB, "", final=True)
+
+    assert [one for one in Reason if not Finding(one, "", final=True).outweighs(lost)] == [
+        Reason.UNKNOWN_JOB
+    ]

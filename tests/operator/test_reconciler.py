@@ -11,7 +11,8 @@ from server_jobs.launch_store import LaunchStore
 from server_jobs.records import Lease
 from server_jobs.store import Claim
 from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.jobs_view import JobsView, KnownJob
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.launcher import Launcher
 from server_jobs_operator.reconciler import Reconciler
 from server_jobs_operator.runner_table import RunnerTable
