@@ -169,7 +169,9 @@ class JobSchedules:
             if changed["reason"] in _TROUBLE:
                 reason, message = changed["reason"], changed["message"]
                 self._events.about_resource("JobSchedule", body, reason, message)
-        if key in self._bodies:
+        known = self._bodies.get(key)
+        # If it was edited meanwhile, we are about to be told; taken for known it would be ignored.
+        if known is not None and _generation(known) == _generation(written):
             self._bodies[key] = written
         return True
 
