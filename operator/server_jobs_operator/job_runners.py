@@ -21,6 +21,7 @@ from server_jobs_operator.resource_versions import is_older, is_same_spec
 from server_jobs_operator.resources import JobRunnerSpec
 from server_jobs_operator.runner_table import Runner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.templates import InvalidTemplate
 
 _log = logging.getLogger("server_jobs.operator.runners")
 
@@ -172,6 +173,8 @@ class JobRunners:
             body = job_manifest(_SAMPLE, runner, self._settings)
             await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
             found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
+        except InvalidTemplate as error:
+            found = Condition("TemplateValid", False, "Malformed", str(error))
         except KubeError as error:
             # A quota that is used up or a missing permission says nothing about the template.
             if error.away or error.forbidden:
@@ -186,6 +189,7 @@ _TROUBLE = {
     ("Ready", "InvalidSpec"): "InvalidSpec",
     ("Conflict", "OlderServes"): "Conflict",
     ("TemplateValid", "Refused"): "TemplateRefused",
+    ("TemplateValid", "Malformed"): "TemplateMalformed",
 }
 """Conditions that an Event tells of when they come to be so."""
 

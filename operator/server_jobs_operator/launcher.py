@@ -26,6 +26,7 @@ from server_jobs_operator.pace import Pace
 from server_jobs_operator.reasons import Finding, Reason
 from server_jobs_operator.runner_table import Runner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.templates import InvalidTemplate
 
 _log = logging.getLogger("server_jobs.operator.launch")
 
@@ -175,6 +176,8 @@ class Launcher:
         except InvalidRuntime as error:
             self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
+        except InvalidTemplate as error:
+            return self._hold_up(runner, f"its template can't be a pod's: {error}")
         try:
             created = await create_or_adopt(self._kube, runner.namespace, body)
         except KubeError as error:

@@ -21,7 +21,8 @@ from server_jobs_operator.events import Recorder
 from server_jobs_operator.health import ROUND_SECONDS, Health
 from server_jobs_operator.job_runners import JobRunners
 from server_jobs_operator.job_schedules import JobSchedules
-from server_jobs_operator.jobs_view import JobsView, KnownJob
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.launcher import Launcher
 from server_jobs_operator.metrics import Metrics
