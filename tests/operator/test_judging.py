@@ -264,3 +264,10 @@ def test_where_the_job_runner_is_gone_the_defaults_hold() -> None:
 
     assert isinstance(judgement.outcome, LaunchLost)
     assert judgement.outcome.max_failures == 10
+
+
+def test_a_handler_that_ends_like_a_runner_without_its_tables_has_an_exit_code() -> None:
+    known = job(FAILED, finding=found(Reason.SCHEMA_MISMATCH))
+
+    assert judged(known, begun()).reason is Reason.EXIT_CODE
+    assert judged(known, launch()).reason is Reason.SCHEMA_MISMATCH

@@ -16,6 +16,7 @@ NO_JOB: dict[str, Any] = {"status": {}}
         (pod(ended(137, "OOMKilled")), Reason.OOM_KILLED, True),
         (pod(ended(3)), Reason.EXIT_CODE, True),
         (pod(ended(137)), Reason.EXIT_CODE, True),
+        (pod(ended(78)), Reason.SCHEMA_MISMATCH, True),
         (pod(ended(128, "StartError", "exec: no such file")), Reason.CONFIG_ERROR, True),
         (pod(waits("ErrImagePull")), Reason.IMAGE_PULL, False),
         (pod(waits("ImagePullBackOff")), Reason.IMAGE_PULL, False),
