@@ -1,5 +1,6 @@
 """Acting on what was judged, on a database in memory and an API server that notes its calls."""
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -109,7 +110,7 @@ async def test_a_begun_record_without_a_job_is_lost_only_after_its_runners_grace
     scene = Scene(database)
     lease = await scene.begun()
     moment = 1_000.0
-    monkeypatch.setattr("server_jobs_operator.attendant.time.monotonic", lambda: moment)
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
 
     for moment in (1_000.0, 1_600.0):  # noqa: B007 - the clock
         await scene.attendant.attend([lease])
