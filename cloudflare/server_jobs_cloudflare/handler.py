@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError
 from server_jobs.registry import JobRegistry
 from server_jobs.transitions import MAX_RELEASES
 from server_jobs_cloudflare.api import Answer, Api, Request
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend
-from server_jobs_cloudflare.config import EdgeConfig, variable
+from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig, variable
 from server_jobs_cloudflare.databases import DatabaseChoice, open_database
+from server_jobs_cloudflare.invocation import InvocationDatabase, serving_with
 from server_jobs_cloudflare.routing import check_routes
 from server_jobs_cloudflare.summary import TickSummary
 
@@ -98,37 +102,58 @@ class _Worker:
         self._database = database
         self._config = config
         self._declared = False
+        # Handlers that enqueue do it in the invocation's database, of several that overlap.
+        registry.bind(InvocationDatabase())
 
     async def tick(self, env: Any) -> TickSummary:
         config = self._config.in_environment(env)
-        database = open_database(self._database, env)
-        backend = CloudflareWorkerBackend(
-            database=database, job_registry=self._registry, config=config
-        )
-        # Handlers that enqueue do it here, whichever invocation they run in.
-        self._registry.bind(backend.database)
-        # Once an isolate: a registry doesn't change in it, and a release starts new ones.
-        summary = await backend.tick(declare=not self._declared)
-        self._declared = True
-        await database.close()
-        return summary
+        async with _opened(self._database, env) as database:
+            backend = CloudflareWorkerBackend(
+                database=database, job_registry=self._registry, config=config
+            )
+            with serving_with(backend.handlers_database):
+                # Once an isolate: a registry doesn't change in it, and a release starts new ones.
+                try:
+                    return await backend.tick(declare=not self._declared)
+                finally:
+                    self._declared |= backend.declared
 
     async def answer(self, env: Any, request: Any) -> Answer:
         config = self._config.in_environment(env)
-        database = open_database(self._database, env)
         headers = request.headers
-        api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
-        answer = await api.answer(
-            Request(
-                method=str(request.method),
-                url=str(request.url),
-                authorization=str(headers.get("authorization") or ""),
-                content_length=str(headers.get("content-length") or ""),
-                body=request.text,
-            )
-        )
-        await database.close()
-        return answer
+        async with _opened(self._database, env) as database:
+            api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
+            with serving_with(database):
+                return await api.answer(
+                    Request(
+                        method=str(request.method),
+                        url=str(request.url),
+                        authorization=str(headers.get("authorization") or ""),
+                        content_length=str(headers.get("content-length") or ""),
+                        body=request.text,
+                    )
+                )
+
+
+@asynccontextmanager
+async def _opened(choice: DatabaseChoice, env: Any) -> AsyncIterator[Database]:
+    """The database of an invocation, and what is still under way to it when the block ends.
+
+    Nothing is awaited for what isn't an ``Exception``: there may be no time.
+    """
+    database = open_database(choice, env)
+    try:
+        yield database
+    except Exception:
+        await _close(database)
+        raise
+    await _close(database)
+
+
+async def _close(database: Database) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_MOMENT_SECONDS):
+            await database.close()
 
 
 def _entrypoint() -> type[Any]:
