@@ -209,9 +209,12 @@ class CloudflareWorkerBackend(WorkLoop):
             elif self._meter.queries >= self.settings.ceiling:
                 self.summary.ended = "queries"  # what is left settles what runs
                 return
-            elif not await self._hear(self._left()):
+            elif self._left() <= 0:
                 self.summary.ended = "time"
                 return
+            else:
+                # Not longer than a beat: the lease keeper's queries count, too.
+                await self._hear(min(self._left(), BEAT_SECONDS))
 
     def _free(self) -> int:
         most = self.settings.max_jobs_per_tick - self.summary.claimed
@@ -231,14 +234,12 @@ class CloudflareWorkerBackend(WorkLoop):
             return False
         return True
 
-    async def _hear(self, seconds: float) -> bool:
-        """Wait until a handler has ended → whether one has, before time was up."""
+    async def _hear(self, seconds: float) -> None:
+        """Wait until a handler has ended, at most so long."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
+            async with asyncio.timeout(seconds):
                 await self._news.wait()
-        heard = self._news.is_set()
         self._news.clear()
-        return heard
 
     def _left(self) -> float:
         return self.settings.wall_budget - (time.monotonic() - self._began)
