@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from server_jobs.database import Database
-from server_jobs.errors import ConfigurationError
+from server_jobs.errors import ConfigurationError, UnknownJobError
 from server_jobs.registry import JobRegistry
 from server_jobs.transitions import MAX_RELEASES
 from server_jobs_cloudflare.api import Answer, Api, Request
@@ -70,8 +70,7 @@ def create_cron_handler(
         api_max_bytes=api_max_bytes,
     )
     check_routes(job_registry, config.wall_budget)
-    for name in api_jobs or ():
-        job_registry.get(name)
+    _check_names(job_registry, api_jobs)
     worker = _Worker(job_registry, database, config)
     base: Any = _entrypoint()
 
@@ -105,8 +104,13 @@ class _Worker:
         # Handlers that enqueue do it in the invocation's database, of several that overlap.
         registry.bind(InvocationDatabase())
 
-    async def tick(self, env: Any) -> TickSummary:
+    def _config_in(self, env: Any) -> EdgeConfig:
         config = self._config.in_environment(env)
+        _check_names(self._registry, config.api_jobs)
+        return config
+
+    async def tick(self, env: Any) -> TickSummary:
+        config = self._config_in(env)
         async with _opened(self._database, env) as database:
             backend = CloudflareWorkerBackend(
                 database=database, job_registry=self._registry, config=config
@@ -119,7 +123,7 @@ class _Worker:
                     self._declared |= backend.declared
 
     async def answer(self, env: Any, request: Any) -> Answer:
-        config = self._config.in_environment(env)
+        config = self._config_in(env)
         headers = request.headers
         async with _opened(self._database, env) as database:
             api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
@@ -133,6 +137,16 @@ class _Worker:
                         body=request.text,
                     )
                 )
+
+
+def _check_names(registry: JobRegistry, api_jobs: Sequence[str] | None) -> None:
+    for name in api_jobs or ():
+        try:
+            registry.get(name)
+        except UnknownJobError as error:
+            raise ConfigurationError(
+                f"api_jobs= or SERVER_JOBS_API_JOBS names a job that the Worker hasn't got: {error}"
+            ) from None
 
 
 @asynccontextmanager

@@ -94,6 +94,7 @@ def test_job_of_the_edge_is_taken() -> None:
         ({"wall_budget_seconds": 120}, "the next tick comes after a minute"),
         ({"max_queries_per_tick": 901}, "the platform allows 1000"),
         ({"queues": "edge"}, "queues"),
+        ({"api_jobs": ["dubble"]}, "did you mean 'double'"),
     ],
 )
 def test_wrong_option_is_refused_when_the_class_is_made(
@@ -115,6 +116,16 @@ def test_environment_goes_before_the_code() -> None:
 
     assert (config.queues, config.concurrency) == (("edge", "mail"), 2)
     assert (config.prune_schedules, config.lease) == (True, 120)
+
+
+async def test_unknown_job_name_in_the_environment_is_refused(url: str) -> None:
+    handler = create_cron_handler(
+        database=lambda env: connect(url), job_registry=registry_of(double)
+    )
+    env = environment(SERVER_JOBS_API_JOBS="double, dubble")
+
+    with pytest.raises(ConfigurationError, match=r"SERVER_JOBS_API_JOBS.*'dubble'.*'double'"):
+        await handler(None, env).scheduled(None)
 
 
 def test_variable_that_cannot_be_read_is_named() -> None:

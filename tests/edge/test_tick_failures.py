@@ -49,11 +49,10 @@ async def test_error_is_raised_once_what_has_ended_is_settled(
     registry = registry_of(double, endless).bind(database)
     await registry.get("double").later({})
     given_back = await registry.get("endless").later({})
-    both = lambda statements: any(map(settles, statements)) and any(map(claims, statements))  # noqa: E731
 
     def plan(statements: Sequence[Statement]) -> Exception | None:
         """Fail the commit that settles the first job and claims the next."""
-        if not both(statements):
+        if not (any(map(settles, statements)) and any(map(claims, statements))):
             return None
         faulty.plan = lambda statements: None
         return error
@@ -214,7 +213,11 @@ async def test_lease_keeper_that_gets_no_answer_does_not_hold_up_the_end(
     monkeypatch.setattr("server_jobs_cloudflare.backend.BEAT_SECONDS", 0.05)
     registry = registry_of(endless).bind(database)
     await registry.get("endless").later({})
-    keepers = lambda statement: asyncio.current_task() is backend.leases.task  # noqa: E731
+
+    def keepers(statement: Statement) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.get_name() == "leases"
+
     backend = backend_of(SilentDatabase(database, keepers), registry, wall_budget=1)
 
     async with asyncio.timeout(10):

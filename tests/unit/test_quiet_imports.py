@@ -35,7 +35,16 @@ import MODULE
 
 
 @pytest.mark.parametrize(
-    "module", ["server_jobs", "server_jobs.store", "server_jobs.worker", "server_jobs.scheduler"]
+    "module",
+    [
+        "server_jobs",
+        "server_jobs.store",
+        "server_jobs.worker",
+        "server_jobs.scheduler",
+        "server_jobs.database.hrana",
+        "server_jobs_cloudflare",
+        "server_jobs_cloudflare.d1",
+    ],
 )
 def test_import_is_quiet(module: str) -> None:
     program = PROGRAM.replace("MODULE", module)
