@@ -24,20 +24,21 @@ from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
 from server_jobs_cloudflare.routing import check_routes
 from server_jobs_cloudflare.summary import LOST, TickSummary, say_job, say_tick, status_of
+from server_jobs_cloudflare.turn import Turn
 
 _log = logging.getLogger("server_jobs.edge")
-
-CLAIMING = 0.8
-"""The part of a tick in which it claims: what is claimed later would only be given back."""
 
 CHARGED = 0.8
 """A job that had this part of a tick's working time, and didn't end, may be too long for it."""
 
-MAINTAINING = 0.2
-"""The part of a tick that each step of maintenance may wait for the database."""
+MAINTENANCE_SECONDS = 10.0
+"""How long each step of maintenance may wait for the database."""
 
 BEAT_SECONDS = 2.0
 """How often progress is written and cancellations are looked for: each look is a query."""
+
+BEATS = 50
+"""Not more of them in a tick, however long it is."""
 
 
 class CloudflareWorkerBackend(WorkLoop):
@@ -61,6 +62,7 @@ class CloudflareWorkerBackend(WorkLoop):
     ) -> None:
         self.settings = config or EdgeConfig()
         check_routes(job_registry, self.settings.wall_budget)
+        self._beat = max(BEAT_SECONDS, self.settings.wall_budget / BEATS)
         self._meter = Meter(database)
         self._for_handlers = MeteredDatabase(self._meter, self.settings.handlers_ceiling)
         super().__init__(
@@ -68,7 +70,7 @@ class CloudflareWorkerBackend(WorkLoop):
             job_registry=job_registry,
             config=self.settings,
             worker_id=f"{self.name}/{random_suffix(12)}",
-            tick_seconds=BEAT_SECONDS,
+            tick_seconds=self._beat,
             keep_on_thread=False,
         )
         self.summary = TickSummary(self.worker_id)
@@ -78,6 +80,7 @@ class CloudflareWorkerBackend(WorkLoop):
         self._working_time = self.settings.wall_budget
         self._over: dict[Lease, tuple[ClaimedJob, Outcome, float]] = {}
         self._ticking: asyncio.Task[object] | None = None
+        self._turn = Turn(self.store.database, self.worker_id, self.settings)
 
     @property
     def handlers_database(self) -> Database:
@@ -122,7 +125,10 @@ class CloudflareWorkerBackend(WorkLoop):
         problem: Exception | None = None
         try:
             await self._maintain(declare)
-            await self._work_in_time()
+            if await self._turn.take():
+                await self._work_in_time()
+            else:
+                self.summary.ended = "another tick"
         except Exception as error:  # noqa: BLE001 - raised again once what has ended is settled
             problem = error
         await self._wind_down()
@@ -149,7 +155,7 @@ class CloudflareWorkerBackend(WorkLoop):
         if declare:
             steps.append(self._declare)
         for step in [*steps, self._fire]:
-            limit = min(self._left(), MAINTAINING * self.settings.wall_budget)
+            limit = min(self._left(), MAINTENANCE_SECONDS)
             try:
                 async with asyncio.timeout(limit):
                     await step()
@@ -194,6 +200,8 @@ class CloudflareWorkerBackend(WorkLoop):
             if self._ended:
                 self._all_hungry()  # what has ended may have enqueued more, into any queue
             claim = self._next_claim()
+            if self._why_spent() is not None:
+                await self._turn.let_go()  # this one only waits for its handlers
             if claim is not None or self._ended or self._doubtful:
                 try:
                     await self._cycle(claim)
@@ -214,25 +222,23 @@ class CloudflareWorkerBackend(WorkLoop):
                 return
             else:
                 # Not longer than a beat: the lease keeper's queries count, too.
-                await self._hear(min(self._left(), BEAT_SECONDS))
+                await self._hear(min(self._left(), self._beat))
 
     def _free(self) -> int:
-        most = self.settings.max_jobs_per_tick - self.summary.claimed
-        return 0 if self._spent() else min(super()._free(), most)
+        spent = self._why_spent()
+        if spent is not None:
+            if self._hungry:  # there may be something that isn't claimed
+                self.summary.ended = spent
+            return 0
+        return min(super()._free(), self.settings.max_jobs_per_tick - self.summary.claimed)
 
-    def _spent(self) -> bool:
-        """Whether nothing more is claimed, although there may be something."""
-        if not self._hungry:
-            return False
-        if self._left() <= (1 - CLAIMING) * self.settings.wall_budget:
-            self.summary.ended = "time"
-        elif self._meter.queries >= self.settings.max_queries:
-            self.summary.ended = "queries"
-        elif self.summary.claimed >= self.settings.max_jobs_per_tick:
-            self.summary.ended = "jobs"
-        else:
-            return False
-        return True
+    def _why_spent(self) -> str | None:
+        """Why nothing more is claimed; None where something may be."""
+        if time.monotonic() - self._began >= self.settings.claiming_seconds:
+            return "time"
+        if self._meter.queries >= self.settings.max_queries:
+            return "queries"
+        return "jobs" if self.summary.claimed >= self.settings.max_jobs_per_tick else None
 
     async def _hear(self, seconds: float) -> None:
         """Wait until a handler has ended, at most so long."""
@@ -293,6 +299,7 @@ class CloudflareWorkerBackend(WorkLoop):
         try:
             async with asyncio.timeout(LAST_MOMENT_SECONDS):
                 await self._settle_until(LAST_MOMENT_SECONDS)
+                await self._turn.let_go()
                 if self._in_doubt:
                     await self._recover()  # the last time that we can ask
         except (DatabaseError, SchemaError, TimeoutError) as error:

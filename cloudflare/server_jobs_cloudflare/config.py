@@ -9,8 +9,16 @@ from typing import Any
 from server_jobs.backend import WorkerBackendConfig
 from server_jobs.errors import ConfigurationError
 
-LONGEST_BUDGET = 55.0
-"""Seconds. The next tick comes after a minute; what is interrupted needs a moment to be settled."""
+LONGEST_BUDGET = 840.0
+"""Seconds. The platform ends an invocation after fifteen minutes; what is interrupted needs a
+moment to be settled.
+"""
+
+LONGEST_ALONE = 55.0
+"""Seconds. The next tick comes after a minute: longer ones overlap, and take turns in claiming."""
+
+CLAIMING = 0.8
+"""The part of a tick in which it claims: what is claimed later would only be given back."""
 
 LAST_MOMENT_SECONDS = 3.0
 """How long interrupted handlers may take to end, so that their jobs can be given back."""
@@ -30,7 +38,8 @@ class EdgeConfig(WorkerBackendConfig):
     """How a Worker works. Times are in seconds.
 
     A tick claims until four fifths of ``wall_budget`` are over, so that what it claims has some
-    time, and interrupts at its end. It claims no more once it has sent ``max_queries`` queries;
+    time, and interrupts at its end. Of ticks that are longer than the minute after which the next
+    one comes, one claims at a time. It claims no more once it has sent ``max_queries`` queries;
     soon after that handlers may send none, then they are interrupted, and the rest of the
     platform's 1,000 settles what ran.
     """
@@ -50,7 +59,7 @@ class EdgeConfig(WorkerBackendConfig):
         if not 0 < self.wall_budget <= LONGEST_BUDGET:
             raise ConfigurationError(
                 f"wall_budget={self.wall_budget:g} isn't more than 0 and at most"
-                f" {LONGEST_BUDGET:g} seconds: the next tick comes after a minute"
+                f" {LONGEST_BUDGET:g} seconds: the platform ends a tick after 15 minutes"
             )
         if self.concurrency > MOST_AT_ONCE:
             raise ConfigurationError(
@@ -77,6 +86,16 @@ class EdgeConfig(WorkerBackendConfig):
             raise ConfigurationError(
                 f"api_max_bytes={self.api_max_bytes} isn't from 1 to {1024 * 1024}"
             )
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a tick lasts so long that the next one comes meanwhile."""
+        return self.wall_budget > LONGEST_ALONE
+
+    @property
+    def claiming_seconds(self) -> float:
+        """How long a tick claims."""
+        return CLAIMING * self.wall_budget
 
     @property
     def handlers_ceiling(self) -> int:
