@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
 import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not into a tick
 
@@ -21,6 +20,7 @@ from server_jobs.registry import JobRegistry
 from server_jobs.text import message_of
 from server_jobs.work_loop import WorkLoop
 from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig
+from server_jobs_cloudflare.maintenance import Maintenance
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
 from server_jobs_cloudflare.routing import check_routes
 from server_jobs_cloudflare.summary import LOST, TickSummary, say_job, say_tick, status_of
@@ -30,9 +30,6 @@ _log = logging.getLogger("server_jobs.edge")
 
 CHARGED = 0.8
 """A job that had this part of a tick's working time, and didn't end, may be too long for it."""
-
-MAINTENANCE_SECONDS = 10.0
-"""How long each step of maintenance may wait for the database."""
 
 BEAT_SECONDS = 2.0
 """How often progress is written and cancellations are looked for: each look is a query."""
@@ -74,8 +71,7 @@ class CloudflareWorkerBackend(WorkLoop):
             keep_on_thread=False,
         )
         self.summary = TickSummary(self.worker_id)
-        self.declared = False
-        """Whether the registry's schedules were written."""
+        self.maintenance = Maintenance(self, self.summary, prune=self.settings.prune_schedules)
         self._began = time.monotonic()
         self._working_time = self.settings.wall_budget
         self._over: dict[Lease, tuple[ClaimedJob, Outcome, float]] = {}
@@ -124,11 +120,8 @@ class CloudflareWorkerBackend(WorkLoop):
             raise DatabaseUnavailableError("no answer as long as a tick may take") from None
         problem: Exception | None = None
         try:
-            await self._maintain(declare)
-            if await self._turn.take():
-                await self._work_in_time()
-            else:
-                self.summary.ended = "another tick"
+            await self.maintenance.run(declare=declare, left=self._left)
+            await self._work_in_time()
         except Exception as error:  # noqa: BLE001 - raised again once what has ended is settled
             problem = error
         await self._wind_down()
@@ -149,33 +142,6 @@ class CloudflareWorkerBackend(WorkLoop):
         for task in self._running:
             task.cancel()
 
-    async def _maintain(self, declare: bool) -> None:
-        """Each step for itself: what can be claimed is executed whatever becomes of them."""
-        steps: list[Callable[[], Awaitable[None]]] = [self._stage, self._rescue]
-        if declare:
-            steps.append(self._declare)
-        for step in [*steps, self._fire]:
-            limit = min(self._left(), MAINTENANCE_SECONDS)
-            try:
-                async with asyncio.timeout(limit):
-                    await step()
-            except (DatabaseError, TimeoutError) as error:
-                what = step.__name__.strip("_")
-                _log.warning("%s has to wait for the next tick: %s", what, message_of(error))
-
-    async def _stage(self) -> None:
-        self.summary.staged = await self.store.stage()
-
-    async def _rescue(self) -> None:
-        self.summary.rescued = await self.handle_expired_locks()
-
-    async def _declare(self) -> None:
-        await self.declare_schedules(prune=self.settings.prune_schedules)
-        self.declared = True
-
-    async def _fire(self) -> None:
-        self.summary.fired = len((await self.fire_schedules()).job_ids)
-
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
     async def _work_in_time(self) -> None:
@@ -192,6 +158,9 @@ class CloudflareWorkerBackend(WorkLoop):
             self._doubt()
 
     async def _work(self) -> None:
+        if not await self._turn.take():
+            self.summary.ended = "another tick"
+            return
         self._all_hungry()
         pause = 0.0
         while True:

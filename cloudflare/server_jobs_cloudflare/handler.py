@@ -45,9 +45,11 @@ def create_cron_handler(
     """The entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
 
     ``database`` is the name of a D1 binding, unless the environment has the URL of a libSQL
-    database, or a function from the environment to a database. ``lock_timeout_ms`` is another
-    name of ``lease_seconds``, in milliseconds. ``api_jobs`` and ``api_queues`` are what the HTTP
-    interface takes: by default the registry's jobs and the Worker's queues. The Worker's
+    database, or a function from the environment to a database. ``max_concurrency`` handlers share
+    four of the six connections that the platform gives an invocation; the driver keeps two.
+    ``lock_timeout_ms`` is another name of ``lease_seconds``, in milliseconds. Of ticks with a
+    ``wall_budget_seconds`` above 55 one claims at a time. ``api_jobs`` and ``api_queues`` are what
+    the HTTP interface takes: by default the registry's jobs and the Worker's queues. The Worker's
     variables (docs/cloudflare.md) go before all of these.
 
     Raises ConfigurationError, also for a job that the edge can't execute.
@@ -120,7 +122,7 @@ class _Worker:
                 try:
                     return await backend.tick(declare=not self._declared)
                 finally:
-                    self._declared |= backend.declared
+                    self._declared |= backend.maintenance.declared
 
     async def answer(self, env: Any, request: Any) -> Answer:
         config = self._config_in(env)

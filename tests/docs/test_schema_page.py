@@ -18,7 +18,7 @@ from tests.support.pages import ROOT, code_blocks, codes, tables
 PAGE = ROOT / "docs" / "schema.md"
 POSTGRES = PGDialect()  # type: ignore[no-untyped-call]
 SQLITE = SQLiteDialect()
-TABLES = (schema.tables().jobs, schema.tables().cron_jobs)
+TABLES = (schema.tables().jobs, schema.tables().cron_jobs, schema.tables().leases)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

@@ -81,7 +81,7 @@ async def test_step_of_maintenance_that_fails_stops_no_other(database: Database)
 
     done = await backend.tick()
 
-    assert not backend.declared
+    assert not backend.maintenance.declared
     assert 0 < done.fired == done.completed
 
 
