@@ -20,14 +20,18 @@ from server_jobs import connect
 from server_jobs.records import Lease
 from server_jobs.store import Claim, Store
 
-DRIVERS: dict[Kind, str] = {"sqlite": "sqlite3", "postgresql": "psycopg"}
+# `import pydantic` alone imports next to nothing of it, and `import sqlalchemy` no dialect.
+NEEDED: dict[Kind, str] = {
+    "sqlite": "sqlite3, sqlalchemy.dialects.sqlite, pydantic.main",
+    "postgresql": "psycopg, sqlalchemy.dialects.postgresql, pydantic.main",
+}
 
 
 def measure(run: Run) -> Iterator[Figure]:
     """From the process's start to the handler's first line, connecting and claiming included."""
     for kind in run.kinds:
         rounds = 4 * run.rounds
-        needed = f"sqlalchemy, {DRIVERS[kind]}, pydantic"
+        needed = NEEDED[kind]
         title = run.databases.title(kind)
         run.steps.stage(f"{title}: runners that start", 2 * (rounds + 1))
         with (

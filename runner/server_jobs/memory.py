@@ -14,6 +14,7 @@ from server_jobs.enqueuing import new_job
 from server_jobs.records import NewJob
 from server_jobs.registry import JobRegistry
 from server_jobs.schema import SCHEMA_VERSION
+from server_jobs.schema_rules import complete_tables
 
 
 class InMemoryBackend(BaseWorkerBackend):
@@ -48,7 +49,8 @@ class InMemoryBackend(BaseWorkerBackend):
 
     async def initialize(self) -> None:
         """Create the tables and begin."""
-        tables = self.database.tables
+        names = self.database.tables
+        tables = complete_tables(names.schema, names.prefix)
         for table in tables.metadata.sorted_tables:
             await self.database.execute(Statement(CreateTable(table, if_not_exists=True)))
             for index in table.indexes:

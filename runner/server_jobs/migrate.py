@@ -53,7 +53,8 @@ from server_jobs.errors import (
     MissingDependencyError,
     SchemaTooNewError,
 )
-from server_jobs.schema import Tables, tables
+from server_jobs.schema import Tables
+from server_jobs.schema_rules import complete_tables
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
@@ -128,10 +129,10 @@ def _offline(dialect_name: str, names: Tables, revisions: str) -> str:
 
 def schema_sql(dialect_name: str, names: Tables | None = None) -> str:
     """The tables as they are meant to be now, without their history."""
-    names = names or tables()
+    wanted = complete_tables(names.schema, names.prefix) if names else complete_tables()
     dialect = _DIALECTS[dialect_name]()  # type: ignore[no-untyped-call]
     parts: list[Any] = []
-    for each in names.metadata.sorted_tables:
+    for each in wanted.metadata.sorted_tables:
         parts += [CreateTable(each), *(CreateIndex(i) for i in _indexes(each))]
     return "".join(f"{str(part.compile(dialect=dialect)).strip()};\n" for part in parts)
 

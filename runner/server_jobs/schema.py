@@ -1,4 +1,4 @@
-"""The tables: every column, constraint and index, and why it is there.
+"""The tables and their columns, and why they are there. The rules are in `schema_rules`.
 
 :func:`tables` makes ``jobs``, ``cron_jobs`` and two small ones, on request under a prefix or in a
 PostgreSQL schema; importing makes nothing. Of ``jobs`` and ``cron_jobs``, every column but ``id``,
@@ -16,10 +16,8 @@ from hashlib import sha256
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    CheckConstraint,
     Column,
     Float,
-    Index,
     Integer,
     MetaData,
     String,
@@ -33,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.column_types import JsonText, UtcDateTime
-from server_jobs.constructs import db_now, is_json, is_json_array, is_timestamp
+from server_jobs.constructs import db_now
 
 SCHEMA_VERSION = 3
 """What the migrations of this release bring the tables to."""
@@ -108,7 +106,7 @@ def _id(name: str, *, primary_key: bool = False) -> Column[str]:
 
 
 def _jobs(metadata: MetaData, prefix: str) -> Table:
-    table = Table(
+    return Table(
         f"{prefix}jobs",
         metadata,
         _id("id", primary_key=True),
@@ -147,75 +145,10 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
         Column("completed_at", UtcDateTime),
     )
-    column = table.c
-
-    # Invariants live in the schema: no statement, ours or a person's, can write a row that lies.
-    finished = ", ".join(f"'{status}'" for status in sorted(FINISHED))
-    known = ", ".join(f"'{status}'" for status in JobStatus)
-    for name, condition in {
-        "status_known": f"status IN ({known})",
-        "progress_range": "progress >= 0 AND progress <= 100",
-        "finished_iff_completed_at": f"(status IN ({finished})) = (completed_at IS NOT NULL)",
-        "running_iff_leased": "(status = 'running') = (worker_expires_at IS NOT NULL)",
-        "running_has_claim": "status <> 'running' OR (fence > 0 AND attempt_count > 0)",
-        "counts": "attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0"
-        " AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0",
-    }.items():
-        table.append_constraint(CheckConstraint(condition, name=f"{prefix}jobs_{name}"))
-    table.append_constraint(
-        CheckConstraint(is_json_array(column.errors), name=f"{prefix}jobs_errors_list")
-    )
-    _check_formats(table, prefix)
-
-    pending = status_is(column.status, JobStatus.PENDING)
-    running = status_is(column.status, JobStatus.RUNNING)
-    live = status_is(column.status, JobStatus.PENDING, JobStatus.RUNNING)
-    for index, columns, where, unique in (
-        # A claim reads its rows off this index in order, whatever else lies in the table.
-        (
-            "claim",
-            (column.queue, column.priority.desc(), column.scheduled_for, column.id),
-            pending & (column.ready == true()),
-            False,
-        ),
-        # What is to become due: read by staging once a second, never by a claim.
-        ("staging", (column.scheduled_for,), pending & (column.ready == false()), False),
-        # Whose lease has expired.
-        ("lease", (column.worker_expires_at,), running, False),
-        # Which of its running jobs a worker shall cancel: nearly always empty.
-        (
-            "cancel",
-            (column.worker_id,),
-            running & column.cancel_requested_at.is_not(None),
-            False,
-        ),
-        # One live job per key; a finished one no longer holds it.
-        ("unique_key", (column.job_name, column.unique_key), live, True),
-        # The proof that a schedule's tick has fired.
-        (
-            "cron_fire",
-            (column.cron_job_id, column.cron_fire_at),
-            column.cron_job_id.is_not(None),
-            True,
-        ),
-        # Whether an earlier job of a schedule still lives: asked before each of its fire times.
-        ("cron_live", (column.cron_job_id,), live & column.cron_job_id.is_not(None), False),
-        ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
-    ):
-        if index == "unique_key":
-            where = column.unique_key.is_not(None) & where
-        Index(
-            f"{prefix}jobs_{index}",
-            *columns,
-            unique=unique,
-            sqlite_where=where,
-            postgresql_where=where,
-        )
-    return table
 
 
 def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
-    table = Table(
+    return Table(
         f"{prefix}cron_jobs",
         metadata,
         _id("id", primary_key=True),
@@ -251,58 +184,31 @@ def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
         Column("last_decision", Text),
         Column("last_note", Text),
     )
-    for name, condition in {
-        "overlap_known": "overlap IN ('allow', 'skip', 'queue', 'replace')",
-        "catchup_known": "catchup IN ('none', 'latest', 'all')",
-        "jitter_range": "jitter_seconds >= 0",
-        "attempts": "max_attempts >= 1",
-        "catchup_range": "catchup_window_seconds > 0",
-        "catchup_count": "catchup_limit >= 1",
-    }.items():
-        table.append_constraint(CheckConstraint(condition, name=f"{prefix}cron_jobs_{name}"))
-    _check_formats(table, prefix)
-    enabled = table.c.enabled == true()
-    Index(
-        f"{prefix}cron_jobs_due",
-        table.c.next_run_at,
-        sqlite_where=enabled,
-        postgresql_where=enabled,
-    )
-    return table
 
 
 def _leases(metadata: MetaData, prefix: str) -> Table:
     """Who does what only one may do at a time, and until when: gone once it is let go of."""
-    table = Table(
+    return Table(
         f"{prefix}server_jobs_leases",
         metadata,
         Column("name", Text, primary_key=True),
         Column("holder", Text, nullable=False),
         Column("expires_at", UtcDateTime, nullable=False),
     )
-    _check_formats(table, prefix)
-    return table
-
-
-def _check_formats(table: Table, prefix: str) -> None:
-    """Keep out what couldn't be read again, where the database has no type that does."""
-    for column in table.c:
-        if isinstance(column.type, JsonText):
-            check = CheckConstraint(is_json(column), name=f"{table.name}_{column.name}_json")
-        elif isinstance(column.type, UtcDateTime):
-            check = CheckConstraint(is_timestamp(column), name=f"{table.name}_{column.name}_time")
-        else:
-            continue
-        table.append_constraint(check.ddl_if(callable_=_has_no_such_type))
-
-
-def _has_no_such_type(*_: object, dialect: object = None, **__: object) -> bool:
-    return getattr(dialect, "name", None) != "postgresql"
 
 
 @cache
 def tables(schema: str | None = None, prefix: str = "") -> Tables:
-    """The tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither)."""
+    """The tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither).
+
+    Without constraints and indexes, which statements don't need: making those takes as long as
+    all else, and imports the dialects of databases that aren't there.
+    """
+    return make_tables(schema, prefix)
+
+
+def make_tables(schema: str | None, prefix: str) -> Tables:
+    """The same, not shared with anybody."""
     metadata = MetaData(schema=schema)
     return Tables(
         metadata=metadata,

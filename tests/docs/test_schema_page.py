@@ -10,15 +10,16 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.sql.schema import DefaultClause
 
-from server_jobs import connect, create_job_registry, define_job, schema
+from server_jobs import connect, create_job_registry, define_job
 from server_jobs.migrate import migrate
+from server_jobs.schema_rules import complete_tables
 from server_jobs.worker import LocalWorker, WorkerConfig
 from tests.support.pages import ROOT, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "schema.md"
 POSTGRES = PGDialect()  # type: ignore[no-untyped-call]
 SQLITE = SQLiteDialect()
-TABLES = (schema.tables().jobs, schema.tables().cron_jobs, schema.tables().leases)
+TABLES = (complete_tables().jobs, complete_tables().cron_jobs, complete_tables().leases)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

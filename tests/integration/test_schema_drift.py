@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from server_jobs.migrate import migrate, migration_sql, schema_sql
 from server_jobs.schema import SCHEMA_VERSION, tables
+from server_jobs.schema_rules import complete_tables
 from tests.support.catalog import postgres_catalog, sqlite_catalog
 from tests.support.postgres import temporary_database
 
@@ -150,7 +151,7 @@ def test_alembic_sees_nothing_to_do(database_url: str) -> None:
                 "compare_server_default": connection.dialect.name == "postgresql",
             },
         )
-        differences = compare_metadata(context, tables().metadata)
+        differences = compare_metadata(context, complete_tables().metadata)
     engine.dispose()
 
     assert differences == []

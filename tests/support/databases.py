@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from server_jobs.database import Database, Statement, connect
 from server_jobs.schema import SCHEMA_VERSION
+from server_jobs.schema_rules import complete_tables
 
 
 class Place:
@@ -120,7 +121,7 @@ if sys.platform == "emscripten":  # inside Pyodide, where D1 is all that can be 
 
 async def create_tables(database: Database) -> None:
     """Make the tables through the driver, where no migration can reach them."""
-    tables = database.tables
+    tables = complete_tables(database.tables.schema, database.tables.prefix)
     for table in tables.metadata.sorted_tables:
         await database.execute(Statement(CreateTable(table)))
         for index in table.indexes:
