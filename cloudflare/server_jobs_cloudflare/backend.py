@@ -146,8 +146,7 @@ class CloudflareWorkerBackend(WorkLoop):
 
     async def _work_in_time(self) -> None:
         """The database's silence doesn't make a tick longer: what was asked is looked up."""
-        self._working_time = self._left()
-        limit = asyncio.timeout(self._working_time)
+        limit = asyncio.timeout(self._left())
         try:
             async with limit:
                 await self._work()
@@ -222,6 +221,8 @@ class CloudflareWorkerBackend(WorkLoop):
     # ── what the loop tells ──────────────────────────────────────────────────────────────────
 
     def _begun(self, job: ClaimedJob) -> None:
+        if not self.summary.claimed:
+            self._working_time = self._left()  # the most that a job can have
         self.summary.claimed += 1
 
     def _has_ended(self, job: ClaimedJob, outcome: Outcome, began: float) -> Outcome:

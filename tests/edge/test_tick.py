@@ -86,7 +86,7 @@ async def test_what_the_budget_cuts_off_is_given_back_with_its_attempt(database:
     registry = registry_of(endless).bind(database)
     job_id = await registry.get("endless").later({})
 
-    done = await tick(database, registry, wall_budget=1)
+    done = await tick(database, registry, wall_budget=2)
 
     assert (done.released, done.ended, done.unsettled) == (1, "time", 0)
     job = await registry.get("endless").get(job_id)
@@ -102,7 +102,7 @@ async def test_job_that_never_fits_fails_after_max_releases(
     registry = registry_of(endless).bind(database)
     job_id = await registry.get("endless").later({})
 
-    ticks = [await tick(database, registry, wall_budget=1, max_releases=1) for _ in range(2)]
+    ticks = [await tick(database, registry, wall_budget=2, max_releases=1) for _ in range(2)]
 
     job = await registry.get("endless").get(job_id)
     assert job.status is JobStatus.FAILED
@@ -119,7 +119,7 @@ async def test_late_job_that_the_budget_cuts_off_is_given_back_uncounted(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def short(params: Params) -> None:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.6)
 
     async def endless(params: Params) -> None:
         await asyncio.Event().wait()
@@ -128,7 +128,7 @@ async def test_late_job_that_the_budget_cuts_off_is_given_back_uncounted(
     await registry.get("short").later({}, priority=1)
     late = await registry.get("endless").later({})
 
-    done = await tick(database, registry, wall_budget=1, concurrency=1, max_releases=0)
+    done = await tick(database, registry, wall_budget=2, concurrency=1, max_releases=0)
 
     assert (done.completed, done.released, done.failed) == (1, 1, 0)
     job = await registry.get("endless").get(late)

@@ -122,7 +122,7 @@ async def test_limit_that_is_met_while_winding_down_passes_through(database: Dat
 
     registry = registry_of(heavy).bind(database)
     await registry.get("heavy").later({})
-    backend = backend_of(database, registry, wall_budget=0.3)
+    backend = backend_of(database, registry, wall_budget=2)
 
     with pytest.raises(PlatformLimit):
         await backend.tick()
@@ -191,7 +191,7 @@ async def test_tick_waits_for_no_answer_beyond_its_budget(
     await registry.get("double").later({})
 
     async with asyncio.timeout(10):
-        done = await tick(SilentDatabase(database, silent), registry, wall_budget=0.5)
+        done = await tick(SilentDatabase(database, silent), registry, wall_budget=2)
 
     assert done.ended == "time"
     assert done.unsettled == (1 if silent is settles else 0)
@@ -218,7 +218,7 @@ async def test_lease_keeper_that_gets_no_answer_does_not_hold_up_the_end(
         task = asyncio.current_task()
         return task is not None and task.get_name() == "leases"
 
-    backend = backend_of(SilentDatabase(database, keepers), registry, wall_budget=1)
+    backend = backend_of(SilentDatabase(database, keepers), registry, wall_budget=2)
 
     async with asyncio.timeout(10):
         done = await backend.tick()
