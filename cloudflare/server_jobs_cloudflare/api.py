@@ -15,6 +15,7 @@ from server_jobs.database import Database
 from server_jobs.enqueuing import new_job
 from server_jobs.errors import (
     DatabaseError,
+    DataRefusedError,
     InvalidOptionError,
     InvalidParamsError,
     JobNotFoundError,
@@ -112,6 +113,8 @@ class Api:
         # In constant time: how long a refusal takes must not tell how much was right.
         right = hmac.compare_digest(given.strip().encode(), expected)
         if scheme.lower() != "bearer" or not right:
+            # What was sent isn't shown: it may be right but for a letter.
+            say("api", error="refused token", method=request.method)
             raise Refused(
                 HTTPStatus.UNAUTHORIZED,
                 "send the header Authorization: Bearer … with the value of SERVER_JOBS_API_TOKEN",
@@ -141,7 +144,14 @@ class Api:
             )
         except (InvalidParamsError, InvalidOptionError) as error:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-        (job_id,) = await self._store.enqueue([new])
+        try:
+            (job_id,) = await self._store.enqueue([new])
+        except DataRefusedError as error:
+            say("api", error=type(error).__name__)
+            raise Refused(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "the database doesn't take these values: one is too large, or no text",
+            ) from None
         return Answer(HTTPStatus.ACCEPTED, {"id": job_id})
 
     async def _document(self, request: Request) -> dict[str, Any]:

@@ -9,38 +9,42 @@ import time
 
 import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not into a tick
 
-from server_jobs.backend import BaseWorkerBackend
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseError
-from server_jobs.group_commit import GroupCommit
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
+from server_jobs.group_commit import Over
 from server_jobs.ids import random_suffix
 from server_jobs.leases import StopReason
+from server_jobs.outcomes import Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Claim
-from server_jobs_cloudflare.config import EdgeConfig
-from server_jobs_cloudflare.metered import MeteredDatabase
+from server_jobs.text import message_of
+from server_jobs.work_loop import WorkLoop
+from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig
+from server_jobs_cloudflare.maintenance import Maintenance
+from server_jobs_cloudflare.metered import Meter, MeteredDatabase
 from server_jobs_cloudflare.routing import check_routes
-from server_jobs_cloudflare.summary import TickSummary, say_job, say_tick
+from server_jobs_cloudflare.summary import LOST, TickSummary, say_job, say_tick, status_of
+from server_jobs_cloudflare.turn import Turn
 
 _log = logging.getLogger("server_jobs.edge")
 
-CLAIMING = 0.8
-"""The part of a tick in which it claims: what is claimed later would only be given back."""
-
-LAST_MOMENT_SECONDS = 3.0
-"""How long interrupted handlers may take to end, so that their jobs can be given back."""
+CHARGED = 0.8
+"""A job that had this part of a tick's working time, and didn't end, may be too long for it."""
 
 BEAT_SECONDS = 2.0
 """How often progress is written and cancellations are looked for: each look is a query."""
 
+BEATS = 50
+"""Not more of them in a tick, however long it is."""
 
-class CloudflareWorkerBackend(BaseWorkerBackend):
+
+class CloudflareWorkerBackend(WorkLoop):
     """One tick, from one invocation of the Worker: make a new one for each.
 
-    There are no threads here, so the lease keeper is a task of the same loop. It brings progress
-    and cancellations; a handler that computes holds it up, which no lease depends on: a lease is
-    longer than a tick by configuration, and what the platform kills is rescued when it expires.
+    The lease keeper is a task of the same loop, since there are no threads here. It brings
+    progress and cancellations; a handler that computes holds it up, which no lease depends on: a
+    lease is longer than a tick by configuration, and what the platform kills is rescued when it
+    expires.
     """
 
     name = "cloudflare"
@@ -55,28 +59,29 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
     ) -> None:
         self.settings = config or EdgeConfig()
         check_routes(job_registry, self.settings.wall_budget)
-        self._metered = MeteredDatabase(database)
+        self._beat = max(BEAT_SECONDS, self.settings.wall_budget / BEATS)
+        self._meter = Meter(database)
+        self._for_handlers = MeteredDatabase(self._meter, self.settings.handlers_ceiling)
         super().__init__(
-            database=self._metered,
+            database=MeteredDatabase(self._meter),
             job_registry=job_registry,
             config=self.settings,
             worker_id=f"{self.name}/{random_suffix(12)}",
-            tick_seconds=BEAT_SECONDS,
+            tick_seconds=self._beat,
+            keep_on_thread=False,
         )
         self.summary = TickSummary(self.worker_id)
+        self.maintenance = Maintenance(self, self.summary, prune=self.settings.prune_schedules)
         self._began = time.monotonic()
-        self._running: dict[asyncio.Task[None], ClaimedJob] = {}
-        self._ended = GroupCommit(self.store)
-        self._over: dict[Lease, tuple[ClaimedJob, float]] = {}
-        self._hungry: set[str] = set()
-        self._news = asyncio.Event()
-        self._doubtful = False
-        self._broken: BaseException | None = None
+        self._working_time = self.settings.wall_budget
+        self._over: dict[Lease, tuple[ClaimedJob, Outcome, float]] = {}
+        self._ticking: asyncio.Task[object] | None = None
+        self._turn = Turn(self.store.database, self.worker_id, self.settings)
 
     @property
-    def database(self) -> Database:
-        """The database, counting: what handlers send through it is part of the tick's budget."""
-        return self._metered
+    def handlers_database(self) -> Database:
+        """What handlers send counts, and is refused where the rest is needed to settle jobs."""
+        return self._for_handlers
 
     # ── one tick ─────────────────────────────────────────────────────────────────────────────
 
@@ -84,25 +89,51 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
         """Stage, rescue, fire, then claim and execute until the budget or the queues are spent.
 
         ``declare`` writes the registry's schedules first. Raises SchemaError where the tables
-        can't be used. What isn't an ``Exception`` (the platform's limit on CPU) passes through at
-        once: the leases are left to expire.
+        can't be used. What goes wrong is raised once all that has ended is settled; but what
+        isn't an ``Exception`` (the platform's limit on CPU) passes through at once: the leases are
+        left to expire.
         """
         self._began = time.monotonic()
+        self._ticking = asyncio.current_task()
         try:
-            await self.initialize()
-            await self._maintain(declare)
-            await self._work()
-            await self._wind_down()
-            await self.shutdown()
+            await self._whole_tick(declare)
         except BaseException as error:
             self._abandon()
-            self.summary.ended = type(error).__name__
+            self.summary.ended = type(self._broken or error).__name__
+            if self._broken is not None and isinstance(error, asyncio.CancelledError):
+                # It was we who cancelled: something beside us had broken.
+                if self._ticking is not None:
+                    self._ticking.uncancel()
+                raise self._broken from None
             raise
         finally:
-            self.summary.queries = self._metered.queries
+            self.summary.queries = self._meter.queries
             self.summary.duration_ms = round((time.monotonic() - self._began) * 1000, 1)
             say_tick(self.summary)
         return self.summary
+
+    async def _whole_tick(self, declare: bool) -> None:
+        try:
+            async with asyncio.timeout(self._left()):
+                await self.initialize()
+        except TimeoutError:
+            raise DatabaseUnavailableError("no answer as long as a tick may take") from None
+        problem: Exception | None = None
+        try:
+            await self.maintenance.run(declare=declare, left=self._left)
+            await self._work_in_time()
+        except Exception as error:  # noqa: BLE001 - raised again once what has ended is settled
+            problem = error
+        await self._wind_down()
+        problem = problem or (self._broken if isinstance(self._broken, Exception) else None)
+        if problem is not None:
+            raise problem
+
+    async def initialize(self) -> None:
+        """Check the tables and begin to keep leases."""
+        await super().initialize()
+        if self.leases.task is not None:
+            self.leases.task.add_done_callback(self._keeper_ended)
 
     def _abandon(self) -> None:
         """Let go without a further query: there may be no time for one."""
@@ -111,25 +142,34 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
         for task in self._running:
             task.cancel()
 
-    async def _maintain(self, declare: bool) -> None:
-        try:
-            self.summary.staged = await self.store.stage()
-            self.summary.rescued = await self.handle_expired_locks()
-            if declare:
-                await self.declare_schedules(prune=self.settings.prune_schedules)
-            self.summary.fired = len((await self.fire_schedules()).job_ids)
-        except DatabaseError as error:
-            # What can be claimed is executed all the same; the next tick is a minute away.
-            _log.warning("maintenance has to wait for the next tick: %s", error)
-
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
+    async def _work_in_time(self) -> None:
+        """The database's silence doesn't make a tick longer: what was asked is looked up."""
+        limit = asyncio.timeout(self._left())
+        try:
+            async with limit:
+                await self._work()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.summary.ended = "time"
+            self._doubt()
+
     async def _work(self) -> None:
-        self._hungry = set(self.config.queues)
+        if not await self._turn.take():
+            self.summary.ended = "another tick"
+            return
+        self._all_hungry()
         pause = 0.0
         while True:
-            self._raise_what_broke()
+            if self._broken is not None:
+                raise self._broken
+            if self._ended:
+                self._all_hungry()  # what has ended may have enqueued more, into any queue
             claim = self._next_claim()
+            if self._why_spent() is not None:
+                await self._turn.let_go()  # this one only waits for its handlers
             if claim is not None or self._ended or self._doubtful:
                 try:
                     await self._cycle(claim)
@@ -137,104 +177,88 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
                 except DatabaseError as error:
                     pause = min(max(pause * 2, 0.1), 2.0)
                     _log.warning("the database fails, trying again in %.1f s: %s", pause, error)
-                    self._doubtful = True
-                    self._hungry = set(self.config.queues)
-                    if self._left() <= pause:
-                        return
+                    self._doubt()
+                    self._all_hungry()
                     await asyncio.sleep(pause)
             elif not self._running:
                 return
-            elif not await self._hear(self._left()):
+            elif self._meter.queries >= self.settings.ceiling:
+                self.summary.ended = "queries"  # what is left settles what runs
+                return
+            elif self._left() <= 0:
                 self.summary.ended = "time"
                 return
+            else:
+                # Not longer than a beat: the lease keeper's queries count, too.
+                await self._hear(min(self._left(), self._beat))
 
-    def _next_claim(self) -> Claim | None:
-        """A claim for the free slots, from the next queue that may have something."""
-        free = self.config.concurrency - len(self._running)
-        free = min(free, self.settings.max_jobs_per_tick - self.summary.claimed)
-        if self._spent() or free <= 0:
-            return None
-        for queue in self._rotation():
-            if queue in self._hungry:
-                self._next_queue = self.config.queues.index(queue) + 1
-                return self.claim_of(queue, free)
-        return None
+    def _free(self) -> int:
+        spent = self._why_spent()
+        if spent is not None:
+            if self._hungry:  # there may be something that isn't claimed
+                self.summary.ended = spent
+            return 0
+        return min(super()._free(), self.settings.max_jobs_per_tick - self.summary.claimed)
 
-    def _spent(self) -> bool:
-        """Whether nothing more is claimed, although there may be something."""
-        if not self._hungry:
-            return False
-        if self._left() <= (1 - CLAIMING) * self.settings.wall_budget:
-            self.summary.ended = "time"
-        elif self._metered.queries >= self.settings.max_queries:
-            self.summary.ended = "queries"
-        elif self.summary.claimed >= self.settings.max_jobs_per_tick:
-            self.summary.ended = "jobs"
-        else:
-            return False
-        return True
+    def _why_spent(self) -> str | None:
+        """Why nothing more is claimed; None where something may be."""
+        if time.monotonic() - self._began >= self.settings.claiming_seconds:
+            return "time"
+        if self._meter.queries >= self.settings.max_queries:
+            return "queries"
+        return "jobs" if self.summary.claimed >= self.settings.max_jobs_per_tick else None
 
-    async def _cycle(self, claim: Claim | None) -> None:
-        """Settle what has ended and claim the next, in one batch."""
-        if self._doubtful:
-            await self.give_back_unknown()
-            self._doubtful = False
-        over, claimed = await self._ended.commit(claim)
-        for lease, outcome in over.items():
-            self.leases.drop(lease)
-            job, duration_ms = self._over.pop(lease)
-            self.summary.count(say_job(job, outcome, duration_ms))
-        if over:
-            # What has ended may have enqueued more, into any queue.
-            self._hungry = set(self.config.queues)
-        if claim is not None and len(claimed) < claim.limit:
-            self._hungry.discard(claim.queue)
-        for job in claimed:
-            self._begin(job)
-
-    def _begin(self, job: ClaimedJob) -> None:
-        self.summary.claimed += 1
-        self.leases.hold(job)
-        task = asyncio.create_task(self._execute_one(job))
-        self._running[task] = job
-        task.add_done_callback(self._one_ended)
-
-    async def _execute_one(self, job: ClaimedJob) -> None:
-        began = time.monotonic()
-        outcome, execution = await self.run(job)
-        duration_ms = (time.monotonic() - began) * 1000
-        held = execution.held
-        if outcome is None or self.leases.get(job.id) is not held:
-            self.leases.drop(held.lease)
-            self.summary.count(say_job(job, None, duration_ms))
-        else:
-            self._over[held.lease] = (job, duration_ms)
-            self._ended.add(held.lease, outcome, held.unwritten_progress)
-
-    def _one_ended(self, task: asyncio.Task[None]) -> None:
-        job = self._running.pop(task)
-        if task.cancelled():
-            self.leases.drop(job.lease)
-        elif task.exception() is not None:
-            # No handler's error, those are outcomes: the platform's, or a bug of ours.
-            self._broken = task.exception()
-        self._news.set()
-
-    async def _hear(self, seconds: float) -> bool:
-        """Wait until a handler has ended → whether one has, before time was up."""
+    async def _hear(self, seconds: float) -> None:
+        """Wait until a handler has ended, at most so long."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
+            async with asyncio.timeout(seconds):
                 await self._news.wait()
-        heard = self._news.is_set()
         self._news.clear()
-        return heard
-
-    def _raise_what_broke(self) -> None:
-        if self._broken is not None:
-            raise self._broken
 
     def _left(self) -> float:
         return self.settings.wall_budget - (time.monotonic() - self._began)
+
+    # ── what the loop tells ──────────────────────────────────────────────────────────────────
+
+    def _begun(self, job: ClaimedJob) -> None:
+        if not self.summary.claimed:
+            self._working_time = self._left()  # the most that a job can have
+        self.summary.claimed += 1
+
+    def _has_ended(self, job: ClaimedJob, outcome: Outcome, began: float) -> Outcome:
+        seconds = time.monotonic() - began
+        self._over[job.lease] = (job, outcome, seconds * 1000)
+        if isinstance(outcome, Released) and seconds < CHARGED * self._working_time:
+            # Not too long for a tick: it came too late for this one.
+            return Postponed("given back: its tick ended soon after it had begun", 0.0)
+        return outcome
+
+    def _settled(self, lease: Lease, over: Over) -> None:
+        job, meant, duration_ms = self._over.pop(lease)
+        status = status_of(meant, over.status)
+        self.summary.count(status)
+        say_job(job, status, duration_ms, over.outcome)
+
+    def _lost(self, job: ClaimedJob, began: float) -> None:
+        self.summary.count(LOST)
+        say_job(job, LOST, (time.monotonic() - began) * 1000)
+
+    def _broke_off(self, job: ClaimedJob, error: BaseException) -> None:
+        self.summary.unsettled += 1
+        self._break(error)
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        error = None if keeper.cancelled() else keeper.exception()
+        if error is not None:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """End the tick: at once, whatever it waits for, where this isn't an ``Exception``."""
+        if self._broken is None or not isinstance(error, Exception):
+            self._broken = error
+        self._news.set()
+        if self._ticking is not None and not isinstance(error, Exception):
+            self._ticking.cancel()
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
@@ -242,21 +266,20 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
         """Interrupt what runs, give it back, and settle all that has ended."""
         for held in self.leases.all:
             held.stop(StopReason.SHUTDOWN)
-        deadline = time.monotonic() + LAST_MOMENT_SECONDS
-        while self._running or self._ended or self._doubtful:
-            self._raise_what_broke()
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            if self._ended or self._doubtful:
-                try:
-                    await self._cycle(None)
-                except DatabaseError as error:
-                    _log.warning("can't settle what has ended just now: %s", error)
-                    await asyncio.sleep(0.2)
-            else:
-                await self._hear(left)
+        try:
+            async with asyncio.timeout(LAST_MOMENT_SECONDS):
+                await self._settle_until(LAST_MOMENT_SECONDS)
+                await self._turn.let_go()
+                if self._in_doubt:
+                    await self._recover()  # the last time that we can ask
+        except (DatabaseError, SchemaError, TimeoutError) as error:
+            _log.warning("can't settle all that has ended: %s", message_of(error))
         for held in self.leases.all:
             _log.warning("job %s is left to the rescue: its lease expires", held.lease.job_id)
             self.leases.drop(held.lease)
             self.summary.unsettled += 1
+        try:
+            async with asyncio.timeout(LAST_MOMENT_SECONDS):
+                await self.shutdown()
+        except TimeoutError:
+            self.leases.abandon()

@@ -9,11 +9,28 @@ from typing import Any
 from server_jobs.backend import WorkerBackendConfig
 from server_jobs.errors import ConfigurationError
 
-LONGEST_BUDGET = 55.0
-"""Seconds. The next tick comes after a minute; what is interrupted needs a moment to be settled."""
+LONGEST_BUDGET = 840.0
+"""Seconds. The platform ends an invocation after fifteen minutes; what is interrupted needs a
+moment to be settled.
+"""
+
+LONGEST_ALONE = 55.0
+"""Seconds. The next tick comes after a minute: longer ones overlap, and take turns in claiming."""
+
+CLAIMING = 0.8
+"""The part of a tick in which it claims: what is claimed later would only be given back."""
+
+LAST_MOMENT_SECONDS = 3.0
+"""How long interrupted handlers may take to end, so that their jobs can be given back."""
 
 QUERY_LIMIT = 1_000
 """Of one invocation, by the platform."""
+
+RESERVED_QUERIES = 100
+"""Of those, what a tick needs at the least to settle what runs when it claims no more."""
+
+MOST_AT_ONCE = 100
+"""Handlers. They have four connections together, so that more only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +38,10 @@ class EdgeConfig(WorkerBackendConfig):
     """How a Worker works. Times are in seconds.
 
     A tick claims until four fifths of ``wall_budget`` are over, so that what it claims has some
-    time, and interrupts at its end. It claims no more once it has sent ``max_queries`` statements:
-    the rest of the platform's 1,000 settles what runs.
+    time, and interrupts at its end. Of ticks that are longer than the minute after which the next
+    one comes, one claims at a time. It claims no more once it has sent ``max_queries`` queries;
+    soon after that handlers may send none, then they are interrupted, and the rest of the
+    platform's 1,000 settles what ran.
     """
 
     queues: Sequence[str] = ("edge",)
@@ -40,17 +59,24 @@ class EdgeConfig(WorkerBackendConfig):
         if not 0 < self.wall_budget <= LONGEST_BUDGET:
             raise ConfigurationError(
                 f"wall_budget={self.wall_budget:g} isn't more than 0 and at most"
-                f" {LONGEST_BUDGET:g} seconds: the next tick comes after a minute"
+                f" {LONGEST_BUDGET:g} seconds: the platform ends a tick after 15 minutes"
             )
-        if self.lease <= self.wall_budget:
+        if self.concurrency > MOST_AT_ONCE:
+            raise ConfigurationError(
+                f"max_concurrency={self.concurrency} is above {MOST_AT_ONCE}: an invocation has"
+                " six connections, of which handlers share four"
+            )
+        if not self.lease > self.wall_budget + LAST_MOMENT_SECONDS:
             raise ConfigurationError(
                 f"lease_seconds={self.lease:g} must be longer than the wall budget of"
-                f" {self.wall_budget:g} s: nothing renews a lease beside a handler that computes"
+                f" {self.wall_budget:g} s and {LAST_MOMENT_SECONDS:g} s to settle in: nothing"
+                " renews a lease beside a handler that computes"
             )
-        if not 10 <= self.max_queries < QUERY_LIMIT:
+        if not 10 <= self.max_queries <= QUERY_LIMIT - RESERVED_QUERIES:
             raise ConfigurationError(
-                f"max_queries={self.max_queries} isn't from 10 to {QUERY_LIMIT - 1}: the platform"
-                f" allows {QUERY_LIMIT} an invocation, and settling needs some"
+                f"max_queries={self.max_queries} isn't from 10 to"
+                f" {QUERY_LIMIT - RESERVED_QUERIES}: the platform allows {QUERY_LIMIT} an"
+                " invocation, and settling needs some"
             )
         if self.max_jobs_per_tick < 1:
             raise ConfigurationError(
@@ -60,6 +86,26 @@ class EdgeConfig(WorkerBackendConfig):
             raise ConfigurationError(
                 f"api_max_bytes={self.api_max_bytes} isn't from 1 to {1024 * 1024}"
             )
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a tick lasts so long that the next one comes meanwhile."""
+        return self.wall_budget > LONGEST_ALONE
+
+    @property
+    def claiming_seconds(self) -> float:
+        """How long a tick claims."""
+        return CLAIMING * self.wall_budget
+
+    @property
+    def handlers_ceiling(self) -> int:
+        """How many queries a tick has sent when its handlers may send no more."""
+        return self.max_queries + max(self.max_queries // 25, 5)
+
+    @property
+    def ceiling(self) -> int:
+        """How many it has sent when it waits for its handlers no longer: the rest settles them."""
+        return self.max_queries + max(self.max_queries * 2 // 25, 10)
 
     def in_environment(self, env: Any) -> EdgeConfig:
         """The same, but for what variables of the Worker say. Raises ConfigurationError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,12 @@ from sqlalchemy.types import Float, Integer, LargeBinary
 from server_jobs.database.base import Capabilities, Row, Statement
 from server_jobs.database.compiled import CompiledStatement, StatementCompiler
 from server_jobs.database.remote_errors import error_of
-from server_jobs.errors import DatabaseError, DataRefusedError, MigrationRequiredError
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    MigrationRequiredError,
+)
 from server_jobs.schema import Tables
 from server_jobs.schema import tables as usual_tables
 from server_jobs_cloudflare.under_way import UnderWay
@@ -40,25 +46,14 @@ CONNECTIONS = 2
 
 POLL_SECONDS = 1.0
 
-_UNAVAILABLE = (
-    "network connection lost",
-    "storage operation exceeded timeout",
-    "object to be reset",
-    "reset because",
-    "is overloaded",
-    "internal error",
-    "d1 db is",
-    "cannot resolve d1",
-    "timed out",
-    "too many requests queued",
-)
+_UNAVAILABLE = ("reset", "overloaded", "exceeded", "timed out", "network connection lost")
 _REFUSED = ("d1_type_error",)
 
 
 class D1Database:
     """A ``Database`` over a binding, as it comes or wrapped by the vendor's SDK.
 
-    ``queries`` counts the statements that were sent: the platform ends an invocation at 1,000.
+    ``queries`` counts the statements that were sent: the platform lets an invocation send 1,000.
     """
 
     def __init__(
@@ -72,9 +67,6 @@ class D1Database:
         self._binding = getattr(binding, "_binding", binding)
         self._tables = tables or usual_tables()
         self._capabilities = capabilities
-        self._dialect = _D1Dialect(paramstyle="qmark")
-        self._compiler = StatementCompiler(self._dialect)
-        self._width = lru_cache(maxsize=256)(_width)
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._under_way = UnderWay()
         self.queries = 0
@@ -88,7 +80,7 @@ class D1Database:
 
     @property
     def dialect(self) -> Dialect:
-        return self._dialect
+        return _DIALECT
 
     @property
     def capabilities(self) -> Capabilities:
@@ -135,23 +127,27 @@ class D1Database:
         ]
 
     def _bound(self, statement: Statement) -> tuple[CompiledStatement, Any]:
-        compiled, parameters = self._compiler.bind(statement)
+        from pyodide.ffi import JsException
+
+        compiled, parameters = _COMPILER.bind(statement)
         if len(parameters) > MAX_PARAMETERS or len(compiled.sql.encode()) > MAX_SQL_BYTES:
             raise DataRefusedError(
                 f"D1 takes {MAX_PARAMETERS} parameters and {MAX_SQL_BYTES} bytes of SQL, not"
                 f" {len(parameters)} and {len(compiled.sql.encode())}"
             )
-        prepared = self._binding.prepare(compiled.sql)
-        if parameters:
-            prepared = prepared.bind(*map(_to_javascript, parameters))
-        return compiled, prepared
+        values = [_to_javascript(each) for each in parameters]
+        try:
+            prepared = self._binding.prepare(compiled.sql)
+            return compiled, prepared.bind(*values) if values else prepared
+        except JsException as error:
+            raise _translated(error) from error
 
     def _rows(self, shape: Executable, results: Any) -> list[Row]:
         """Objects by column name → rows. As one JSON text they cross over at once."""
         from js import JSON
 
         rows = [tuple(row.values()) for row in json.loads(JSON.stringify(results))]
-        width = self._width(shape)
+        width = _width(shape)
         if rows and width and len(rows[0]) != width:
             raise DatabaseError(f"D1: two of {width} columns have the same name")
         return rows
@@ -196,6 +192,13 @@ class _D1Dialect(SQLiteDialect):
     }
 
 
+# Of the module, not of a database: each invocation makes its own, and would compile every statement
+# anew.
+_DIALECT = _D1Dialect(paramstyle="qmark")
+_COMPILER = StatementCompiler(_DIALECT)
+
+
+@lru_cache(maxsize=256)
 def _width(shape: Executable) -> int:
     return len(getattr(shape, "exported_columns", ()))
 
@@ -218,7 +221,11 @@ def _to_javascript(value: Any) -> Any:
     match value:
         case None:
             return jsnull
-        case bool() | float():
+        case bool():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise DataRefusedError(f"D1 takes no {value}: JSON has no word for it")
             return value
         case int():
             # Of a large integer Pyodide would make a BigInt, which D1 doesn't take.
@@ -247,10 +254,14 @@ def _refuse_large(size: int) -> None:
 
 
 def _translated(error: Exception) -> DatabaseError | MigrationRequiredError:
+    text = str(error)
     return error_of(
-        str(error),
+        text,
         migrate="apply the migrations (server-jobs migrate writes them, wrangler d1 migrations"
         " apply runs them)",
         refused=_REFUSED,
         unavailable=_UNAVAILABLE,
+        # SQLite's own refusals say so. What anything before or after it says may come after a
+        # commit, and is looked up.
+        otherwise=DatabaseError if "SQLITE_" in text else DatabaseUnavailableError,
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from server_jobs.errors import ConfigurationError
+from server_jobs.database import Database
+from server_jobs.errors import ConfigurationError, UnknownJobError
 from server_jobs.registry import JobRegistry
 from server_jobs.transitions import MAX_RELEASES
 from server_jobs_cloudflare.api import Answer, Api, Request
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend
-from server_jobs_cloudflare.config import EdgeConfig, variable
+from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig, variable
 from server_jobs_cloudflare.databases import DatabaseChoice, open_database
+from server_jobs_cloudflare.invocation import InvocationDatabase, serving_with
 from server_jobs_cloudflare.routing import check_routes
 from server_jobs_cloudflare.summary import TickSummary
 
@@ -41,9 +45,11 @@ def create_cron_handler(
     """The entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
 
     ``database`` is the name of a D1 binding, unless the environment has the URL of a libSQL
-    database, or a function from the environment to a database. ``lock_timeout_ms`` is another
-    name of ``lease_seconds``, in milliseconds. ``api_jobs`` and ``api_queues`` are what the HTTP
-    interface takes: by default the registry's jobs and the Worker's queues. The Worker's
+    database, or a function from the environment to a database. ``max_concurrency`` handlers share
+    four of the six connections that the platform gives an invocation; the driver keeps two.
+    ``lock_timeout_ms`` is another name of ``lease_seconds``, in milliseconds. Of ticks with a
+    ``wall_budget_seconds`` above 55 one claims at a time. ``api_jobs`` and ``api_queues`` are what
+    the HTTP interface takes: by default the registry's jobs and the Worker's queues. The Worker's
     variables (docs/cloudflare.md) go before all of these.
 
     Raises ConfigurationError, also for a job that the edge can't execute.
@@ -66,8 +72,7 @@ def create_cron_handler(
         api_max_bytes=api_max_bytes,
     )
     check_routes(job_registry, config.wall_budget)
-    for name in api_jobs or ():
-        job_registry.get(name)
+    _check_names(job_registry, api_jobs)
     worker = _Worker(job_registry, database, config)
     base: Any = _entrypoint()
 
@@ -98,37 +103,73 @@ class _Worker:
         self._database = database
         self._config = config
         self._declared = False
+        # Handlers that enqueue do it in the invocation's database, of several that overlap.
+        registry.bind(InvocationDatabase())
+
+    def _config_in(self, env: Any) -> EdgeConfig:
+        config = self._config.in_environment(env)
+        _check_names(self._registry, config.api_jobs)
+        return config
 
     async def tick(self, env: Any) -> TickSummary:
-        config = self._config.in_environment(env)
-        database = open_database(self._database, env)
-        backend = CloudflareWorkerBackend(
-            database=database, job_registry=self._registry, config=config
-        )
-        # Handlers that enqueue do it here, whichever invocation they run in.
-        self._registry.bind(backend.database)
-        # Once an isolate: a registry doesn't change in it, and a release starts new ones.
-        summary = await backend.tick(declare=not self._declared)
-        self._declared = True
-        await database.close()
-        return summary
+        config = self._config_in(env)
+        async with _opened(self._database, env) as database:
+            backend = CloudflareWorkerBackend(
+                database=database, job_registry=self._registry, config=config
+            )
+            with serving_with(backend.handlers_database):
+                # Once an isolate: a registry doesn't change in it, and a release starts new ones.
+                try:
+                    return await backend.tick(declare=not self._declared)
+                finally:
+                    self._declared |= backend.maintenance.declared
 
     async def answer(self, env: Any, request: Any) -> Answer:
-        config = self._config.in_environment(env)
-        database = open_database(self._database, env)
+        config = self._config_in(env)
         headers = request.headers
-        api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
-        answer = await api.answer(
-            Request(
-                method=str(request.method),
-                url=str(request.url),
-                authorization=str(headers.get("authorization") or ""),
-                content_length=str(headers.get("content-length") or ""),
-                body=request.text,
-            )
-        )
-        await database.close()
-        return answer
+        async with _opened(self._database, env) as database:
+            api = Api(database, self._registry, config, variable(env, TOKEN_VARIABLE))
+            with serving_with(database):
+                return await api.answer(
+                    Request(
+                        method=str(request.method),
+                        url=str(request.url),
+                        authorization=str(headers.get("authorization") or ""),
+                        content_length=str(headers.get("content-length") or ""),
+                        body=request.text,
+                    )
+                )
+
+
+def _check_names(registry: JobRegistry, api_jobs: Sequence[str] | None) -> None:
+    for name in api_jobs or ():
+        try:
+            registry.get(name)
+        except UnknownJobError as error:
+            raise ConfigurationError(
+                f"api_jobs= or SERVER_JOBS_API_JOBS names a job that the Worker hasn't got: {error}"
+            ) from None
+
+
+@asynccontextmanager
+async def _opened(choice: DatabaseChoice, env: Any) -> AsyncIterator[Database]:
+    """The database of an invocation, and what is still under way to it when the block ends.
+
+    Nothing is awaited for what isn't an ``Exception``: there may be no time.
+    """
+    database = open_database(choice, env)
+    try:
+        yield database
+    except Exception:
+        await _close(database)
+        raise
+    await _close(database)
+
+
+async def _close(database: Database) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_MOMENT_SECONDS):
+            await database.close()
 
 
 def _entrypoint() -> type[Any]:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from server_jobs.outcomes import Completed, Failed, Outcome, Postponed, Released
+from server_jobs.outcomes import Failed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
+from server_jobs.schema import JobStatus
+
+LOST = "lost"
+"""The lease was, and with it whatever the handler came to."""
 
 
 @dataclass
@@ -40,21 +44,21 @@ class TickSummary:
         setattr(self, status, getattr(self, status) + 1)
 
 
-def status_of(job: ClaimedJob, outcome: Outcome | None) -> str:
-    """How an execution ended, in a word; None is a lease that was lost."""
-    match outcome:
+def status_of(meant: Outcome, status: JobStatus | None) -> str:
+    """How an execution ended, in a word: what its job has become; None is a lease that was lost."""
+    match status:
         case None:
-            return "lost"
-        case Completed():
-            return "completed"
-        case Failed(_, permanent, _):
-            return "failed" if permanent or job.attempt_count >= job.max_attempts else "retrying"
-        case Released():
-            return "released"
-        case Postponed():
-            return "postponed"
+            return LOST
+        case JobStatus.PENDING:
+            match meant:
+                case Released():
+                    return "released"
+                case Postponed():
+                    return "postponed"
+                case _:
+                    return "retrying"
         case _:
-            return "cancelled"
+            return str(status)
 
 
 def say(event: str, **fields: object) -> None:
@@ -63,9 +67,10 @@ def say(event: str, **fields: object) -> None:
     print(line, flush=True)  # noqa: T201 - a Worker's log is its console
 
 
-def say_job(job: ClaimedJob, outcome: Outcome | None, duration_ms: float) -> str:
-    """One line for each execution → its status."""
-    status = status_of(job, outcome)
+def say_job(
+    job: ClaimedJob, status: str, duration_ms: float, outcome: Outcome | None = None
+) -> None:
+    """One line for each execution."""
     fields: dict[str, object] = {
         "job_name": job.job_name,
         "job_id": job.id,
@@ -77,7 +82,6 @@ def say_job(job: ClaimedJob, outcome: Outcome | None, duration_ms: float) -> str
     if isinstance(outcome, Failed):
         fields["error"] = outcome.error.type
     say("job", **fields)
-    return status
 
 
 def say_tick(summary: TickSummary) -> None:

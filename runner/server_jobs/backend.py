@@ -23,7 +23,7 @@ from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.ids import random_suffix
 from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.leases import TICK_SECONDS, Held, LeaseKeeper, StopReason
+from server_jobs.leases import HAS_THREADS, TICK_SECONDS, Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -125,6 +125,7 @@ class BaseWorkerBackend:
         config: WorkerBackendConfig | None = None,
         worker_id: str | None = None,
         tick_seconds: float = TICK_SECONDS,
+        keep_on_thread: bool = HAS_THREADS,
     ) -> None:
         self.config = config or WorkerBackendConfig()
         if worker_id is None:
@@ -137,6 +138,7 @@ class BaseWorkerBackend:
             worker_id=self.worker_id,
             lease_seconds=self.config.lease,
             tick_seconds=tick_seconds,
+            on_thread=keep_on_thread,
         )
         self.schedules = ScheduleStore(database)
         self._scheduler = Scheduler(self.schedules)
@@ -259,6 +261,11 @@ class BaseWorkerBackend:
             )
         return len(unknown)
 
+    @property
+    def handlers_database(self) -> Database:
+        """The database as handlers see it, in their context."""
+        return self.store.database
+
     def job_names(self) -> list[str]:
         """The registry's jobs that may run on this backend."""
         names = self.registry.get_names()
@@ -288,7 +295,7 @@ class BaseWorkerBackend:
             self.registry.get(job.job_name).definition,
             job,
             held,
-            database=self.store.database,
+            database=self.handlers_database,
             threads=threads,
             max_releases=self.config.max_releases,
         )

@@ -56,17 +56,10 @@ def new_job(
         raise InvalidOptionError(
             f"{name}: a delay of {seconds} s isn't between 0 seconds and ten years"
         )
-    for option, text in (
-        ("queue", queue),
-        ("correlation_id", correlation_id),
-        ("unique_key", unique_key),
-    ):
+    for option, text in (("correlation_id", correlation_id), ("unique_key", unique_key)):
         if text is not None:
             check_text(option, text, name)
-    if priority is not None:
-        check_priority(priority, name)
-    if max_attempts is not None:
-        check_max_attempts(max_attempts, name)
+    check_overrides(name, queue=queue, priority=priority, max_attempts=max_attempts)
     return NewJob(
         id=new_id(),
         job_name=name,
@@ -82,6 +75,18 @@ def new_job(
         correlation_id=correlation_id,
         runtime=definition.runtime.to_json() if definition.runtime else None,
     )
+
+
+def check_overrides(
+    job_name: str, *, queue: str | None, priority: int | None, max_attempts: int | None
+) -> None:
+    """What goes before a job's definition, where it isn't None. Raises InvalidOptionError."""
+    if queue is not None:
+        check_text("queue", queue, job_name)
+    if priority is not None:
+        check_priority(priority, job_name)
+    if max_attempts is not None:
+        check_max_attempts(max_attempts, job_name)
 
 
 def _moment(value: object, job_name: str) -> datetime:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
 from server_jobs.leases import Held
 from server_jobs.outcomes import Completed, Failed, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob, Lease
 from server_jobs.schema import JobStatus
-from server_jobs.store import Claim, Store
+from server_jobs.store import Claim, Settled, Store
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.group_commit")
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """An outcome that is no longer ours to settle, and what its job has become by it.
+
+    No status is a lease that was lost. A release may have become ``failed``, and what isn't a
+    completion ``cancelled``: the outcome is what was meant.
+    """
+
+    outcome: Outcome
+    status: JobStatus | None
+
+    @property
+    def accepted(self) -> Outcome | None:
+        """The outcome; None where the lease was lost."""
+        return None if self.status is None else self.outcome
 
 
 class GroupCommit:
@@ -30,7 +48,7 @@ class GroupCommit:
         self._waiting: dict[Lease, Outcome] = {}
         self._reports: dict[Lease, Progress] = {}
         self._uncertain: set[Lease] = set()
-        self._over: dict[Lease, Outcome | None] = {}
+        self._over: dict[Lease, Over] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._over)
@@ -41,15 +59,12 @@ class GroupCommit:
         if progress is not None:
             self._reports[lease] = progress
 
-    async def commit(
-        self, claim: Claim | None
-    ) -> tuple[dict[Lease, Outcome | None], list[ClaimedJob]]:
+    async def commit(self, claim: Claim | None) -> tuple[dict[Lease, Over], list[ClaimedJob]]:
         """Write what waits, and claim the next in the same commit.
 
-        The answer has what is no longer ours to settle: each lease with its outcome, or with
-        None where it was lost. Raises DatabaseUnavailableError, and DatabaseError where the claim
-        is refused or the database takes no outcomes just now; then the next answer has what was
-        settled until then.
+        The answer has what is no longer ours to settle. Raises DatabaseUnavailableError, and
+        DatabaseError where the claim is refused or the database takes no outcomes just now; then
+        the next answer has what was settled until then.
         """
         if self._uncertain:
             await self._look_up()
@@ -60,7 +75,7 @@ class GroupCommit:
                 settled, claimed = await self._store.settle_and_claim(
                     group, claim, self._reports_of(group)
                 )
-                self._done(group, settled)
+                self._done(group, _statuses(settled))
             except (DatabaseUnavailableError, asyncio.CancelledError):
                 self._uncertain |= group.keys()
                 raise
@@ -86,7 +101,8 @@ class GroupCommit:
     async def _settle_without_refused(self, group: Mapping[Lease, Outcome]) -> bool:
         """Settle a group, half by half where it is refused → whether any outcome was."""
         try:
-            self._done(group, await self._store.settle(group, self._reports_of(group)))
+            settled = await self._store.settle(group, self._reports_of(group))
+            self._done(group, _statuses(settled))
             return False
         except (DatabaseUnavailableError, asyncio.CancelledError):
             self._uncertain |= group.keys()
@@ -124,7 +140,7 @@ class GroupCommit:
         self._waiting[lease] = refused
         self._reports.pop(lease, None)
         try:
-            self._done({lease: refused}, await self._store.settle({lease: refused}))
+            self._done({lease: refused}, _statuses(await self._store.settle({lease: refused})))
         except (DatabaseUnavailableError, asyncio.CancelledError):
             self._uncertain.add(lease)
             raise
@@ -132,16 +148,20 @@ class GroupCommit:
             _log.error(
                 "job %s: its failure neither; the lease will expire: %s", lease.job_id, again
             )
-            self._done({lease: refused}, ())
+            self._done({lease: refused}, {})
 
-    def _done(self, group: Mapping[Lease, Outcome], settled: Container[str]) -> None:
+    def _done(self, group: Mapping[Lease, Outcome], statuses: Mapping[str, JobStatus]) -> None:
         for lease, outcome in group.items():
             self._waiting.pop(lease, None)
             self._reports.pop(lease, None)
-            self._over[lease] = outcome if lease.job_id in settled else None
+            self._over[lease] = Over(outcome, statuses.get(lease.job_id))
 
     def _reports_of(self, group: Mapping[Lease, Outcome]) -> dict[Lease, Progress]:
         return {lease: self._reports[lease] for lease in group if lease in self._reports}
+
+
+def _statuses(settled: Mapping[str, Settled]) -> dict[str, JobStatus]:
+    return {job_id: each.status for job_id, each in settled.items()}
 
 
 async def settle_alone(
@@ -157,7 +177,7 @@ async def settle_alone(
     waited, pause = 0.0, 0.05
     while True:
         try:
-            return (await group.commit(None))[0][held.lease]
+            return (await group.commit(None))[0][held.lease].accepted
         except DatabaseError as error:
             if waited + pause > patience:
                 raise

@@ -154,6 +154,11 @@ class LeaseKeeper:
         with self._lock:
             return list(self._held.values())
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that keeps, where it is no thread: it should end when it is told to, only."""
+        return self._task
+
     async def __aenter__(self) -> LeaseKeeper:
         self._stopped.clear()
         if not self._on_thread:

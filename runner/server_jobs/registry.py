@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from server_jobs.database import Capabilities, Database, connect, url_from_environment
 from server_jobs.definition import seconds_of
-from server_jobs.enqueuing import new_job
+from server_jobs.enqueuing import check_overrides
 from server_jobs.errors import (
     DuplicateJobError,
     InvalidParamsError,
@@ -210,23 +210,21 @@ def new_schedule(
     """
     from server_jobs.schedules import Schedule  # with croniter: not everybody's import time
 
-    new = new_job(
-        job.definition,
-        _validated(job, params),
-        max_bytes=Capabilities().max_payload_bytes,
-        queue=queue,
-        priority=priority,
-        max_attempts=max_attempts,
-    )
+    # No job is made of it here: its id would need entropy, which a Worker that is being imported
+    # hasn't got.
+    check_overrides(job.name, queue=queue, priority=priority, max_attempts=max_attempts)
+    definition = job.definition
     window = catchup_window
     schedule = Schedule(
         name=name,
-        job_name=new.job_name,
+        job_name=definition.name,
         cron_expression=expression,
         time_zone=time_zone,
-        params=new.params,
-        queue=new.queue,
-        priority=new.priority,
+        params=definition.params.dump(
+            _validated(job, params), max_bytes=Capabilities().max_payload_bytes
+        ),
+        queue=definition.queue if queue is None else queue,
+        priority=definition.priority if priority is None else priority,
         enabled=enabled,
         overlap=overlap,
         catchup=catchup,
@@ -237,10 +235,10 @@ def new_schedule(
         jitter_seconds=seconds_of(jitter, "jitter", job.name),
         starts_at=starts_at,
         ends_at=ends_at,
-        max_attempts=new.max_attempts,
-        timeout_seconds=new.timeout_seconds,
-        retry_policy=new.retry_policy,
-        runtime=new.runtime,
+        max_attempts=definition.max_attempts if max_attempts is None else max_attempts,
+        timeout_seconds=definition.timeout_seconds,
+        retry_policy=definition.retry_policy.to_json(),
+        runtime=definition.runtime.to_json() if definition.runtime else None,
         managed_by=managed_by,
     )
     schedule.check()

@@ -1,9 +1,9 @@
 """The tables and their columns, and why they are there. The rules are in `schema_rules`.
 
-:func:`tables` makes ``jobs`` and ``cron_jobs``, on request under a prefix or in a PostgreSQL
-schema; importing makes nothing. Every column but ``id``, ``job_name`` and, for schedules, ``name``
-and ``cron_expression`` has a server default, so that a row that was inserted by hand, or by
-another language, works.
+:func:`tables` makes ``jobs``, ``cron_jobs`` and two small ones, on request under a prefix or in a
+PostgreSQL schema; importing makes nothing. Of ``jobs`` and ``cron_jobs``, every column but ``id``,
+``job_name`` and, for schedules, ``name`` and ``cron_expression`` has a server default, so that a
+row that was inserted by hand, or by another language, works.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import db_now
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """What the migrations of this release bring the tables to."""
 
 OLDEST_SCHEMA = 2
@@ -78,6 +78,7 @@ class Tables:
     metadata: MetaData
     jobs: Table
     cron_jobs: Table
+    leases: Table
     info: Table
     schema: str | None
     prefix: str
@@ -185,6 +186,17 @@ def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
     )
 
 
+def _leases(metadata: MetaData, prefix: str) -> Table:
+    """Who does what only one may do at a time, and until when: gone once it is let go of."""
+    return Table(
+        f"{prefix}server_jobs_leases",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("holder", Text, nullable=False),
+        Column("expires_at", UtcDateTime, nullable=False),
+    )
+
+
 @cache
 def tables(schema: str | None = None, prefix: str = "") -> Tables:
     """The tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither).
@@ -202,6 +214,7 @@ def make_tables(schema: str | None, prefix: str) -> Tables:
         metadata=metadata,
         jobs=_jobs(metadata, prefix),
         cron_jobs=_cron_jobs(metadata, prefix),
+        leases=_leases(metadata, prefix),
         # One row: what the tables are, and the oldest code that may use them.
         info=Table(
             f"{prefix}server_jobs_schema",

@@ -23,6 +23,7 @@ def complete_tables(schema: str | None = None, prefix: str = "") -> Tables:
     _constrain_jobs(tables.jobs, prefix)
     _index_jobs(tables.jobs, prefix)
     _complete_cron_jobs(tables.cron_jobs, prefix)
+    _check_formats(tables.leases, prefix)
     return tables
 
 

@@ -53,6 +53,7 @@ from server_jobs.records import (
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import OLDEST_SCHEMA, RETRYABLE, SCHEMA_VERSION, JobStatus
 from server_jobs.statements import ENDS, Statements, statements
+from server_jobs.text import utf8_size
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
@@ -126,7 +127,7 @@ class Store:
         Where a live job has the same unique key, its id stands in the answer instead. Safe to
         run again: an id that exists is passed over.
         """
-        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, lambda job: len(job.params))]
+        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, _size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
             await self._again(chunks)
@@ -513,8 +514,8 @@ class Store:
     # ── shared ───────────────────────────────────────────────────────────────────────────────
 
     def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-        """Cut into what one statement takes, by number and by characters."""
-        # Half of the limit: a character may take two bytes, and the text is there too.
+        """Cut into what one statement takes, by number and by bytes."""
+        # Half of the limit: inside of JSON a quote and a backslash take two bytes each.
         limit = self.database.capabilities.max_statement_bytes // 2
         chunk: list[T] = []
         length = 0
@@ -541,7 +542,11 @@ class Store:
 
 
 def _size(row: Sequence[object]) -> int:
-    return sum(len(value) for value in row if isinstance(value, str))
+    return sum(utf8_size(value) for value in row if isinstance(value, str))
+
+
+def _size_of_new(job: NewJob) -> int:
+    return _size((job.params, job.unique_key, job.correlation_id, job.retry_policy, job.runtime))
 
 
 def _claimed(rows: list[Row]) -> list[ClaimedJob]:

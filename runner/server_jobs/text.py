@@ -14,3 +14,8 @@ def message_of(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception as broken:  # noqa: BLE001 - a user's own __str__
         return f"{type(error).__name__} (its text can't be had: {type(broken).__name__})"
+
+
+def utf8_size(text: str) -> int:
+    """How many bytes it takes on its way to a database. Lone surrogates are counted, too."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

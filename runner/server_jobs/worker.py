@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server_jobs.backend import BaseWorkerBackend, WorkerBackendConfig
+from server_jobs.backend import WorkerBackendConfig
 from server_jobs.database import Database
-from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
-from server_jobs.group_commit import GroupCommit
+from server_jobs.errors import ConfigurationError, DatabaseError
+from server_jobs.group_commit import Over
 from server_jobs.leases import StopReason
-from server_jobs.outcomes import Completed, Failed
-from server_jobs.records import ClaimedJob
+from server_jobs.outcomes import Completed, Failed, Outcome
+from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
 from server_jobs.retention import (
@@ -27,7 +26,8 @@ from server_jobs.retention import (
     Keep,
     Retention,
 )
-from server_jobs.store import STAGE_LIMIT, Claim
+from server_jobs.store import STAGE_LIMIT
+from server_jobs.work_loop import WorkLoop
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -36,9 +36,6 @@ MAINTENANCE_SECONDS = 1.0
 
 LAST_MOMENT_SECONDS = 3.0
 """How long interrupted handlers may take to end, so that their jobs can be given back."""
-
-DOUBT_SECONDS = 60.0
-"""For how long after an outage a claim may turn up that the database was still busy with."""
 
 DRAIN_HORIZON_SECONDS = 60.0
 """A draining worker waits for jobs that become due within this."""
@@ -94,7 +91,7 @@ class WorkerTotals:
     rescued: int = 0
 
 
-class LocalWorker(BaseWorkerBackend):
+class LocalWorker(WorkLoop):
     """Claims in batches as slots free up, and settles in groups, in the same commit.
 
     ::
@@ -117,26 +114,18 @@ class LocalWorker(BaseWorkerBackend):
         config: WorkerConfig | None = None,
     ) -> None:
         self.settings = config or WorkerConfig()
-        super().__init__(database=database, job_registry=job_registry, config=self.settings)
-        self.totals = WorkerTotals()
-        self._threads = ThreadPoolExecutor(
+        threads = ThreadPoolExecutor(
             self.settings.concurrency, thread_name_prefix="server-jobs-handler"
         )
-        self._running: dict[asyncio.Task[None], ClaimedJob] = {}
+        super().__init__(
+            database=database, job_registry=job_registry, config=self.settings, threads=threads
+        )
+        self.totals = WorkerTotals()
+        self._pool = threads
         self._stopping = False
         self._hurried = False
-        self._news = asyncio.Event()
-        self._hungry: set[str] = set()
-        self._doubtful = False
-        self._doubt_ends = -math.inf
-        self._broken: BaseException | None = None
-        self._ended = GroupCommit(self.store)
+        self._interrupted = False
         self._retention = Retention(self.store, self.settings.keep)
-
-    @property
-    def running(self) -> list[ClaimedJob]:
-        """The jobs whose handlers run; after the end, those whose handlers didn't stop."""
-        return list(self._running.values())
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -213,7 +202,7 @@ class LocalWorker(BaseWorkerBackend):
 
     async def shutdown(self) -> None:
         """Give back what was claimed and not begun, and let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(DatabaseError):  # what can't be given back expires
             await super().shutdown()
 
@@ -249,67 +238,27 @@ class LocalWorker(BaseWorkerBackend):
                     await self._news.wait()
                     self._news.clear()
 
-    async def _cycle(self, claim: Claim | None) -> None:
-        if self._doubtful:
-            await self._recover()
-        if claim is not None:
-            # Before the question: news that arrives while it is asked must not be forgotten.
-            self._hungry.discard(claim.queue)
-        settled, claimed = await self._ended.commit(claim)
-        for lease, outcome in settled.items():
-            self.leases.drop(lease)
-            self._count(outcome)
-            if outcome is None:
-                _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
-            elif not isinstance(outcome, Completed):
-                self._all_hungry()  # it may be due again at once, and nothing announces that
-        if claim is not None and len(claimed) == claim.limit:
-            self._hungry.add(claim.queue)
-        for job in claimed:
-            self._begin(job)
+    def _free(self) -> int:
+        return 0 if self._stopping else super()._free()
 
-    def _next_claim(self) -> Claim | None:
-        """A claim for the free slots, from the next queue that may have something."""
-        free = self.config.concurrency - len(self._running)
-        if free <= 0 or self._stopping:
-            return None
-        for queue in self._rotation():
-            if queue in self._hungry:
-                # The turn passes to the next one: else its neighbour gets an idle queue's turns.
-                self._next_queue = self.config.queues.index(queue) + 1
-                return self.claim_of(queue, free)
-        return None
-
-    def _begin(self, job: ClaimedJob) -> None:
+    def _begun(self, job: ClaimedJob) -> None:
         self.totals.claimed += 1
-        _log.debug("job %s (%s) begins attempt %d", job.id, job.job_name, job.attempt_count)
-        self.leases.hold(job)
-        task = asyncio.create_task(self._execute_one(job))
-        self._running[task] = job
-        task.add_done_callback(self._one_ended)
 
-    async def _execute_one(self, job: ClaimedJob) -> None:
-        began = asyncio.get_running_loop().time()
-        outcome, execution = await self.run(job, self._threads)
-        held = execution.held
-        if outcome is None or self.leases.get(job.id) is not held:
-            self.leases.drop(held.lease)
-            self.totals.lost += 1
-            _log.warning(
-                "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
-            )
-        else:
-            report(job, outcome, asyncio.get_running_loop().time() - began)
-            self._ended.add(held.lease, outcome, held.unwritten_progress)
+    def _has_ended(self, job: ClaimedJob, outcome: Outcome, began: float) -> Outcome:
+        report(job, outcome, time.monotonic() - began)
+        return outcome
 
-    def _one_ended(self, task: asyncio.Task[None]) -> None:
-        job = self._running.pop(task)
-        if task.cancelled() or task.exception() is not None:
-            # Not a handler's exception: those are outcomes. The lease is left to expire.
-            self.leases.drop(job.lease)
-            if not task.cancelled():
-                _log.error("job %s: its execution broke off", job.id, exc_info=task.exception())
-        self._news.set()
+    def _settled(self, lease: Lease, over: Over) -> None:
+        self._count(over.accepted)
+
+    def _lost(self, job: ClaimedJob, began: float) -> None:
+        self.totals.lost += 1
+        _log.warning(
+            "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
+        )
+
+    def _broke_off(self, job: ClaimedJob, error: BaseException) -> None:
+        _log.error("job %s: its execution broke off", job.id, exc_info=error)
 
     def _count(self, outcome: object) -> None:
         match outcome:
@@ -331,19 +280,6 @@ class LocalWorker(BaseWorkerBackend):
             within_seconds=DRAIN_HORIZON_SECONDS,
         )
 
-    def _doubt(self) -> None:
-        """After an outage we may hold what we don't know of: now, or once the database is done
-        with a statement whose connection broke.
-        """
-        self._doubtful = True
-        self._doubt_ends = time.monotonic() + DOUBT_SECONDS
-
-    async def _recover(self) -> None:
-        """Only between two commits of ours: whatever a claim brought is held by then."""
-        if await self.give_back_unknown():
-            self._all_hungry()
-        self._doubtful = False
-
     # ── beside the loop ──────────────────────────────────────────────────────────────────────
 
     async def _listen(self) -> None:
@@ -363,7 +299,7 @@ class LocalWorker(BaseWorkerBackend):
                 await self._rescue()
             except DatabaseError as error:
                 _log.warning("maintenance has to wait: %s", error)
-            if time.monotonic() < self._doubt_ends:
+            if self._in_doubt:
                 self._doubtful = True
                 self._news.set()
             await asyncio.sleep(MAINTENANCE_SECONDS)
@@ -393,21 +329,18 @@ class LocalWorker(BaseWorkerBackend):
         if rescued:
             self._all_hungry()
 
-    def _all_hungry(self) -> None:
-        self._hungry = set(self.config.queues)
-        self._news.set()
-
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
     async def _wind_down(self) -> None:
         """Let handlers end, then interrupt them, and settle all that has ended."""
-        self._doubtful |= time.monotonic() < self._doubt_ends  # the last time that we can ask
+        self._doubtful = self._in_doubt  # the last time that we can ask
         try:
-            await self._settle_until(self.settings.grace, or_hurried=True)
+            await self._settle_until(self.settings.grace)
+            self._interrupted = True
             for held in self.leases.all:
                 held.stop(StopReason.SHUTDOWN)
             # An interrupted handler ends in a moment; a plain one may not listen at all.
-            await self._settle_until(LAST_MOMENT_SECONDS, or_hurried=False)
+            await self._settle_until(LAST_MOMENT_SECONDS)
         finally:
             for job in self._running.values():
                 _log.warning(
@@ -419,22 +352,5 @@ class LocalWorker(BaseWorkerBackend):
                 # Still running, or ended and not to be written: neither may be given back.
                 self.leases.drop(held.lease)
 
-    async def _settle_until(self, seconds: float, *, or_hurried: bool) -> None:
-        """Settle what ends, until nothing runs any more or time is up."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while self._running or self._ended or self._doubtful:
-            if self._ended or self._doubtful:
-                try:
-                    await self._cycle(None)
-                    continue
-                except (DatabaseError, SchemaError) as error:
-                    _log.warning("can't settle what has ended just now: %s", error)
-                    await asyncio.sleep(0.2)
-            left = deadline - loop.time()
-            if left <= 0 or (or_hurried and self._hurried):
-                return
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, 0.5)):
-                    await self._news.wait()
+    def _enough(self) -> bool:
+        return self._hurried and not self._interrupted

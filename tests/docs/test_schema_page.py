@@ -19,7 +19,7 @@ from tests.support.pages import ROOT, code_blocks, codes, tables
 PAGE = ROOT / "docs" / "schema.md"
 POSTGRES = PGDialect()  # type: ignore[no-untyped-call]
 SQLITE = SQLiteDialect()
-TABLES = (complete_tables().jobs, complete_tables().cron_jobs)
+TABLES = (complete_tables().jobs, complete_tables().cron_jobs, complete_tables().leases)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

@@ -15,7 +15,7 @@ from server_jobs.database import Database
 from server_jobs.store import Store
 from server_jobs_cloudflare import create_cron_handler
 from server_jobs_cloudflare.api import Answer
-from tests.support.edge_worker import Doubled, Params, double, environment, registry_of
+from tests.support.edge_worker import Doubled, Params, double, environment, lines, registry_of, sql
 
 TOKEN = "a token"
 Ask: TypeAlias = Callable[..., Awaitable[Answer]]
@@ -132,6 +132,33 @@ async def test_what_is_wrong_is_said_and_nothing_enqueued(
 async def test_wrong_token_is_401(ask: Ask, token: str | None) -> None:
     for method, path in [("POST", "/jobs"), ("GET", f"/jobs/{'0' * 8}-0000-0000-0000-{'0' * 12}")]:
         assert (await ask(method, path, token=token)).status is HTTPStatus.UNAUTHORIZED
+
+
+async def test_refused_token_leaves_a_line_without_it(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask("POST", "/jobs", token="hunter2")
+    await ask("POST", "/jobs", "[]")  # with the right one: no line
+
+    output = capsys.readouterr().out
+    (line,) = lines(output, "api")
+    assert line == {"event": "api", "error": "refused token", "method": "POST"}
+    assert "hunter2" not in output
+
+
+async def test_values_that_the_database_refuses_are_the_callers_fault(
+    ask: Ask, database: Database
+) -> None:
+    await sql(
+        database,
+        "CREATE TRIGGER refusal BEFORE INSERT ON jobs"
+        " BEGIN SELECT RAISE(ABORT, 'this secret value'); END",
+    )
+
+    answer = await ask("POST", "/jobs", {"job_name": "double"})
+
+    assert answer.status is HTTPStatus.UNPROCESSABLE_ENTITY
+    assert "secret" not in answer.document["error"]
 
 
 async def test_tokens_are_compared_in_constant_time(ask: Ask) -> None:

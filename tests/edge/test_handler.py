@@ -1,13 +1,30 @@
 """The exported class: its name, its methods, its settings, and what it refuses to be built of."""
 
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server_jobs import PodRuntime, connect, create_job_registry, define_job
-from server_jobs.errors import ConfigurationError
+from server_jobs import JobStatus, PodRuntime, connect, create_job_registry, define_job
+from server_jobs.database import Database, Row, Statement
+from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
+from server_jobs.store import Store
 from server_jobs_cloudflare import EdgeConfig, create_cron_handler
-from tests.support.edge_worker import Params, double, environment, lines, registry_of
+from tests.support.edge_worker import (
+    Params,
+    PlatformLimit,
+    double,
+    environment,
+    lines,
+    new_database,
+    registry_of,
+    sql,
+    statuses,
+)
+from tests.support.passing_database import PassingDatabase
+from tests.support.scene import new_job
 
 
 async def work(params: Params) -> None:
@@ -70,12 +87,15 @@ def test_job_of_the_edge_is_taken() -> None:
     ("options", "message"),
     [
         ({"max_concurrency": 0}, "concurrency=0"),
-        ({"lease_seconds": 50}, "longer than the wall budget"),
+        ({"max_concurrency": 101}, "six connections"),
+        ({"lease_seconds": 53}, "longer than the wall budget"),
         ({"lock_timeout_ms": 40_000}, "longer than the wall budget"),
         ({"lock_timeout_ms": 1, "lease_seconds": 400}, "give one"),
-        ({"wall_budget_seconds": 120}, "the next tick comes after a minute"),
-        ({"max_queries_per_tick": 1_000}, "the platform allows 1000"),
+        ({"wall_budget_seconds": 841, "lease_seconds": 900}, "after 15 minutes"),
+        ({"wall_budget_seconds": 300}, "longer than the wall budget"),
+        ({"max_queries_per_tick": 901}, "the platform allows 1000"),
         ({"queues": "edge"}, "queues"),
+        ({"api_jobs": ["dubble"]}, "did you mean 'double'"),
     ],
 )
 def test_wrong_option_is_refused_when_the_class_is_made(
@@ -99,6 +119,99 @@ def test_environment_goes_before_the_code() -> None:
     assert (config.prune_schedules, config.lease) == (True, 120)
 
 
+async def test_unknown_job_name_in_the_environment_is_refused(url: str) -> None:
+    handler = create_cron_handler(
+        database=lambda env: connect(url), job_registry=registry_of(double)
+    )
+    env = environment(SERVER_JOBS_API_JOBS="double, dubble")
+
+    with pytest.raises(ConfigurationError, match=r"SERVER_JOBS_API_JOBS.*'dubble'.*'double'"):
+        await handler(None, env).scheduled(None)
+
+
 def test_variable_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"SERVER_JOBS_MAX_CONCURRENCY='many'.*number"):
         EdgeConfig().in_environment(environment(SERVER_JOBS_MAX_CONCURRENCY="many"))
+
+
+async def test_schedules_that_could_not_be_written_are_written_by_a_later_tick(
+    url: str, database: Database
+) -> None:
+    await sql(
+        database,
+        "CREATE TRIGGER refusal BEFORE INSERT ON cron_jobs"
+        " BEGIN SELECT RAISE(ABORT, 'not now'); END",
+    )
+    registry = registry_of(double)
+    registry.schedule(registry.get("double"), "0 9 * * *")
+    handler = create_cron_handler(database=lambda env: connect(url), job_registry=registry)
+    await handler(None, environment()).scheduled(None)
+    assert await sql(database, "SELECT name FROM cron_jobs") == []
+    await sql(database, "DROP TRIGGER refusal")
+
+    await handler(None, environment()).scheduled(None)
+
+    assert await sql(database, "SELECT name FROM cron_jobs") == [("double",)]
+
+
+async def test_invocations_at_once_enqueue_each_into_their_own_database(tmp_path: Path) -> None:
+    both = asyncio.Barrier(2)
+
+    async def first(params: Params) -> None:
+        await both.wait()
+        await registry.get("second").later({"number": params.number})
+
+    async def second(params: Params) -> None:
+        numbers.append(params.number)
+
+    numbers: list[int] = []
+    registry = registry_of(first, second)
+    handler = create_cron_handler(database=lambda env: connect(env.URL), job_registry=registry)
+    urls = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        urls.append(new_database(tmp_path / str(number)))
+        store = Store(connect(urls[-1]))
+        await store.enqueue([new_job("first", f'{{"number": {number}}}', queue="edge")])
+        await store.database.close()
+
+    async with asyncio.timeout(20):
+        ticks = (handler(None, environment(URL=url)).scheduled(None) for url in urls)
+        await asyncio.gather(*ticks)
+
+    assert sorted(numbers) == [0, 1]
+    for url in urls:
+        database = connect(url)
+        assert await statuses(database) == {JobStatus.COMPLETED: 2}
+        await database.close()
+
+
+async def test_job_without_an_invocation_says_when_it_has_a_database() -> None:
+    registry = registry_of(double)
+    create_cron_handler(job_registry=registry)
+
+    with pytest.raises(DatabaseNotConfiguredError, match="while it serves a tick or a request"):
+        await registry.get("double").later({})
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), PlatformLimit()])
+async def test_database_is_closed_after_an_error_and_not_by_a_dying_invocation(
+    url: str, error: BaseException
+) -> None:
+    class Watched(PassingDatabase):
+        closed = 0
+
+        async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+            raise error
+
+        async def close(self) -> None:
+            self.closed += 1
+            await super().close()
+
+    watched = Watched(connect(url))
+    handler = create_cron_handler(database=lambda env: watched, job_registry=registry_of(double))
+
+    with pytest.raises(type(error)):
+        await handler(None, environment()).scheduled(None)
+
+    assert watched.closed == (1 if isinstance(error, Exception) else 0)

@@ -5,21 +5,22 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import text
 
-from server_jobs import JobStatus, connect
-from server_jobs.database import Database, Statement
+from server_jobs import JobContext, JobStatus, connect
+from server_jobs.database import Database
 from server_jobs.errors import MigrationRequiredError
-from server_jobs.store import Store
-from server_jobs_cloudflare import CloudflareWorkerBackend, EdgeConfig
-from server_jobs_cloudflare.summary import TickSummary
-from tests.support.edge_worker import Doubled, Params, double, lines, registry_of
-
-EXPIRE = "UPDATE jobs SET worker_expires_at = '2020-01-01 00:00:00' WHERE status = 'running'"
-
-
-class PlatformLimit(BaseException):
-    """What the platform raises as the limit on CPU time comes near."""
+from tests.support.edge_worker import (
+    EXPIRE,
+    Doubled,
+    Params,
+    PlatformLimit,
+    double,
+    lines,
+    registry_of,
+    sql,
+    statuses,
+    tick,
+)
 
 
 @dataclass
@@ -28,24 +29,6 @@ class Tries:
 
     healed: bool = False
     begun: int = 0
-
-
-async def tick(database: Database, registry: object, **options: object) -> TickSummary:
-    config = EdgeConfig(**options)  # type: ignore[arg-type]
-    backend = CloudflareWorkerBackend(
-        database=database,
-        job_registry=registry,  # type: ignore[arg-type]
-        config=config,
-    )
-    return await backend.tick()
-
-
-async def statuses(database: Database) -> Counter[JobStatus]:
-    return Counter(job.status for job in await Store(database).list_jobs(limit=10_000))
-
-
-async def sql(database: Database, statement: str) -> None:
-    await database.execute(Statement(text(statement)))
 
 
 async def test_tick_executes_refills_and_ends_when_the_queue_is_spent(database: Database) -> None:
@@ -103,26 +86,72 @@ async def test_what_the_budget_cuts_off_is_given_back_with_its_attempt(database:
     registry = registry_of(endless).bind(database)
     job_id = await registry.get("endless").later({})
 
-    done = await tick(database, registry, wall_budget=0.2)
+    done = await tick(database, registry, wall_budget=2)
 
     assert (done.released, done.ended, done.unsettled) == (1, "time", 0)
     job = await registry.get("endless").get(job_id)
     assert (job.status, job.attempt_count, job.release_count) == (JobStatus.PENDING, 0, 1)
 
 
-async def test_job_that_never_fits_fails_after_max_releases(database: Database) -> None:
+async def test_job_that_never_fits_fails_after_max_releases(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def endless(params: Params) -> None:
         await asyncio.Event().wait()
 
     registry = registry_of(endless).bind(database)
     job_id = await registry.get("endless").later({})
 
-    for _ in range(2):
-        await tick(database, registry, wall_budget=0.1, max_releases=1)
+    ticks = [await tick(database, registry, wall_budget=2, max_releases=1) for _ in range(2)]
 
     job = await registry.get("endless").get(job_id)
     assert job.status is JobStatus.FAILED
     assert "too long for this backend" in (job.error or "")
+    # What became of it is told, not what was meant.
+    assert [(each.released, each.failed) for each in ticks] == [(1, 0), (0, 1)]
+    assert [line["status"] for line in lines(capsys.readouterr().out, "job")] == [
+        "released",
+        "failed",
+    ]
+
+
+async def test_late_job_that_the_budget_cuts_off_is_given_back_uncounted(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def short(params: Params) -> None:
+        await asyncio.sleep(0.6)
+
+    async def endless(params: Params) -> None:
+        await asyncio.Event().wait()
+
+    registry = registry_of(short, endless).bind(database)
+    await registry.get("short").later({}, priority=1)
+    late = await registry.get("endless").later({})
+
+    done = await tick(database, registry, wall_budget=2, concurrency=1, max_releases=0)
+
+    assert (done.completed, done.released, done.failed) == (1, 1, 0)
+    job = await registry.get("endless").get(late)
+    assert (job.status, job.attempt_count, job.release_count) == (JobStatus.PENDING, 0, 0)
+    statuses_told = [line["status"] for line in lines(capsys.readouterr().out, "job")]
+    assert statuses_told == ["completed", "released"]
+
+
+async def test_failure_that_became_a_cancellation_is_told_so(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def stubborn(params: Params, context: JobContext) -> None:
+        await registry.get("stubborn").cancel(context.job_id or "")
+        raise ValueError("nevertheless")
+
+    registry = registry_of(stubborn).bind(database)
+    await registry.get("stubborn").later({})
+
+    done = await tick(database, registry)
+
+    assert (done.cancelled, done.retrying) == (1, 0)
+    (line,) = lines(capsys.readouterr().out, "job")
+    assert (line["status"], line["error"]) == ("cancelled", "ValueError")
 
 
 async def test_platforms_base_exception_passes_and_a_later_tick_rescues(database: Database) -> None:

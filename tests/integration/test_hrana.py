@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import column, literal, select
+from sqlalchemy import Select, column, literal, select
 from sqlalchemy.engine import make_url
 
 from server_jobs.database import Database, Statement, connect
@@ -129,6 +130,61 @@ async def test_wrong_token_is_refused_by_the_server(server: HranaServer, file: P
         await database.execute(ONE)
 
     await database.close()
+
+
+async def test_urls_own_token_goes_before_the_environments(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_JOBS_DATABASE_TOKEN", "of another database")
+    of_server = connect(url)
+    of_worker = HranaDatabase(
+        make_url(url), transport=HttpxTransport(), tables=tables(), token="of another database"
+    )
+
+    for database in (of_server, of_worker):
+        assert await database.execute(ONE) == [(1,)]
+        await database.close()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "{}",
+        '{"rows": null}',
+        '{"rows": [[{"type": "integer", "value": "one"}]]}',
+        '{"step_results": [null, null, null, null, null]}',
+        '{"step_errors": [], "step_results": []}',
+        '{"step_errors": [], "step_results": [{}, {"rows": []}, {}, null]}',
+    ],
+)
+async def test_answer_that_cannot_be_read_is_one_that_was_lost(
+    server: HranaServer, database: Database, result: str
+) -> None:
+    answer = f'{{"results": [{{"type": "ok", "response": {{"result": {result}}}}}]}}'
+    server.faults.append((200, answer))
+
+    with pytest.raises(DatabaseUnavailableError, match="answer can't be read"):
+        await (database.batch([ONE, ONE]) if "step" in result else database.execute(ONE))
+
+
+async def test_statement_is_compiled_once_for_all_databases(url: str) -> None:
+    compiled = 0
+
+    class Counted(Select[Any]):
+        inherit_cache = False
+
+        def compile(self, *args: Any, **options: Any) -> Any:
+            nonlocal compiled
+            compiled += 1
+            return super().compile(*args, **options)
+
+    shape = Counted(literal(1))
+    for _ in range(2):
+        database = connect(url)
+        assert await database.execute(Statement(shape)) == [(1,)]
+        await database.close()
+
+    assert compiled == 1
 
 
 async def test_limit_on_requests_is_waited_for(server: HranaServer, database: Database) -> None:

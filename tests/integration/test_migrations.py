@@ -26,7 +26,7 @@ from server_jobs.store import Store
 from tests.support.forks import forked
 from tests.support.scene import claim_of, new_job
 
-STEPS = ["0001", "0002"]
+STEPS = ["0001", "0002", "0003"]
 
 
 @contextmanager

@@ -1,15 +1,27 @@
 """A Worker's jobs and database on CPython: the real statements, on a SQLite file."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import text
 
-from server_jobs import JobContext, JobRegistry, create_job_registry
+from server_jobs import JobContext, JobRegistry, JobStatus, create_job_registry
+from server_jobs.database import Database, Row, Statement
 from server_jobs.define import define_job
 from server_jobs.migrate import migrate
+from server_jobs.store import Store
+from server_jobs_cloudflare import CloudflareWorkerBackend, EdgeConfig
+from server_jobs_cloudflare.summary import TickSummary
+
+EXPIRE = "UPDATE jobs SET worker_expires_at = '2020-01-01 00:00:00' WHERE status = 'running'"
+
+
+class PlatformLimit(BaseException):
+    """What the platform raises as the limit on CPU time comes near."""
 
 
 class Params(BaseModel):
@@ -50,3 +62,27 @@ def lines(output: str, event: str) -> list[dict[str, Any]]:
     """The lines of that event that were written to the console."""
     found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return [line for line in found if line["event"] == event]
+
+
+def backend_of(
+    database: Database, registry: JobRegistry, **options: Any
+) -> CloudflareWorkerBackend:
+    """One tick to be."""
+    return CloudflareWorkerBackend(
+        database=database, job_registry=registry, config=EdgeConfig(**options)
+    )
+
+
+async def tick(database: Database, registry: JobRegistry, **options: Any) -> TickSummary:
+    """One tick."""
+    return await backend_of(database, registry, **options).tick()
+
+
+async def statuses(database: Database) -> Counter[JobStatus]:
+    """How many jobs have each status."""
+    return Counter(job.status for job in await Store(database).list_jobs(limit=10_000))
+
+
+async def sql(database: Database, statement: str) -> list[Row]:
+    """Run it."""
+    return await database.execute(Statement(text(statement)))

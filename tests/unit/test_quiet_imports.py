@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,11 +35,47 @@ import MODULE
 
 
 @pytest.mark.parametrize(
-    "module", ["server_jobs", "server_jobs.store", "server_jobs.worker", "server_jobs.scheduler"]
+    "module",
+    [
+        "server_jobs",
+        "server_jobs.store",
+        "server_jobs.worker",
+        "server_jobs.scheduler",
+        "server_jobs.database.hrana",
+        "server_jobs_cloudflare",
+        "server_jobs_cloudflare.d1",
+    ],
 )
 def test_import_is_quiet(module: str) -> None:
     program = PROGRAM.replace("MODULE", module)
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+DECLARATIONS = """
+from datetime import datetime, timezone
+from typing import Any
+from server_jobs import create_job_registry, define_job
+
+@define_job(queue="edge")
+async def report(params: dict[str, Any]) -> None: ...
+
+registry = create_job_registry("shop").register(report)
+registry.schedule(
+    report, "0 9 * * 1-5", params={"to": "Ada"}, time_zone="Europe/Zurich", jitter=5, queue="mail",
+    starts_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+)
+"""
+
+
+def test_declaring_jobs_and_schedules_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "declarations.py").write_text(DECLARATIONS)
+    program = PROGRAM.replace("MODULE", "declarations")
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr

@@ -192,7 +192,7 @@ def _libsql(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
         url,
         transport=HttpxTransport(answer_timeout=_number("answer_timeout", timeout)),
         tables=names,
-        token=None if "authToken" in url.query else _first_variable(TOKEN_VARIABLES),
+        token=_first_variable(TOKEN_VARIABLES),
         capabilities=_limited(CAPABILITIES, max_payload_bytes),
     )
 

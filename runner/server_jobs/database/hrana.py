@@ -14,7 +14,12 @@ from server_jobs.database import hrana_protocol as protocol
 from server_jobs.database.base import Capabilities, Row, Statement, shown_url
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
-from server_jobs.errors import DatabaseError, InvalidDatabaseUrlError, MigrationRequiredError
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    InvalidDatabaseUrlError,
+    MigrationRequiredError,
+)
 from server_jobs.schema import Tables
 
 OPTIONS = frozenset({"answer_timeout", "authToken", "tls"})
@@ -25,6 +30,11 @@ ANSWER_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 1.0
 
 T = TypeVar("T")
+
+# Of the module, not of a database: at the edge each invocation makes its own, and would compile
+# every statement anew.
+_DIALECT = SQLiteDialect(paramstyle="qmark")
+_COMPILER = StatementCompiler(_DIALECT)
 
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.05
@@ -48,8 +58,8 @@ class HranaDatabase:
     """A ``Database`` behind a libSQL server.
 
     ``url`` is ``libsql://host`` (TLS, unless it has ``?tls=0``), ``https://…`` or ``http://…``,
-    with a path where one server has several databases. ``token`` goes before the URL's own
-    ``?authToken=``. A call is one request, and is sent again only where it can't have run: the
+    with a path where one server has several databases. The URL's own ``?authToken=`` goes before
+    ``token``. A call is one request, and is sent again only where it can't have run: the
     server wasn't reached, or it said that the database is busy.
 
     Raises InvalidDatabaseUrlError.
@@ -70,10 +80,8 @@ class HranaDatabase:
         self._transport = transport
         self._tables = tables
         self._capabilities = capabilities
-        self._dialect = SQLiteDialect(paramstyle="qmark")
-        self._compiler = StatementCompiler(self._dialect)
         self.queries = 0
-        """Requests that were sent."""
+        """Requests that were sent, the tries that failed included: a Worker may send so many."""
 
     def __repr__(self) -> str:
         return f"HranaDatabase({self._where})"
@@ -84,14 +92,14 @@ class HranaDatabase:
 
     @property
     def dialect(self) -> Dialect:
-        return self._dialect
+        return _DIALECT
 
     @property
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
-        compiled, parameters = self._compiler.bind(statement)
+        compiled, parameters = _COMPILER.bind(statement)
         request = protocol.execute(compiled.sql, parameters)
         return compiled.decode(await self._call(request, protocol.rows))
 
@@ -100,9 +108,11 @@ class HranaDatabase:
             return []
         if len(statements) == 1:
             return [await self.execute(statements[0])]
-        bound = [self._compiler.bind(statement) for statement in statements]
+        bound = [_COMPILER.bind(statement) for statement in statements]
         request = protocol.batch([(compiled.sql, parameters) for compiled, parameters in bound])
-        answers = await self._call(request, protocol.rows_of_batch)
+        answers = await self._call(
+            request, lambda answer: protocol.rows_of_batch(answer, len(bound))
+        )
         return [compiled.decode(rows) for (compiled, _), rows in zip(bound, answers, strict=True)]
 
     async def script(self, sql: str) -> None:
@@ -121,7 +131,7 @@ class HranaDatabase:
         body = protocol.pipeline(request)
         for tries in range(1, _TRIES + 1):
             try:
-                return read(await self._once(body))
+                return _read(await self._once(body), read)
             except NothingRanError as error:
                 if tries == _TRIES:
                     raise self._named(error) from error
@@ -139,6 +149,16 @@ class HranaDatabase:
         self, error: DatabaseError | MigrationRequiredError
     ) -> DatabaseError | MigrationRequiredError:
         return type(error)(f"{self._where}: {error}")
+
+
+def _read(answer: JsonObject, read: Callable[[JsonObject], T]) -> T:
+    try:
+        return read(answer)
+    except (LookupError, TypeError, ValueError) as error:
+        raise DatabaseUnavailableError(
+            f"the server's answer can't be read ({type(error).__name__}: {error}): what was asked"
+            " may have been done"
+        ) from error
 
 
 def _address(url: URL) -> str:
@@ -168,8 +188,9 @@ def _address(url: URL) -> str:
 
 
 def _authorization(url: URL, token: str | None) -> dict[str, str]:
-    of_url = url.query.get("authToken", "")
-    token = (token or (of_url if isinstance(of_url, str) else "")).strip()
+    # The one that stands beside the address belongs to it; the other may be any database's.
+    of_url = url.query.get("authToken")
+    token = (of_url if isinstance(of_url, str) else token or "").strip()
     if not token:
         return {}
     if not token.isascii() or not token.isprintable() or " " in token:

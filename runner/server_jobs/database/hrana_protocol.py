@@ -97,18 +97,23 @@ def result(status: int, text: str) -> JsonObject:
 
 
 def rows(answer: JsonObject) -> list[list[Any]]:
-    """The rows of one statement."""
+    """The rows of one statement. LookupError, TypeError or ValueError where there are none."""
     return [[_decode(value) for value in row] for row in answer["rows"]]
 
 
-def rows_of_batch(answer: JsonObject) -> list[list[list[Any]]]:
-    """The rows of each statement of a batch, of which all were committed. Raises as ``result``."""
+def rows_of_batch(answer: JsonObject, statements: int) -> list[list[list[Any]]]:
+    """The rows of each statement of a batch, of which all were committed.
+
+    Raises as ``result`` and ``rows`` do.
+    """
     for error in answer["step_errors"]:
         if error is not None:
             raise _refused(error)
     _, *results, commit, _ = answer["step_results"]
     if commit is None:
         raise DatabaseError("libSQL left a batch uncommitted and didn't say why")
+    if len(results) != statements:
+        raise ValueError(f"{len(results)} results of {statements} statements")
     return [rows(each) for each in results]
 
 

@@ -35,11 +35,13 @@ def error_of(
     migrate: str,
     refused: Sequence[str] = (),
     unavailable: Sequence[str] = (),
+    otherwise: type[DatabaseError] = DatabaseError,
 ) -> DatabaseError | MigrationRequiredError:
     """The error that an answer's ``text`` (its code and its message) means.
 
     ``migrate`` says how tables that are missing or too old are brought up to date; ``refused``
-    and ``unavailable`` are further signs, in lower case.
+    and ``unavailable`` are further signs, in lower case; ``otherwise`` is what a text without any
+    sign means.
     """
     lower = text.lower()
 
@@ -54,4 +56,4 @@ def error_of(
         return DataRefusedError(text)
     if has(_UNAVAILABLE) or has(unavailable):
         return DatabaseUnavailableError(text)
-    return DatabaseError(text)
+    return otherwise(text)

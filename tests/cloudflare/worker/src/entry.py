@@ -6,11 +6,21 @@ from typing import Any
 
 from workers import Response, WorkerEntrypoint, fetch
 
+from server_jobs import create_job_registry, define_job
 from server_jobs.outcomes import Completed
 from server_jobs.store import Claim, Store
 from server_jobs_cloudflare.d1 import D1Database
 
 __all__ = ["Default"]
+
+
+@define_job(name="Greet")
+async def greet(params: dict[str, Any]) -> None: ...
+
+
+# Declared where a Worker declares: in the global scope, without entropy and clock.
+registry = create_job_registry("harness").register(greet)
+registry.schedule(greet, "0 9 * * 1-5", params={"to": "Ada"}, time_zone="Europe/Zurich")
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc] # the SDK is only at the edge

@@ -39,7 +39,11 @@ FAILING = "(message) => ({ prepare: () => ({ all: async () => { throw new Error(
         ("D1_ERROR: string or blob too big: SQLITE_TOOBIG", DataRefusedError),
         ("D1_ERROR: UNIQUE constraint failed: jobs.id: SQLITE_CONSTRAINT", ConstraintViolatedError),
         ("D1_ERROR: no such table: jobs: SQLITE_ERROR", MigrationRequiredError),
-        ("D1_ERROR: D1 DB exceeded its CPU time limit and was reset.", DatabaseError),
+        ("D1_ERROR: D1 DB exceeded its CPU time limit and was reset.", DatabaseUnavailableError),
+        ("D1_ERROR: D1 DB exceeded its memory limit and was reset.", DatabaseUnavailableError),
+        ("D1_ERROR: Failed to parse body as JSON, got: error code: 1101", DatabaseUnavailableError),
+        ("Too many API requests by single Worker invocation.", DatabaseUnavailableError),
+        ("D1_ERROR: what nobody has ever heard of", DatabaseUnavailableError),
         ('D1_ERROR: near "SELEKT": syntax error: SQLITE_ERROR', DatabaseError),
     ],
 )
@@ -47,11 +51,28 @@ async def test_message_is_translated(message: str, expected: type[Exception]) ->
     failing: Any = run_js(FAILING)
     database = D1Database(failing(message))
 
-    with pytest.raises(DatabaseError if expected is DatabaseError else expected) as caught:
+    with pytest.raises(expected) as caught:
         await database.execute(Statement(text("SELECT 1")))
 
     assert message in str(caught.value)
-    assert isinstance(caught.value, expected)
+    # No other kind of it: what was refused was surely not written, what went unanswered may be.
+    assert type(caught.value) is expected
+
+
+REFUSING = """(message) => ({
+    prepare: () => ({ bind: () => { throw new Error(message) } }),
+})"""
+"""A binding that refuses values before it sends them."""
+
+
+async def test_value_that_cannot_be_bound_is_refused() -> None:
+    refusing: Any = run_js(REFUSING)
+    database = D1Database(refusing("D1_TYPE_ERROR: Type 'symbol' not supported"))
+
+    with pytest.raises(DataRefusedError, match="D1_TYPE_ERROR"):
+        await database.execute(Statement(text("SELECT :n"), {"n": 1}))
+
+    assert database.queries == 0
 
 
 async def test_statement_that_failed_counts_as_a_query(database: D1Database) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, column, select, text
+from sqlalchemy import BigInteger, LargeBinary, Select, Text, bindparam, column, select, text
 
 from server_jobs.database import Statement
 from server_jobs.errors import DatabaseError, DataRefusedError
@@ -32,6 +32,34 @@ async def test_integer_that_javascript_would_round_is_refused(
         await database.execute(echo(number, type_))
 
     assert database.queries == 0
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+async def test_number_that_json_has_no_word_for_is_refused(
+    database: D1Database, number: float
+) -> None:
+    with pytest.raises(DataRefusedError, match=str(number)):
+        await database.execute(echo(number))
+
+    assert database.queries == 0
+
+
+async def test_statement_is_compiled_once_for_all_databases(place: Place) -> None:
+    compiled = 0
+
+    class Counted(Select[Any]):
+        inherit_cache = False
+
+        def compile(self, *args: Any, **options: Any) -> Any:
+            nonlocal compiled
+            compiled += 1
+            return super().compile(*args, **options)
+
+    shape = Counted(bindparam("value").label("echo"))
+    for value in (1, 2):
+        assert await place.open().execute(Statement(shape, {"value": value})) == [(value,)]
+
+    assert compiled == 1
 
 
 async def test_integer_that_was_rounded_on_its_way_here_is_an_error(database: D1Database) -> None:
@@ -97,10 +125,11 @@ async def test_largest_payloads_are_enqueued_claimed_and_read(
     limit = database.capabilities.max_payload_bytes
     quotes = '"' + '\\"' * (limit // 2 - 1) + '"'
     letters = '"' + "x" * (limit - 2) + '"'
-    new = [new_job(params=params) for params in (quotes, letters) for _ in range(5)]
+    faces = '"' + "😀" * (limit // 4 - 1) + '"'
+    new = [new_job(params=params) for params in (quotes, letters, faces) for _ in range(4)]
     store = Store(database)
 
     await store.enqueue(new)
-    jobs = await store.claim(claim_of(10))
+    jobs = await store.claim(claim_of(12))
 
     assert {job.id: job.params for job in jobs} == {job.id: job.params for job in new}

@@ -1,0 +1,63 @@
+"""What a tick does before it claims: for all jobs and schedules, whoever executes them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from server_jobs.backend import BaseWorkerBackend
+from server_jobs.errors import DatabaseError
+from server_jobs.text import message_of
+from server_jobs_cloudflare.summary import TickSummary
+
+_log = logging.getLogger("server_jobs.edge")
+
+STEP_SECONDS = 10.0
+"""How long each step may wait for the database."""
+
+
+class Maintenance:
+    """Stage, rescue, declare, fire; each for itself, so that none fails with another.
+
+    ``declared`` is whether the registry's schedules were written.
+    """
+
+    def __init__(self, backend: BaseWorkerBackend, summary: TickSummary, *, prune: bool) -> None:
+        self._backend = backend
+        self._summary = summary
+        self._prune = prune
+        self.declared = False
+
+    async def run(self, *, declare: bool, left: Callable[[], float]) -> None:
+        """What can't be done now has to wait for the next tick, which is a minute away.
+
+        Raises SchemaError.
+        """
+        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("staging", self._stage),
+            ("rescuing", self._rescue),
+            ("declaring schedules", self._declare),
+            ("firing schedules", self._fire),
+        ]
+        for what, step in steps:
+            if step == self._declare and not declare:
+                continue
+            try:
+                async with asyncio.timeout(min(left(), STEP_SECONDS)):
+                    await step()
+            except (DatabaseError, TimeoutError) as error:
+                _log.warning("%s has to wait for the next tick: %s", what, message_of(error))
+
+    async def _stage(self) -> None:
+        self._summary.staged = await self._backend.store.stage()
+
+    async def _rescue(self) -> None:
+        self._summary.rescued = await self._backend.handle_expired_locks()
+
+    async def _declare(self) -> None:
+        await self._backend.declare_schedules(prune=self._prune)
+        self.declared = True
+
+    async def _fire(self) -> None:
+        self._summary.fired = len((await self._backend.fire_schedules()).job_ids)

@@ -1,0 +1,226 @@
+"""Ticks in which something breaks: what ended is settled all the same, or left to the rescue."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from server_jobs import JobStatus
+from server_jobs.database import Database, Statement
+from server_jobs.errors import DatabaseUnavailableError, MigrationRequiredError
+from server_jobs.store import Claim, Store
+from tests.support.edge_worker import (
+    EXPIRE,
+    Params,
+    PlatformLimit,
+    backend_of,
+    double,
+    registry_of,
+    sql,
+    statuses,
+    tick,
+)
+from tests.support.faulty_database import FaultyDatabase, claims, settles
+from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
+from tests.support.silent_database import SilentDatabase
+
+REFUSE_SCHEDULES = (
+    "CREATE TRIGGER refusal BEFORE INSERT ON cron_jobs BEGIN SELECT RAISE(ABORT, 'not now'); END"
+)
+
+
+@pytest.fixture
+def faulty(database: Database) -> FaultyDatabase:
+    return FaultyDatabase(database)
+
+
+async def endless(params: Params) -> None:
+    await asyncio.Event().wait()
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("error", [MigrationRequiredError("dropped"), RuntimeError("a bug")])
+async def test_error_is_raised_once_what_has_ended_is_settled(
+    database: Database, faulty: FaultyDatabase, error: Exception
+) -> None:
+    registry = registry_of(double, endless).bind(database)
+    await registry.get("double").later({})
+    given_back = await registry.get("endless").later({})
+
+    def plan(statements: Sequence[Statement]) -> Exception | None:
+        """Fail the commit that settles the first job and claims the next."""
+        if not (any(map(settles, statements)) and any(map(claims, statements))):
+            return None
+        faulty.plan = lambda statements: None
+        return error
+
+    faulty.plan = plan
+    backend = backend_of(faulty, registry)
+    with pytest.raises(type(error), match=str(error)):
+        await backend.tick()
+
+    assert faulty.faults == 1
+    assert await statuses(database) == {JobStatus.COMPLETED: 1, JobStatus.PENDING: 1}
+    assert (await registry.get("endless").get(given_back)).attempt_count == 0
+    summary = backend.summary
+    assert (summary.ended, summary.unsettled) == (type(error).__name__, 0)
+    assert (summary.completed, summary.released) == (1, 1)
+
+
+async def test_step_of_maintenance_that_fails_stops_no_other(database: Database) -> None:
+    registry = registry_of(double).bind(database)
+    registry.schedule(registry.get("double"), "* * * * *")
+    await tick(database, registry)
+    await sql(database, "UPDATE cron_jobs SET next_run_at = datetime('now', '-1 minute')")
+    await sql(database, REFUSE_SCHEDULES)
+    registry.schedule(registry.get("double"), "0 9 * * *", name="another")
+    backend = backend_of(database, registry)
+
+    done = await backend.tick()
+
+    assert not backend.maintenance.declared
+    assert 0 < done.fired == done.completed
+
+
+async def test_stage_that_fails_stops_no_rescue(database: Database) -> None:
+    registry = registry_of(double).bind(database)
+    await registry.get("double").later({})
+    await Store(database).claim(Claim("edge", None, 1, "another", 60))
+    await sql(database, EXPIRE)
+    scripted = ScriptedDatabase(database, [Incident(Point.STAGE, Mishap.REFUSED)])
+
+    done = await tick(scripted, registry)
+
+    assert len(scripted.happened) == 1
+    assert (done.staged, done.rescued) == (0, 1)
+
+
+async def test_claim_that_committed_late_is_given_back_at_the_end(database: Database) -> None:
+    registry = registry_of(double).bind(database)
+    job_id = await registry.get("double").later({})
+    scripted = ScriptedDatabase(database, [Incident(Point.CLAIM, Mishap.LATE)])
+
+    await tick(scripted, registry)
+
+    await scripted.finish()
+    job = await registry.get("double").get(job_id)
+    assert (job.status, job.attempt_count) == (JobStatus.PENDING, 0)
+
+
+# ── the platform's limit ─────────────────────────────────────────────────────────────────────
+
+
+async def test_limit_that_is_met_while_winding_down_passes_through(database: Database) -> None:
+    async def heavy(params: Params) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise PlatformLimit from None
+
+    registry = registry_of(heavy).bind(database)
+    await registry.get("heavy").later({})
+    backend = backend_of(database, registry, wall_budget=2)
+
+    with pytest.raises(PlatformLimit):
+        await backend.tick()
+
+    assert (backend.summary.ended, backend.summary.unsettled) == ("PlatformLimit", 1)
+    assert await statuses(database) == {JobStatus.RUNNING: 1}
+
+
+async def test_limit_that_the_lease_keeper_meets_ends_the_tick_at_once(
+    database: Database, faulty: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_jobs_cloudflare.backend.BEAT_SECONDS", 0.05)
+    registry = registry_of(endless).bind(database)
+    await registry.get("endless").later({})
+    backend = backend_of(faulty, registry)
+    calls = 0
+
+    def plan(statements: Sequence[Statement]) -> None:
+        nonlocal calls
+        if asyncio.current_task() is backend.leases.task:
+            calls += 1
+            raise PlatformLimit
+
+    faulty.plan = plan
+    began = time.monotonic()
+    with pytest.raises(PlatformLimit):
+        await backend.tick()
+
+    assert calls == 1
+    assert time.monotonic() - began < 10  # of fifty
+    assert await statuses(database) == {JobStatus.RUNNING: 1}
+
+
+async def test_limit_that_a_handler_meets_is_not_held_up_by_the_database(
+    database: Database,
+) -> None:
+    async def heavy(params: Params) -> None:
+        await asyncio.sleep(0.1)
+        raise PlatformLimit
+
+    registry = registry_of(double, heavy).bind(database)
+    await registry.get("double").later({})
+    await registry.get("heavy").later({})
+    began = time.monotonic()
+
+    with pytest.raises(PlatformLimit):
+        await tick(SilentDatabase(database, settles), registry)
+
+    assert time.monotonic() - began < 10  # of fifty
+
+
+# ── a database that doesn't answer ───────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def short_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server_jobs_cloudflare.backend.LAST_MOMENT_SECONDS", 0.3)
+
+
+@pytest.mark.usefixtures("short_end")
+@pytest.mark.parametrize("silent", [claims, settles])
+async def test_tick_waits_for_no_answer_beyond_its_budget(
+    database: Database, silent: Callable[[Statement], bool]
+) -> None:
+    registry = registry_of(double).bind(database)
+    await registry.get("double").later({})
+
+    async with asyncio.timeout(10):
+        done = await tick(SilentDatabase(database, silent), registry, wall_budget=2)
+
+    assert done.ended == "time"
+    assert done.unsettled == (1 if silent is settles else 0)
+
+
+@pytest.mark.usefixtures("short_end")
+async def test_tick_without_any_answer_says_so(database: Database) -> None:
+    silent = SilentDatabase(database, lambda statement: True)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(DatabaseUnavailableError, match="no answer"):
+            await tick(silent, registry_of(double), wall_budget=0.3)
+
+
+@pytest.mark.usefixtures("short_end")
+async def test_lease_keeper_that_gets_no_answer_does_not_hold_up_the_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_jobs_cloudflare.backend.BEAT_SECONDS", 0.05)
+    registry = registry_of(endless).bind(database)
+    await registry.get("endless").later({})
+
+    def keepers(statement: Statement) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.get_name() == "leases"
+
+    backend = backend_of(SilentDatabase(database, keepers), registry, wall_budget=2)
+
+    async with asyncio.timeout(10):
+        done = await backend.tick()
+
+    assert (done.released, done.unsettled) == (1, 0)
