@@ -1,4 +1,4 @@
-"""``python -m benchmarks.edge``: what the core costs in WebAssembly, on D1 and on libSQL.
+"""What a tick and the core cost in WebAssembly, on D1 and on libSQL.
 
 The harness of ``tests/cloudflare`` brings both. CPU time is Node's, all of its threads; the
 platform's own machines are others, so these figures compare releases, not with the limits.
@@ -12,15 +12,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.support.machine import describe
 from benchmarks.support.measure import Samples, one
-from benchmarks.support.report import HEADINGS, Figure, Target, print_table
+from benchmarks.support.report import Figure, Target
+from benchmarks.support.run import Run
 from server_jobs.migrate import migrate
 from tests.cloudflare.support.bundle import DEPLOYABLE, build
 from tests.cloudflare.support.edge import Edge, Spent, running_edge
 from tests.support.hrana_server import TOKEN, HranaServer
 
-ROUNDS = 5
 BATCH = 100
 QUERIES_AN_INVOCATION = 1_000
 
@@ -61,10 +60,10 @@ STEPS = {
 }
 
 
-def measure() -> Iterator[Figure]:
+def measure(run: Run) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="sj-bench-") as folder, running_edge() as edge:
         bundle = build(DEPLOYABLE, Path(folder))
-        starts = [edge.start(bundle.mounts(), module=bundle.module) for _ in range(ROUNDS)]
+        starts = [edge.start(bundle.mounts(), module=bundle.module) for _ in range(run.rounds)]
         yield Figure(
             "bundle, compressed",
             "none",
@@ -74,24 +73,24 @@ def measure() -> Iterator[Figure]:
         )
         yield Figure("importing the Worker", "none", "ms", Samples(tuple(starts)))
         edge.migrate()
-        yield from _ticks(edge, "D1", lambda: edge.sql(NO_OPS))
-        yield from _steps(edge, "D1", PREPARE)
+        yield from _ticks(run, edge, "D1", lambda: edge.sql(NO_OPS))
+        yield from _steps(run, edge, "D1", PREPARE)
         file = Path(folder) / "served.db"
         migrate(f"sqlite:///{file}")
         with HranaServer() as server:
             url = server.serve(file)
             variables = {"TURSO_DATABASE_URL": url, "TURSO_AUTH_TOKEN": TOKEN}
             edge.start(bundle.mounts(), module=bundle.module, variables=variables)
-            yield from _ticks(edge, "libSQL", lambda: _run(file, NO_OPS))
+            yield from _ticks(run, edge, "libSQL", lambda: _run(file, NO_OPS))
             steps = PREPARE_HRANA.replace("{url!r}", repr(f"{url}?authToken={TOKEN}"))
-            yield from _steps(edge, "libSQL", steps)
+            yield from _steps(run, edge, "libSQL", steps)
 
 
-def _ticks(edge: Edge, database: str, enqueue: Callable[[], object]) -> Iterator[Figure]:
+def _ticks(run: Run, edge: Edge, database: str, enqueue: Callable[[], object]) -> Iterator[Figure]:
     """Whole ticks of the deployable Worker: with nothing to do, and with a batch of no-ops."""
     edge.tick()  # compiles the statements
     idle, busy = [], []
-    for _ in range(ROUNDS):
+    for _ in range(run.rounds):
         idle.append(_tick(edge))
         enqueue()
         busy.append(_tick(edge))
@@ -124,13 +123,13 @@ def _run(file: Path, sql: str) -> None:
     connection.close()
 
 
-def _steps(edge: Edge, database: str, prepare: str) -> Iterator[Figure]:
+def _steps(run: Run, edge: Edge, database: str, prepare: str) -> Iterator[Figure]:
     edge.python(prepare)
     for code in STEPS.values():  # compiles the statements
         edge.python(code.replace("SIZE", "1"))
     rounds = [
         {name: edge.measure(code.replace("SIZE", str(BATCH))) for name, code in STEPS.items()}
-        for _ in range(ROUNDS)
+        for _ in range(run.rounds)
     ]
     for name in STEPS:
         spent = [each[name] for each in rounds]
@@ -155,8 +154,3 @@ def _figure(what: str, database: str, unit: str, spent: list[Spent]) -> Figure:
     if unit == "calls":
         return Figure(what, database, "calls", Samples(tuple(float(one.calls) for one in spent)))
     return Figure(what, database, "queries", Samples(tuple(float(one.queries) for one in spent)))
-
-
-if __name__ == "__main__":
-    machine = describe(Path(tempfile.gettempdir()), None)
-    print_table(list(measure()), machine, [], HEADINGS)
