@@ -1,9 +1,13 @@
-"""A cluster of kind, for machines that have Docker: `make kind-up`, then `make e2e`."""
+"""A cluster of kind, for machines that have Docker: `make kind-up`, then `make e2e`.
+
+What follows goes to `kind create cluster`: `make kind-up ARGS="--image kindest/node:v1.33.1"`
+makes one of that Kubernetes.
+"""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.image_names import APP, OPERATOR, ROOT, RUNNER
@@ -21,16 +25,18 @@ def is_up() -> bool:
     return bool(shutil.which("kind")) and NAME in _said("kind", "get", "clusters").split()
 
 
-def up() -> None:
+def up(options: Sequence[str]) -> None:
     """Build the images, make the cluster unless it is there, and load them onto its node."""
     for program, source in _NEEDED.items():
         if not shutil.which(program):
             sys.exit(f"kind-up needs `{program}`, which isn't here: {source}")
+    if options and is_up():
+        sys.exit(f"The cluster is there already: `kind delete cluster --name {NAME}`, then again.")
     _run("docker", "build", "-f", "runner/Dockerfile", "-t", RUNNER, ".")
     _run("docker", "build", "--build-arg", f"RUNNER_IMAGE={RUNNER}", "-t", APP, "tests/e2e/app")
     _run("docker", "build", "-f", "operator/Dockerfile", "-t", OPERATOR, ".")
     if not is_up():
-        _run("kind", "create", "cluster", "--name", NAME, "--wait", "120s")
+        _run("kind", "create", "cluster", "--name", NAME, "--wait", "120s", *options)
     _run("kind", "load", "docker-image", APP, OPERATOR, "--name", NAME)
     print("`make e2e` runs its tests there now; `kind delete cluster --name server-jobs` ends it")
 
@@ -54,4 +60,4 @@ def _run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    up()
+    up(sys.argv[1:])
