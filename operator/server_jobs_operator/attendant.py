@@ -14,11 +14,14 @@ from server_jobs.outcomes import Outcome
 from server_jobs.records import Lease
 from server_jobs.schema import JobStatus
 from server_jobs_operator.events import Recorder
+from server_jobs_operator.health import ROUND_SECONDS, Health
 from server_jobs_operator.jobs_view import JobsView, KnownJob
 from server_jobs_operator.judging import Judgement, judge
 from server_jobs_operator.kube import Kube, KubeError
+from server_jobs_operator.log_fields import fields_of
 from server_jobs_operator.metrics import Metrics
 from server_jobs_operator.names import jobs_path
+from server_jobs_operator.reasons import BY_RUNNER, Reason
 from server_jobs_operator.runner_table import RunnerTable
 
 _log = logging.getLogger("server_jobs.operator.attend")
@@ -28,6 +31,8 @@ GATHER_SECONDS = 0.05
 
 AGAIN_SECONDS = 5.0
 _MOST_AT_ONCE = 200
+_MOST_REQUESTS = 10
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 class Attendant:
@@ -41,6 +46,7 @@ class Attendant:
         runners: RunnerTable,
         metrics: Metrics,
         events: Recorder,
+        health: Health,
     ) -> None:
         self._kube = kube
         self._launches = launches
@@ -48,6 +54,8 @@ class Attendant:
         self._runners = runners
         self._metrics = metrics
         self._events = events
+        self._health = health
+        self._requests = asyncio.Semaphore(_MOST_REQUESTS)
         self._due: dict[Lease, float] = {}
         self._gone: dict[Lease, KnownJob] = {}
         self._news = asyncio.Event()
@@ -69,17 +77,29 @@ class Attendant:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            self._health.beat("attend", ROUND_SECONDS)
             await self._wait()
             now = time.monotonic()
             due = [lease for lease, moment in self._due.items() if moment <= now][:_MOST_AT_ONCE]
             for lease in due:
                 del self._due[lease]
-            try:
-                await self.attend(due)
-            except (KubeError, DatabaseError) as error:
-                _log.warning("%d launches have to wait: %s", len(due), error)
+            await self._try_to_attend(due)
+
+    async def _try_to_attend(self, due: list[Lease]) -> None:
+        try:
+            return await self.attend(due)
+        except DatabaseError as error:
+            _log.warning("%d launches have to wait: %s", len(due), error)
+        except Exception as error:  # noqa: BLE001 - a loop that ends would end the operator's work
+            if len(due) > 1:  # one is the trouble: the others needn't wait for it
                 for lease in due:
-                    self.look_at(lease, AGAIN_SECONDS)
+                    await self._try_to_attend([lease])
+                return None
+            for lease in due:
+                text = "job %s: attending to it went wrong, trying again"
+                _log.error(text, lease.job_id, exc_info=error, extra=fields_of(lease))
+        for lease in due:
+            self.look_at(lease, AGAIN_SECONDS)
 
     async def _wait(self) -> None:
         while True:
@@ -89,13 +109,16 @@ class Attendant:
                 await asyncio.sleep(GATHER_SECONDS)
                 return
             try:
-                async with asyncio.timeout(None if left == float("inf") else left):
+                async with asyncio.timeout(min(left, _LONGEST_WAIT_SECONDS)):
                     await self._news.wait()
             except TimeoutError:
                 return
 
     async def attend(self, leases: Iterable[Lease]) -> None:
-        """Judge these launches and act. Raises DatabaseError and KubeError."""
+        """Judge these launches and act; one that can't be acted on is looked at again.
+
+        Raises DatabaseError.
+        """
         wanted = list(leases)
         # Known before the rows are read: a runner settles its record before its pod ends.
         jobs = {lease: self._view.of(lease) or self._gone.get(lease) for lease in wanted}
@@ -103,6 +126,7 @@ class Attendant:
         rows = await self._launches.read({lease.job_id for lease in wanted})
         now = await self._launches.records.clock()
         judged: list[tuple[Lease, KnownJob | None, Judgement]] = []
+        settled: list[tuple[KnownJob, Launch]] = []
         for lease in wanted:
             known, launch = jobs[lease], rows.get(lease.job_id)
             if lease in gone and launch is not None and launch.lease != lease:
@@ -112,12 +136,19 @@ class Attendant:
             spec = runner.spec if runner else None
             moment = time.monotonic()
             self._note_settled(known, launch, moment)
+            if known is not None and launch is not None and _may_tell(known, launch):
+                settled.append((known, launch))
             # A Job that is gone may still say what was wrong with it.
             judgement = judge(known, launch, spec, now=now, moment=moment, gone=lease in gone)
             judged.append((lease, known, judgement))
         await self._write(judged)
-        for lease, known, judgement in judged:
-            await self._act(lease, known, judgement, gone=lease in gone)
+        await self._tell_of(settled)
+        await asyncio.gather(
+            *(
+                self._try_to_act(lease, known, judgement, gone=lease in gone)
+                for lease, known, judgement in judged
+            )
+        )
 
     def _note_settled(self, known: KnownJob | None, launch: Launch | None, moment: float) -> None:
         running = launch is not None and launch.status is JobStatus.RUNNING
@@ -138,24 +169,50 @@ class Attendant:
             if accepted is None:
                 self.look_at(lease)  # its runner was faster, or it has begun meanwhile
                 continue
-            if judgement.reason is not None:
-                self._metrics.reasons.labels(str(judgement.reason)).inc()
             error = getattr(judgement.outcome, "error", None)
             text = error.message if error else str(getattr(judgement.outcome, "reason", ""))
-            _log.warning(
-                "job %s: %s; it is %s now",
-                lease.job_id,
-                text,
-                accepted.status,
-                extra={
-                    "job_id": lease.job_id,
-                    "fence": lease.fence,
-                    "reason": str(judgement.reason or ""),
-                    "kubernetes_job": known.name if known else "",
-                },
-            )
-            if known is not None and judgement.reason is not None:
-                self._events.about_job(known, str(judgement.reason), text)
+            self._tell(lease, known, judgement.reason, text, accepted.status)
+
+    async def _tell_of(self, settled: list[tuple[KnownJob, Launch]]) -> None:
+        """Tell of launches that their own runners have given up: nobody else does."""
+        errors = await self._launches.last_errors({launch.id for _, launch in settled})
+        for known, launch in settled:
+            error = errors.get(launch.id)
+            # Of this very launch: what an earlier one died of stands there, too.
+            pod = error.worker.rpartition("/")[2] if error else ""
+            if error is not None and error.type in BY_RUNNER and pod in known.pods:
+                self._tell(known.lease, known, Reason(error.type), error.message, launch.status)
+            elif known.finished and known.pods:
+                known.told = True
+
+    def _tell(
+        self,
+        lease: Lease,
+        known: KnownJob | None,
+        reason: Reason | None,
+        text: str,
+        status: JobStatus,
+    ) -> None:
+        fields = fields_of(lease, known, reason=str(reason or ""))
+        _log.warning("job %s: %s; it is %s now", lease.job_id, text, status, extra=fields)
+        if reason is not None:
+            self._metrics.reasons.labels(str(reason)).inc()
+        if known is not None:
+            known.told = True
+            if reason is not None:
+                self._events.about_job(known, str(reason), text)
+
+    async def _try_to_act(
+        self, lease: Lease, known: KnownJob | None, judgement: Judgement, *, gone: bool
+    ) -> None:
+        try:
+            async with self._requests:
+                self._health.beat("attend", ROUND_SECONDS)
+                await self._act(lease, known, judgement, gone=gone)
+        except KubeError as error:
+            fields = fields_of(lease, known)
+            _log.warning("job %s: %s; trying again", lease.job_id, error, extra=fields)
+            self.look_at(lease, AGAIN_SECONDS)
 
     async def _act(
         self, lease: Lease, known: KnownJob | None, judgement: Judgement, *, gone: bool
@@ -189,3 +246,9 @@ class Attendant:
             if not error.not_found:
                 known.expiring = False
                 raise
+
+
+def _may_tell(known: KnownJob, launch: Launch) -> bool:
+    """Whether its runner may have given up this launch, and nobody has told yet."""
+    over = launch.status is not JobStatus.RUNNING or launch.lease != known.lease
+    return over and launch.launch_failures > 0 and not known.told

@@ -13,9 +13,21 @@ class Condition:
     """One thing that is so, or isn't."""
 
     type: str
-    holds: bool
+    holds: bool | None
+    """None where that isn't known."""
     reason: str
     message: str
+
+
+_STATUS = {True: "True", False: "False", None: "Unknown"}
+
+
+def changes(
+    former: Iterable[Mapping[str, Any]], written: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Which of the written ones say something else than before: status or reason."""
+    before = {(one.get("type"), one.get("status"), one.get("reason")) for one in former}
+    return [one for one in written if (one["type"], one["status"], one["reason"]) not in before]
 
 
 def updated(
@@ -26,7 +38,7 @@ def updated(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     written = []
     for condition in conditions:
-        status = "True" if condition.holds else "False"
+        status = _STATUS[condition.holds]
         known = before.get(condition.type, {})
         since = known.get("lastTransitionTime") if known.get("status") == status else None
         written.append(

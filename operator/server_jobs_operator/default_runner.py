@@ -9,7 +9,8 @@ import logging
 
 import yaml
 
-from server_jobs_operator.kube import APPLY, Kube, KubeError
+from server_jobs_operator.health import Health
+from server_jobs_operator.kube import APPLY, Json, Kube, KubeError
 from server_jobs_operator.names import (
     API_VERSION,
     FIELD_MANAGER,
@@ -22,28 +23,55 @@ _log = logging.getLogger("server_jobs.operator.default")
 
 KEY = "default-runner.yaml"
 
+_WHAT = "default JobRunner"
 
-async def apply_default_runner(kube: Kube, settings: OperatorSettings) -> None:
-    """Apply it, where the ConfigMap has one. What is wrong with it is logged."""
-    if settings.config_map is None:
-        return
-    try:
-        config_map = await kube.get(config_map_path(settings.own_namespace, settings.config_map))
-        text = config_map.get("data", {}).get(KEY)
+
+class DefaultRunner:
+    """Applies it once a term, as soon as it can be applied."""
+
+    def __init__(self, kube: Kube, settings: OperatorSettings, health: Health) -> None:
+        self._kube = kube
+        self._settings = settings
+        self._health = health
+        self._applied = settings.config_map is None
+
+    async def apply(self) -> None:
+        """Apply it, unless that is done. What is wrong with it makes the operator unready."""
+        if self._applied:
+            return
+        try:
+            await self._apply()
+        except (KubeError, yaml.YAMLError, KeyError, AttributeError, TypeError) as error:
+            problem = (
+                str(error) if isinstance(error, KubeError) else f"{type(error).__name__}: {error}"
+            )
+            text = f"ConfigMap {self._settings.config_map}, {KEY}: {problem}"
+            _log.error("the default JobRunner can't be applied, trying again: %s", text)
+            self._health.fails(_WHAT, text)
+        else:
+            self._applied = True
+            self._health.answers(_WHAT)
+
+    def forget(self) -> None:
+        """No longer leading: another replica applies it."""
+        self._health.answers(_WHAT)
+
+    async def _apply(self) -> None:
+        own = self._settings.own_namespace
+        config_map = await self._kube.get(config_map_path(own, str(self._settings.config_map)))
+        text = (config_map.get("data") or {}).get(KEY)
         if not text:
             return
-        manifest = yaml.safe_load(text)
+        manifest: Json = yaml.safe_load(text)
         metadata = manifest.get("metadata", {})
-        await kube.patch(
-            resources_path("jobrunners", settings.own_namespace, metadata["name"]),
+        await self._kube.patch(
+            resources_path("jobrunners", own, metadata["name"]),
             {
                 "apiVersion": API_VERSION,
                 "kind": "JobRunner",
-                "metadata": metadata | {"namespace": settings.own_namespace},
+                "metadata": metadata | {"namespace": own},
                 "spec": manifest["spec"],
             },
             kind=APPLY,
             manager=FIELD_MANAGER,
         )
-    except (KubeError, yaml.YAMLError, KeyError, AttributeError) as error:
-        _log.error("the default JobRunner can't be applied: %s", error)

@@ -19,6 +19,9 @@ from server_jobs_operator.metrics import Metrics
 STUCK_AFTER_SECONDS = 120.0
 """Beyond its own pause, a loop that doesn't come round for so long is stuck."""
 
+ROUND_SECONDS = 180.0
+"""What a loop gets for one round: some requests that aren't answered in time among them."""
+
 
 class Health:
     """What is known of the operator's state."""
@@ -28,7 +31,7 @@ class Health:
         self._problems = dict.fromkeys(("database", "Kubernetes API"), "not asked yet")
 
     def beat(self, loop: str, pause: float) -> None:
-        """A loop has come round, and comes round again after about that many seconds."""
+        """A loop goes round, and is heard of again within about that many seconds."""
         self._next[loop] = time.monotonic() + pause
 
     def forget_loops(self) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from server_jobs.launches import Launch
 from server_jobs.schema import JobStatus
-from server_jobs_operator.conditions import Condition, updated
+from server_jobs_operator.conditions import Condition, changes, updated
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.kube import Kube, KubeError
@@ -45,7 +45,7 @@ class JobRunners:
         self._events = events
         self._bodies: dict[tuple[str, str], Json] = {}
         self._invalid: dict[tuple[str, str], str] = {}
-        self._templates: dict[tuple[str, int], Condition] = {}
+        self._templates: dict[tuple[str, str], tuple[int, Condition]] = {}
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
         """One was added, changed or deleted."""
@@ -54,6 +54,7 @@ class JobRunners:
         if deleted:
             self._bodies.pop(key, None)
             self._invalid.pop(key, None)
+            self._templates.pop(key, None)
             self._table.drop(*key)
         else:
             known = self._bodies.get(key)
@@ -88,13 +89,16 @@ class JobRunners:
             except KubeError as error:
                 if not error.not_found:
                     _log.warning("JobRunner %s/%s: its status can't be written: %s", *key, error)
+                if error.away:
+                    return  # the others' couldn't be written either
 
     async def _write(self, key: tuple[str, str], body: Json) -> None:
         former = body.get("status", {})
-        conditions = await self._conditions(key)
+        before = former.get("conditions", ())
+        conditions = updated(before, await self._conditions(key), _generation(body))
         status = {
             "observedGeneration": _generation(body),
-            "conditions": updated(former.get("conditions", ()), conditions, _generation(body)),
+            "conditions": conditions,
             "running": self._view.in_flight(*key),
         }
         if status == {name: former.get(name) for name in status}:
@@ -102,6 +106,10 @@ class JobRunners:
         written = await self._kube.patch(
             resources_path(PLURAL, *key, status=True), {"status": status}
         )
+        for changed in changes(before, conditions):
+            if (changed["type"], changed["reason"]) in _TROUBLE:
+                reason = _TROUBLE[changed["type"], changed["reason"]]
+                self._events.about_resource("JobRunner", body, reason, changed["message"])
         if key in self._bodies:
             self._bodies[key] = written
 
@@ -118,28 +126,44 @@ class JobRunners:
             text = f"JobRunner {winner.namespace}/{winner.name} is older and serves the same"
             conflict = Condition("Conflict", True, "OlderServes", text)
             ready = Condition("Ready", False, "Conflict", text)
-        elif not template.holds:
+        elif template.holds is False:
             ready = Condition("Ready", False, template.reason, template.message)
         elif runner.spec.paused:
-            ready = Condition("Ready", False, "Paused", "spec.paused is set: nothing is claimed")
+            ready = _paused(self._view.in_flight(*key))
         return [ready, conflict, template]
 
     async def _template(self, runner: Runner) -> Condition:
-        """Whether the API server would take a Job of it: asked once a generation."""
-        known = self._templates.get((runner.uid, runner.generation))
-        if known is not None:
+        """Whether the API server would take a Job of it: asked until it has said so."""
+        generation, known = self._templates.get(runner.key, (None, None))
+        if known is not None and generation == runner.generation:
             return known
         try:
             body = job_manifest(_SAMPLE, runner, self._settings)
             await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
             found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
         except KubeError as error:
-            if error.away:
-                return Condition("TemplateValid", True, "NotAsked", f"not known: {error}")
+            # A quota that is used up or a missing permission says nothing about the template.
+            if error.away or error.forbidden:
+                reason = "Forbidden" if error.forbidden else "NotAsked"
+                return Condition("TemplateValid", None, reason, f"not known: {error}")
             found = Condition("TemplateValid", False, "Refused", error.message)
-            self._events.about_runner(runner, "TemplateRefused", error.message)
-        self._templates[runner.uid, runner.generation] = found
+        self._templates[runner.key] = (runner.generation, found)
         return found
+
+
+_TROUBLE = {
+    ("Ready", "InvalidSpec"): "InvalidSpec",
+    ("Conflict", "OlderServes"): "Conflict",
+    ("TemplateValid", "Refused"): "TemplateRefused",
+}
+"""Conditions that an Event tells of when they come to be so."""
+
+
+def _paused(running: int) -> Condition:
+    if not running:
+        return Condition("Ready", False, "Paused", "spec.paused is set: nothing is claimed")
+    text = f"spec.paused is set: nothing is claimed, and {running} in flight go on"
+    return Condition("Ready", False, "Draining", text)
 
 
 def _generation(body: Json) -> int:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.schedules import NEVER, Schedule
-from server_jobs_operator.conditions import Condition, updated
+from server_jobs_operator.conditions import Condition, changes, updated
+from server_jobs_operator.events import Recorder
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.names import resources_path
 from server_jobs_operator.resources import JobScheduleSpec
@@ -29,10 +30,13 @@ Json = Mapping[str, Any]
 class JobSchedules:
     """Keeps the table's rows like the resources, and the resources' status like the rows."""
 
-    def __init__(self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings) -> None:
+    def __init__(
+        self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings, events: Recorder
+    ) -> None:
         self._kube = kube
         self._schedules = schedules
         self._settings = settings
+        self._events = events
         self._bodies: dict[tuple[str, str], Json] = {}
         self._problems: dict[tuple[str, str], str] = {}
         self._unwritten: set[tuple[str, str]] = set()
@@ -67,7 +71,8 @@ class JobSchedules:
             if place and self._settings.serves(place[0]) and place not in self._bodies:
                 await self._remove(*place)
         for key in list(self._bodies):
-            await self._write_status(key)
+            if not await self._write_status(key):
+                return  # the others' couldn't be written either
 
     async def _put(self, key: tuple[str, str]) -> None:
         body = self._bodies[key]
@@ -91,11 +96,13 @@ class JobSchedules:
                 return
             _log.info("schedule %s: its JobSchedule is gone, removed", schedule.name)
 
-    async def _write_status(self, key: tuple[str, str]) -> None:
+    async def _write_status(self, key: tuple[str, str]) -> bool:
+        """Write what has changed of it → whether the API server answers."""
         body = self._bodies.get(key)
         if body is None:
-            return
+            return True
         former = body.get("status", {})
+        before = former.get("conditions", ())
         generation = int(body["metadata"].get("generation") or 0)
         row = await self._schedules.find("/".join(key))
         problem = self._problems.get(key)
@@ -107,16 +114,17 @@ class JobSchedules:
             ready = Condition("Ready", False, "Suspended", "spec.suspend is set: nothing fires")
         else:
             ready = Condition("Ready", True, "Scheduled", "it is in the table and fires")
+        conditions = updated(before, [ready], generation)
         status: dict[str, Any] = {
             "observedGeneration": generation,
-            "conditions": updated(former.get("conditions", ()), [ready], generation),
+            "conditions": conditions,
             "lastFireTime": _moment(row.last_run_at) if row else None,
             "nextFireTime": _moment(row.next_run_at) if row and row.enabled else None,
             "lastJobId": row.last_job_id if row else None,
             "lastDecision": row.last_decision if row else None,
         }
         if status == {name: former.get(name) for name in status}:
-            return
+            return True
         try:
             written = await self._kube.patch(
                 resources_path(PLURAL, *key, status=True), {"status": status}
@@ -124,9 +132,18 @@ class JobSchedules:
         except KubeError as error:
             if not error.not_found:
                 _log.warning("JobSchedule %s/%s: its status can't be written: %s", *key, error)
-            return
+            return not error.away
+        for changed in changes(before, conditions):
+            if changed["reason"] in _TROUBLE:
+                reason, message = changed["reason"], changed["message"]
+                self._events.about_resource("JobSchedule", body, reason, message)
         if key in self._bodies:
             self._bodies[key] = written
+        return True
+
+
+_TROUBLE = {"InvalidSchedule", "Broken"}
+"""Reasons that an Event tells of when they come to be so."""
 
 
 def schedule_of(body: Json) -> tuple[Schedule, bool]:

@@ -22,6 +22,9 @@ _log = logging.getLogger("server_jobs.operator.watch")
 
 LONGEST_PAUSE_SECONDS = 30.0
 
+FIRST_TTL_SECONDS = 86_400
+"""How long a Job is kept whose record isn't known to be settled."""
+
 
 @dataclass(slots=True)
 class KnownJob:
@@ -33,7 +36,7 @@ class KnownJob:
     lease: Lease
     runner: str
     job: Json
-    """Metadata, ``spec.suspend`` and ``status.conditions`` alone."""
+    """Metadata, some of ``spec`` and ``status.conditions`` alone."""
     pods: dict[str, Json] = field(default_factory=dict)
     """By uid: metadata, phase, conditions and container states alone."""
     finding: Finding | None = None
@@ -47,6 +50,8 @@ class KnownJob:
     """Since when it is known to be deleted."""
     expiring: bool = False
     """Its time to live is what the runner says."""
+    told: bool = False
+    """How it went wrong has been counted and told, or it didn't."""
 
     @property
     def finished(self) -> bool:
@@ -63,6 +68,12 @@ class KnownJob:
     @property
     def suspended(self) -> bool:
         return bool(self.job["spec"].get("suspend"))
+
+    @property
+    def pod_name(self) -> str | None:
+        """Its last pod's, if any is known."""
+        names = [pod["metadata"]["name"] for pod in self.pods.values()]
+        return names[-1] if names else None
 
 
 class JobsView:
@@ -197,6 +208,8 @@ class JobsView:
                 item,
                 self._early_pods.pop(uid, {}),
             )
+            # An earlier leader has seen to the end of one whose time to live has been changed.
+            job.told = item["spec"]["ttl"] not in {None, FIRST_TTL_SECONDS}
             self._jobs[uid] = self._by_lease[lease] = job
         else:
             if job.suspended and not item["spec"]["suspend"]:
@@ -254,7 +267,10 @@ def _trimmed_job(item: Json) -> Json:
     spec = item.get("spec", {})
     return {
         "metadata": metadata,
-        "spec": {"suspend": spec.get("suspend", False)},
+        "spec": {
+            "suspend": spec.get("suspend", False),
+            "ttl": spec.get("ttlSecondsAfterFinished"),
+        },
         "status": {"conditions": conditions},
     }
 

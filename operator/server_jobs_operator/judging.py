@@ -6,7 +6,7 @@ written into the record, and what becomes of the Job.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from server_jobs.launches import Launch, launch_backoff
@@ -71,6 +71,8 @@ def judge(
         if gone and launch.begun and (left := _still_leaving(job, spec, moment)) > 0:
             return Judgement(again=left)  # its runner may be writing the truth just now
         why = found if found is not None and found.final else _vanished(job, gone)
+        if launch.begun and why.reason is Reason.SCHEMA_MISMATCH:
+            why = replace(why, reason=Reason.EXIT_CODE)  # a handler may end like that, too
         return _lose(launch, spec, why)
     if launch.begun or job is None:
         return NOTHING

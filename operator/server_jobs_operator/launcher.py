@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from typing import TypeVar
 
 from server_jobs.errors import DatabaseError
@@ -12,12 +13,15 @@ from server_jobs.launch_store import LaunchStore
 from server_jobs.launches import Launch
 from server_jobs.outcomes import Outcome, Postponed, Released
 from server_jobs.records import Lease
+from server_jobs_operator.creating import create_or_adopt
+from server_jobs_operator.events import Recorder
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.judging import outcome_of
-from server_jobs_operator.kube import Json, Kube, KubeError
+from server_jobs_operator.kube import Kube, KubeError
+from server_jobs_operator.log_fields import fields_of
 from server_jobs_operator.manifest import InvalidRuntime, job_manifest
 from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs_operator.pace import Pace
 from server_jobs_operator.reasons import Finding, Reason
 from server_jobs_operator.runner_table import Runner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
@@ -27,9 +31,15 @@ _log = logging.getLogger("server_jobs.operator.launch")
 REFUSED_SECONDS = 30.0
 """How long a runner claims nothing after the API server refused its Jobs for want of quota."""
 
-_TRIES = 4
-
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _NotCreated:
+    """What becomes of a record whose Job there won't be, and what was wrong with the launch."""
+
+    outcome: Outcome
+    found: Finding | None = None
 
 
 class Launcher:
@@ -43,6 +53,7 @@ class Launcher:
         runners: RunnerTable,
         settings: OperatorSettings,
         metrics: Metrics,
+        events: Recorder,
     ) -> None:
         self._kube = kube
         self._launches = launches
@@ -50,11 +61,14 @@ class Launcher:
         self._runners = runners
         self._settings = settings
         self._metrics = metrics
+        self._events = events
         self._unstarted: dict[Lease, float] = {}  # since when, by our clock
         self._creating: dict[Lease, tuple[str, str]] = {}
         self._slots = asyncio.Semaphore(settings.create_concurrency)
-        self._pace = _Pace(settings.creates_per_second)
+        self._pace = Pace(settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
+        self._refusing: set[tuple[str, str]] = set()
+        """Runners whose last Job was refused so: their Event is written."""
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -119,30 +133,29 @@ class Launcher:
         try:
             async with self._slots:
                 await self._pace.next()
-                outcome = await self._created(launch, runner)
-            if outcome is not None:
-                await self._give_back(launch, outcome)
+                not_created = await self._created(launch, runner)
+            if not_created is not None:
+                await self._give_back(launch, runner, not_created)
         except (KubeError, DatabaseError) as error:
             # It stays claimed; reconciling finds a record without its Job, and creates that.
-            _log.warning("job %s can't be launched just now: %s", launch.id, error)
+            fields = self._fields(launch, runner)
+            _log.warning("job %s can't be launched just now: %s", launch.id, error, extra=fields)
         except Exception:  # noqa: BLE001 - one record never stops the others
-            _log.exception("job %s: launching it went wrong", launch.id)
+            fields = self._fields(launch, runner)
+            _log.exception("job %s: launching it went wrong", launch.id, extra=fields)
         finally:
             self._creating.pop(launch.lease, None)
 
-    async def _created(self, launch: Launch, runner: Runner) -> Outcome | None:
+    async def _created(self, launch: Launch, runner: Runner) -> _NotCreated | None:
         """Create the Job → None, or what becomes of the record instead."""
-        fields = {"job_id": launch.id, "fence": launch.fence, "runner": runner.name}
+        fields = self._fields(launch, runner)
         try:
             body = job_manifest(launch, runner, self._settings)
         except InvalidRuntime as error:
             self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
-            _log.error("job %s: %s", launch.id, error, extra=fields)
-            return outcome_of(
-                launch, runner.spec, Finding(Reason.INVALID_RUNTIME, str(error), final=True)
-            )
+            return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         try:
-            created = await self._post(runner.namespace, body)
+            created = await create_or_adopt(self._kube, runner.namespace, body)
         except KubeError as error:
             if error.away:
                 raise
@@ -151,8 +164,9 @@ class Launcher:
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
             _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
-            return Released(reason)
+            return _NotCreated(Released(reason))
         self._view.add(created)
+        self._refusing.discard(runner.key)
         since = self._unstarted.get(launch.lease)
         if since is not None:
             self._metrics.launch_seconds.observe(time.monotonic() - since)
@@ -167,40 +181,7 @@ class Launcher:
         )
         return None
 
-    async def _post(self, namespace: str, body: Json) -> Json | None:
-        """Create or adopt → the Job; None where its name is taken by what can't be adopted."""
-        pause = 0.2
-        for left in reversed(range(_TRIES)):
-            try:
-                return await self._kube.create(jobs_path(namespace), body)
-            except KubeError as error:
-                if error.exists:
-                    return await self._adopted(namespace, body)
-                if not error.away or not left:
-                    raise
-                # The answer may have been lost: the name tells whether it was created.
-                await asyncio.sleep(pause)
-                pause *= 3
-        return None
-
-    async def _adopted(self, namespace: str, body: Json) -> Json | None:
-        name = body["metadata"]["name"]
-        try:
-            found = await self._kube.get(jobs_path(namespace, name))
-        except KubeError as error:
-            if error.not_found:
-                return None
-            raise
-        ours, theirs = body["metadata"]["labels"], found["metadata"].get("labels", {})
-        if any(ours[label] != theirs.get(label) for label in (INSTALL, JOB_ID, FENCE)):
-            return None
-        conditions = found.get("status", {}).get("conditions") or ()
-        over = any(
-            one["type"] in {"Complete", "Failed"} and one["status"] == "True" for one in conditions
-        )
-        return None if over or "deletionTimestamp" in found["metadata"] else found
-
-    def _refused(self, launch: Launch, runner: Runner, error: KubeError) -> Outcome:
+    def _refused(self, launch: Launch, runner: Runner, error: KubeError) -> _NotCreated:
         text = f"the API server refuses its Job: {error.message or error.reason}"
         if error.forbidden or (error.not_found and "namespaces" in error.message):
             # Quota, a missing permission, a namespace that ends: not this record's fault.
@@ -214,13 +195,28 @@ class Launcher:
                     REFUSED_SECONDS,
                 )
             self._refused_until[runner.key] = until
-            return Postponed(text, REFUSED_SECONDS)
-        _log.error("job %s: %s", launch.id, text)
-        return outcome_of(launch, runner.spec, Finding(Reason.CONFIG_ERROR, text, final=True))
+            if runner.key not in self._refusing:
+                self._refusing.add(runner.key)
+                self._events.about_runner(runner, "LaunchesRefused", text)
+            return _NotCreated(Postponed(text, REFUSED_SECONDS))
+        return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
 
-    async def _give_back(self, launch: Launch, outcome: Outcome) -> None:
+    def _wrong(self, launch: Launch, runner: Runner, reason: Reason, text: str) -> _NotCreated:
+        fields = self._fields(launch, runner) | {"reason": str(reason)}
+        _log.error("job %s: %s", launch.id, text, extra=fields)
+        found = Finding(reason, text, final=True)
+        return _NotCreated(outcome_of(launch, runner.spec, found), found)
+
+    async def _give_back(self, launch: Launch, runner: Runner, instead: _NotCreated) -> None:
         self._unstarted.pop(launch.lease, None)
-        await self._launches.records.settle({launch.lease: outcome})
+        settled = await self._launches.records.settle({launch.lease: instead.outcome})
+        if instead.found is not None and launch.id in settled:
+            self._metrics.reasons.labels(str(instead.found.reason)).inc()
+            self._events.about_launch(runner, instead.found)
+
+    @staticmethod
+    def _fields(launch: Launch, runner: Runner) -> dict[str, str | int]:
+        return fields_of(launch.lease, namespace=runner.namespace, runner=runner.name)
 
     # ── renew ────────────────────────────────────────────────────────────────────────────────
 
@@ -245,21 +241,6 @@ class Launcher:
         """Wait for Jobs that are being created."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
-
-
-class _Pace:
-    """So many a second, evenly."""
-
-    def __init__(self, per_second: float) -> None:
-        self._distance = 1 / per_second
-        self._next = 0.0
-
-    async def next(self) -> None:
-        now = time.monotonic()
-        # What wasn't used for a second may be made up for at once.
-        self._next = max(self._next, now - 1.0) + self._distance
-        if self._next > now:
-            await asyncio.sleep(self._next - now)
 
 
 def _rotated(items: list[T], turn: int) -> list[T]:

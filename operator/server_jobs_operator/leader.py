@@ -46,7 +46,9 @@ class LeaderElection:
         self._lead = lead
         self._health = health
         self._owner = owner
-        self._seen: tuple[str, str] | None = None
+        self._held: Json | None = None
+        """The Lease as we wrote it last, to be renewed without being read."""
+        self._seen: tuple[str, str, str] | None = None
         self._seen_at = 0.0
         self.leading = False
 
@@ -82,13 +84,18 @@ class LeaderElection:
         renewed = time.monotonic()
         while time.monotonic() - renewed < GIVE_UP_SECONDS:
             await asyncio.sleep(RENEW_SECONDS)
+            asked = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GIVE_UP_SECONDS / 2):
                     if await self._try():
-                        renewed = time.monotonic()
+                        renewed = asked
 
     async def _try(self) -> bool:
         """Take the Lease if it is free, renew it if it is ours → whether it is ours now."""
+        held, self._held = self._held, None
+        if held is not None and await self._write(held):
+            return True
+        # Somebody else has written it, or an answer of ours was lost: what is there now?
         try:
             lease = await self._kube.get(f"{self._path}/{self._name}")
         except KubeError as error:
@@ -96,9 +103,14 @@ class LeaderElection:
                 return self._failed("read", error)
             return await self._write(None)
         spec = lease["spec"]
-        state = (str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or ""))
+        state = (
+            str(spec.get("holderIdentity") or ""),
+            str(spec.get("renewTime") or ""),
+            str(lease["metadata"].get("resourceVersion") or ""),
+        )
         if state != self._seen:
-            # By our own clock: the other's may be wrong.
+            # By our own clock, which doesn't jump: theirs may be wrong, or stand still. What they
+            # write gets a new version whatever their clock says.
             self._seen, self._seen_at = state, time.monotonic()
         holder = state[0]
         expired = time.monotonic() - self._seen_at > float(
@@ -122,7 +134,7 @@ class LeaderElection:
         }
         try:
             if lease is None:
-                await self._kube.create(
+                self._held = await self._kube.create(
                     self._path,
                     {
                         "apiVersion": "coordination.k8s.io/v1",
@@ -133,7 +145,8 @@ class LeaderElection:
                 )
             else:
                 # The version that was read goes along: of two that write, one is refused.
-                await self._kube.replace(f"{self._path}/{self._name}", lease | {"spec": spec})
+                path = f"{self._path}/{self._name}"
+                self._held = await self._kube.replace(path, lease | {"spec": spec})
         except KubeError as error:
             return error.status != 409 and self._failed("written", error)
         self._health.answers("leader election")
@@ -150,6 +163,7 @@ class LeaderElection:
         return False
 
     async def _let_go(self) -> None:
+        self._held = None
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 lease = await self._kube.get(f"{self._path}/{self._name}")

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from server_jobs.launches import Launch
 from server_jobs_operator import names
+from server_jobs_operator.jobs_view import FIRST_TTL_SECONDS
 from server_jobs_operator.resources import JobRunnerSpec, RuntimeSpec
 from server_jobs_operator.runner_table import Runner
 from server_jobs_operator.settings import OperatorSettings
@@ -28,9 +29,6 @@ Json = dict[str, Any]
 
 SPARE_SECONDS = 5
 """What a pod gets beyond the handler's grace period, to write its last word."""
-
-FIRST_TTL_SECONDS = 86_400
-"""How long a Job is kept whose record isn't known to be settled."""
 
 _AMOUNTS = {"cpu": "cpu", "memory": "memory", "ephemeral_storage": "ephemeral-storage"}
 
@@ -122,6 +120,7 @@ def _ours(
         },
         {"name": "SERVER_JOBS_LEASE", "value": str(spec.lease_seconds)},
         {"name": "SERVER_JOBS_GRACE", "value": str(spec.grace_period_seconds)},
+        {"name": "SERVER_JOBS_MAX_LAUNCH_FAILURES", "value": str(spec.max_launch_failures)},
         {"name": "SERVER_JOBS_LOG_FORMAT", "value": "json"},
         *({"name": name, "value": value} for name, value in sorted(settings.environment.items())),
     ]

@@ -55,6 +55,11 @@ def resources_path(
     return f"{path}/status" if status else path
 
 
+def group_path() -> str:
+    """What kinds of ours the API server knows."""
+    return f"/apis/{API_VERSION}"
+
+
 def _path(api: str, namespace: str | None, plural: str, name: str) -> str:
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"{api}{within}/{plural}" + (f"/{name}" if name else "")

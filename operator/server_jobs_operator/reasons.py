@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from server_jobs.launches import OUT_OF_MEMORY
+from server_jobs.launches import (
+    APP_NOT_LOADED,
+    OUT_OF_MEMORY,
+    RUNS_ELSEWHERE,
+    SCHEMA_MISMATCH_STATUS,
+    UNKNOWN_JOB,
+)
 from server_jobs_operator.names import CONTAINER
 
 Json = Mapping[str, Any]
@@ -29,12 +35,18 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "unschedulable"
     EXIT_CODE = "exit_code"
     LOST = "lost"
-    UNKNOWN_JOB = "unknown_job"
+    SCHEMA_MISMATCH = "schema_mismatch"
+    UNKNOWN_JOB = UNKNOWN_JOB
+    APP_NOT_LOADED = APP_NOT_LOADED
+    RUNS_ELSEWHERE = RUNS_ELSEWHERE
     INVALID_RUNTIME = "invalid_runtime"
 
 
 DISRUPTIONS = frozenset({Reason.EVICTED, Reason.PREEMPTED})
 """The platform's doing: a begun job isn't charged an attempt for it."""
+
+BY_RUNNER = frozenset({Reason.UNKNOWN_JOB, Reason.APP_NOT_LOADED, Reason.RUNS_ELSEWHERE})
+"""What the runner finds out, and writes into the record itself."""
 
 WAY_OUT = {
     Reason.OOM_KILLED: "give it more with runtime=PodRuntime(memory=…), or retry_on_oom()",
@@ -46,6 +58,10 @@ WAY_OUT = {
     Reason.UNSCHEDULABLE: "no node has room for it: see its requests and node selector",
     Reason.EXIT_CODE: "see the pod's log",
     Reason.LOST: "the pod is gone without a word: deleted by force, or with its node",
+    Reason.SCHEMA_MISMATCH: "the image's server-jobs and the tables are too far apart: change the"
+    " JobRunner's image, or run `server-jobs migrate`",
+    Reason.APP_NOT_LOADED: "check the JobRunner's app and what its image can import",
+    Reason.RUNS_ELSEWHERE: "enqueue it to a queue that no JobRunner serves",
     Reason.UNKNOWN_JOB: "the JobRunner's image is older than the code that enqueued it",
     Reason.INVALID_RUNTIME: "change the job's runtime=, or what its JobRunner allows",
 }
@@ -92,12 +108,15 @@ def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
 # A pod that was evicted also has an exit code: the former is why.
 _WEIGHT = [
     Reason.UNKNOWN_JOB,
+    Reason.APP_NOT_LOADED,
+    Reason.RUNS_ELSEWHERE,
     Reason.INVALID_RUNTIME,
     Reason.LOST,
     Reason.UNSCHEDULABLE,
     Reason.CONFIG_ERROR,
     Reason.IMAGE_PULL,
     Reason.EXIT_CODE,
+    Reason.SCHEMA_MISMATCH,
     Reason.DEADLINE,
     Reason.OOM_KILLED,
     Reason.EVICTED,
@@ -142,14 +161,13 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
             yield Finding(Reason.EVICTED, f"the node of pod {name} is lost", final=True)
     for container in status.get("containerStatuses") or ():
         if container.get("name") == CONTAINER:
-            yield from _of_container(name, container.get("state") or {})
+            yield from _of_container(name, container.get("state") or {}, ours=True)
     for container in status.get("initContainerStatuses") or ():
-        yield from _of_container(
-            f"{name}, init container {container.get('name')}", container.get("state") or {}
-        )
+        init = f"{name}, init container {container.get('name')}"
+        yield from _of_container(init, container.get("state") or {}, ours=False)
 
 
-def _of_container(name: str, state: Json) -> Iterator[Finding]:
+def _of_container(name: str, state: Json, *, ours: bool) -> Iterator[Finding]:
     waiting = state.get("waiting") or {}
     why, said = str(waiting.get("reason") or ""), waiting.get("message") or ""
     if why == "InvalidImageName":
@@ -171,7 +189,9 @@ def _of_container(name: str, state: Json) -> Iterator[Finding]:
         yield Finding(Reason.CONFIG_ERROR, text, final=True)
     elif code != 0:
         said = f": {tail}" if (tail := str(ended.get("message") or "").strip()[-500:]) else ""
-        yield Finding(Reason.EXIT_CODE, f"pod {name} ended with {_status(code)}{said}", final=True)
+        mismatch = ours and code == SCHEMA_MISMATCH_STATUS
+        reason = Reason.SCHEMA_MISMATCH if mismatch else Reason.EXIT_CODE
+        yield Finding(reason, f"pod {name} ended with {_status(code)}{said}", final=True)
 
 
 def _status(code: int) -> str:

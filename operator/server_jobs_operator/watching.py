@@ -71,7 +71,7 @@ async def watch_resources(
     try:
         await kopf.operator(
             registry=registry,
-            settings=_settings(settings),
+            settings=kopf_settings(),
             # Else it would look for the user's name, and in a pod there is none.
             identity=Identity(settings.identity),
             standalone=True,
@@ -103,11 +103,12 @@ def _service_account() -> kopf.ConnectionInfo | None:
 logging.getLogger("kopf").setLevel(logging.WARNING)
 
 
-def _settings(settings: OperatorSettings) -> kopf.OperatorSettings:
+def kopf_settings() -> kopf.OperatorSettings:
+    """What kopf is to do without: all but telling of changes."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False  # Events are ours to write
     chosen.peering.standalone = True
-    # Else it would want to look at all namespaces and definitions.
-    chosen.scanning.disabled = settings.namespaces is not None
+    # Else it would want to look at all namespaces and definitions, for which we have no permission.
+    chosen.scanning.disabled = True
     chosen.process.ultimate_exiting_timeout = None
     return chosen

@@ -54,6 +54,15 @@ class LaunchStatements:
     def _read(self) -> Executable:
         return select(*self._launch).where(one_of(self._jobs.c.id, "job_ids"))
 
+    def errors(self, job_ids: Sequence[str]) -> Statement:
+        """What went wrong with these rows → (id, errors)."""
+        return Statement(self._errors, {"job_ids": list(job_ids)})
+
+    @cached_property
+    def _errors(self) -> Executable:
+        job = self._jobs.c
+        return select(job.id, job.errors).where(one_of(job.id, "job_ids"))
+
     def renew(self, held: Rows, *, lease_seconds: float) -> Statement:
         """Renew leases of (id, fence) whose handler hasn't begun → ids."""
         return Statement(self._renew, {"held": held, "lease_seconds": lease_seconds})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.database import Database, Row
 from server_jobs.launch_statements import LaunchStatements, launch_statements
 from server_jobs.launches import Launch
-from server_jobs.records import Lease
+from server_jobs.records import AttemptError, Lease
 from server_jobs.schema import JobStatus
 from server_jobs.store import Claim, Store
 
@@ -66,6 +67,19 @@ class LaunchStore:
         """How these rows stand, by id; a row that is gone isn't among them."""
         wanted = list(job_ids)
         return _launches(await self.database.execute(self._sql.read(wanted))) if wanted else {}
+
+    async def last_errors(self, job_ids: Iterable[str]) -> dict[str, AttemptError]:
+        """How these went wrong the last time, by id; a row that never did isn't among them."""
+        wanted = list(job_ids)
+        if not wanted:
+            return {}
+        rows = await self.database.execute(self._sql.errors(wanted))
+        kept = {job_id: json.loads(errors) for job_id, errors in rows}
+        return {
+            job_id: AttemptError.from_document(errors[-1])
+            for job_id, errors in kept.items()
+            if isinstance(errors, list) and errors
+        }
 
     async def renew(self, leases: Iterable[Lease], *, lease_seconds: float) -> set[str]:
         """Renew leases whose handler hasn't begun → the ids of those that are still ours."""

@@ -12,15 +12,12 @@ import contextlib
 import logging
 import math
 import os
-import signal
-import socket
 import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from types import FrameType
 from typing import TypeVar
 
 from server_jobs.database import Database
@@ -35,15 +32,17 @@ from server_jobs.errors import (
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.launches import launch_backoff
+from server_jobs.launches import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_JOB, launch_backoff
 from server_jobs.leases import LeaseKeeper, StopReason
 from server_jobs.outcomes import LaunchLost
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
 from server_jobs.schema import JobStatus
+from server_jobs.signals import Signals
 from server_jobs.store import Store
 from server_jobs.text import clean
+from server_jobs.transitions import MAX_LAUNCH_FAILURES
 
 _log = logging.getLogger("server_jobs.runner")
 
@@ -72,6 +71,14 @@ class RunnerConfig:
     lease: float = DEFAULT_LEASE
     grace: float = 30.0
     """What the handler gets to end in once it is to stop; then the process leaves without it."""
+    max_launch_failures: int = MAX_LAUNCH_FAILURES
+    """How often the job may fail to begin before it fails."""
+
+    def __post_init__(self) -> None:
+        if self.max_launch_failures < 1:
+            raise ConfigurationError(
+                f"max_launch_failures is {self.max_launch_failures}, it must be at least 1"
+            )
 
 
 class Runner:
@@ -91,29 +98,36 @@ class Runner:
         self._load_registry = load_registry
         self._config = config
         self._signals = signals or Signals()
+        self._fields = {"job_id": lease.job_id, "fence": lease.fence}
 
     async def run(self) -> Ending:
         """Run the job, if it is still this fence's to run.
 
-        Raises DatabaseError and SchemaError where the record can't be had or settled.
+        Raises DatabaseError where the record can't be had or settled, and SchemaError where the
+        tables aren't those of this release: then nothing is written into them.
         """
         try:
             registry = self._load_registry()
         except InvalidAppError as error:
-            return await self._lose_launch("app_not_loaded", error)
+            return await self._lose_launch(APP_NOT_LOADED, error)
         await _patiently(self._store.check_schema)
         record = await self._record()
         if record is None or record.status is not JobStatus.RUNNING:
             is_what = "gone" if record is None else record.status
-            _log.info("job %s: nothing to do, it is %s", self._lease.job_id, is_what)
+            _log.info(
+                "job %s: nothing to do, it is %s",
+                self._lease.job_id,
+                is_what,
+                extra=self._fields,
+            )
             return Ending.NOTHING_TO_DO
         try:
             definition = registry.get(record.job_name).definition
         except UnknownJobError as error:
-            return await self._lose_launch("unknown_job", error)
+            return await self._lose_launch(UNKNOWN_JOB, error)
         if definition.runs_on not in {None, "kubernetes"}:
             return await self._lose_launch(
-                "runs_elsewhere",
+                RUNS_ELSEWHERE,
                 ConfigurationError(
                     f"{record.job_name} is declared with runs_on={definition.runs_on!r}; enqueue it"
                     " to a queue that no JobRunner serves"
@@ -122,7 +136,7 @@ class Runner:
         self._signals.job_begins = True
         job = await _patiently(self._start)
         if job is None:
-            _log.info("job %s: nothing to do under fence %d", *self._lease)
+            _log.info("job %s: nothing to do under fence %d", *self._lease, extra=self._fields)
             return Ending.NOTHING_TO_DO
         registry.bind(self._store.database)
         keeper = LeaseKeeper(
@@ -139,10 +153,13 @@ class Runner:
 
     async def _execute(self, job: ClaimedJob, execution: Execution) -> Ending:
         began = time.monotonic()
+
+        def say() -> None:
+            text = "job %s (%s) began, attempt %d"
+            _log.info(text, job.id, job.job_name, job.attempt_count, extra=self._fields)
+
         # Said once the handler lets the loop go on: it needn't wait for our log line.
-        asyncio.get_running_loop().call_soon(
-            _log.info, "job %s (%s) began, attempt %d", job.id, job.job_name, job.attempt_count
-        )
+        asyncio.get_running_loop().call_soon(say)
         with Watchdog(self._store, job, execution, self._signals, grace=self._config.grace):
             outcome = await execution.run()
             if outcome is not None:
@@ -151,7 +168,9 @@ class Runner:
                     self._store, execution.held, outcome, patience=self._config.lease
                 )
         if outcome is None:
-            _log.warning("job %s: its lease was lost, nothing is written", job.id)
+            _log.warning(
+                "job %s: its lease was lost, nothing is written", job.id, extra=self._fields
+            )
             return Ending.LOST
         report(job, outcome, time.monotonic() - began)
         return Ending.SETTLED
@@ -163,7 +182,13 @@ class Runner:
 
     async def _lose_launch(self, reason: str, error: Exception) -> Ending:
         """Give the job back: this image can't run it, a newer one may."""
-        _log.error("job %s can't be run by this image: %s", self._lease.job_id, error)
+        _log.error(
+            "job %s can't be run by this image: %s",
+            self._lease.job_id,
+            error,
+            extra=self._fields | {"reason": reason},
+        )
+        await _patiently(self._store.check_schema)
         record = await self._record()
         cause = error.__cause__
         lost = AttemptError(
@@ -175,9 +200,8 @@ class Runner:
             worker=self._config.worker_id,
         )
         delay = launch_backoff(0 if record is None else record.launch_failures)
-        settled = await _patiently(
-            lambda: self._store.settle({self._lease: LaunchLost(lost, delay)})
-        )
+        outcome = LaunchLost(lost, delay, self._config.max_launch_failures)
+        settled = await _patiently(lambda: self._store.settle({self._lease: outcome}))
         return Ending.SETTLED if settled else Ending.NOTHING_TO_DO
 
     async def _record(self) -> JobRecord | None:
@@ -247,46 +271,6 @@ class Watchdog:
         finally:
             logging.shutdown()
             os._exit(status)
-
-
-class Signals:
-    """Within it, SIGTERM and SIGINT ask the job to stop; before one has begun, they end us.
-
-    The interpreter notes a signal in C and writes a byte, which a thread of ours reads: it is
-    heard even while a handler keeps the main thread in a library's C code.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.job_begins = False
-        self._undo = contextlib.ExitStack()
-
-    def __enter__(self) -> Signals:
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        self._undo.callback(reader.close)
-        self._undo.callback(writer.shutdown, socket.SHUT_RDWR)
-        self._undo.callback(signal.set_wakeup_fd, former)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._undo.callback(signal.signal, number, signal.signal(number, _heard_elsewhere))
-        threading.Thread(
-            target=self._listen, args=(reader,), name="server-jobs-signals", daemon=True
-        ).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._undo.close()
-
-    def _listen(self, reader: socket.socket) -> None:
-        while number := reader.recv(1):
-            self.asked = True
-            if not self.job_begins:
-                os._exit(128 + number[0])  # nothing is held: the launcher sees the pod end
-
-
-def _heard_elsewhere(number: int, frame: FrameType | None) -> None:
-    """Without a handler in Python there is none in C, and the process would end."""
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

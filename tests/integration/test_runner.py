@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from server_jobs import Job, JobStatus
-from server_jobs.database import Database
+from server_jobs.database import Database, Statement
+from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.records import JobRecord, Lease
 from server_jobs.store import Claim, Store
 from tests.support.process_app import (
@@ -143,6 +144,91 @@ async def test_an_app_that_cannot_be_imported_costs_a_launch_and_says_why(
     (error,) = (await store.get(lease.job_id)).attempt_errors
     assert error.type == "app_not_loaded"
     assert "no_such_module" in error.message
+
+
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        ("tests.support.cli_app:registry", "unknown_job"),
+        ("no_such_module:registry", "app_not_loaded"),
+        ("tests.support.edge_only_app:registry", "runs_elsewhere"),
+    ],
+)
+async def test_a_launch_too_many_fails_the_job_whatever_its_image_lacks(
+    migrated_url: str, store: Store, tmp_path: Path, app: str, reason: str
+) -> None:
+    lease = await launched(store, quick)
+
+    options = ("--max-launch-failures", "1")
+    with runner_process(tmp_path, migrated_url, lease, *options, app=app) as runner:
+        assert runner.wait() == 0
+
+    record = await store.get(lease.job_id)
+    assert (record.status, record.launch_failures) == (JobStatus.FAILED, 1)
+    assert [error.type for error in record.attempt_errors] == [reason]
+
+
+async def test_how_many_launches_may_fail_comes_from_the_environment_too(
+    migrated_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await launched(store, quick)
+
+    monkeypatch.setenv("SERVER_JOBS_MAX_LAUNCH_FAILURES", "1")
+    with runner_process(tmp_path, migrated_url, lease, app="no_such_module:registry") as runner:
+        assert runner.wait() == 0
+
+    assert (await store.get(lease.job_id)).status is JobStatus.FAILED
+
+
+async def test_a_limit_below_one_is_refused(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, quick)
+
+    options = ("--max-launch-failures", "0")
+    with runner_process(tmp_path, migrated_url, lease, *options) as runner:
+        assert runner.wait() == 2
+
+    assert "max_launch_failures is 0" in runner.log
+
+
+@pytest.mark.parametrize("app", ["tests.support.process_app:registry", "no_such_module:registry"])
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [({"oldest_code": 99}, "upgrade server-jobs"), ({"version": 0}, "run `server-jobs migrate`")],
+    ids=["too new", "too old"],
+)
+async def test_tables_of_another_release_are_left_alone_and_the_launcher_is_told(
+    migrated_url: str,
+    store: Store,
+    tmp_path: Path,
+    columns: dict[str, int],
+    says: str,
+    app: str,
+) -> None:
+    lease = await launched(store, quick)
+    before = await store.get(lease.job_id)
+    changed = store.database.tables.info.update().values(**columns)
+    await store.database.execute(Statement(changed))
+
+    with runner_process(tmp_path, migrated_url, lease, app=app) as runner:
+        assert runner.wait() == SCHEMA_MISMATCH_STATUS == 78
+
+    assert says in runner.log
+    assert await store.get(lease.job_id) == before
+
+
+async def test_lines_say_which_claim_they_are_about(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    lease = await launched(store, quick)
+    with runner_process(tmp_path, migrated_url, lease, "--log-format", "json") as runner:
+        assert runner.wait() == 0
+
+    (began,) = [
+        line for line in map(json.loads, runner.log.splitlines()) if "began" in line["event"]
+    ]
+    assert (began["job_id"], began["fence"]) == tuple(lease)
 
 
 @pytest.mark.parametrize("job", [deaf, blocking], ids=lambda job: job.name)

@@ -16,11 +16,21 @@ from collections.abc import Sequence
 
 from server_jobs.cli.loading import load_registry
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
-from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError, ServerJobsError
+from server_jobs.errors import (
+    ConfigurationError,
+    DatabaseNotConfiguredError,
+    SchemaError,
+    ServerJobsError,
+)
 from server_jobs.ids import random_suffix
 from server_jobs.inline import DEFAULT_LEASE
+from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.records import Lease
-from server_jobs.runner import Ending, Runner, RunnerConfig, Signals
+from server_jobs.runner import Ending, Runner, RunnerConfig
+from server_jobs.signals import Signals
+from server_jobs.transitions import MAX_LAUNCH_FAILURES
+
+_log = logging.getLogger("server_jobs.runner")
 
 _DESCRIPTION = """\
 Execute one job that was claimed for this process, settle its record, and end:
@@ -32,7 +42,7 @@ _EPILOG = """\
 SIGTERM asks the handler to stop and gives the job back.
 
 Exit status: 0 the record is settled, or there was nothing to do; 1 it couldn't
-be settled; 2 used wrongly.
+be settled; 2 used wrongly; 78 the tables are too new or too old for this release.
 """
 
 FORMATS = ("auto", "console", "json")
@@ -79,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
         " (SERVER_JOBS_GRACE)",
     )
     add(
+        "--max-launch-failures",
+        default=os.environ.get("SERVER_JOBS_MAX_LAUNCH_FAILURES", str(MAX_LAUNCH_FAILURES)),
+        type=int,
+        metavar="N",
+        help="how often the job may fail to begin before it fails, 10 by default"
+        " (SERVER_JOBS_MAX_LAUNCH_FAILURES)",
+    )
+    add(
         "--log-format",
         default=os.environ.get("SERVER_JOBS_LOG_FORMAT", "auto").lower(),
         choices=FORMATS,
@@ -101,7 +119,10 @@ def main(arguments: Sequence[str]) -> int:
         with Signals() as signals:
             ending = asyncio.run(_run(options, signals))
     except ServerJobsError as error:
-        logging.getLogger("server_jobs.runner").error("job %s: %s", options.job_id, error)
+        fields = {"job_id": options.job_id, "fence": options.fence}
+        _log.error("job %s: %s", options.job_id, error, extra=fields)
+        if isinstance(error, SchemaError):
+            return SCHEMA_MISMATCH_STATUS
         return 2 if isinstance(error, ConfigurationError) else 1
     return 1 if ending is Ending.LOST else 0
 
@@ -114,7 +135,9 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
             " for it, since options can be read by whoever lists processes"
         )
     own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
-    config = RunnerConfig(options.worker_id or own, options.lease, options.grace)
+    config = RunnerConfig(
+        options.worker_id or own, options.lease, options.grace, options.max_launch_failures
+    )
     database = connect(url)
     try:
         return await Runner(
