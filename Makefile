@@ -51,7 +51,7 @@ e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one th
 	@$(BIN)/python -m tests.e2e $(ARGS)
 
 .PHONY: kind-up
-kind-up: $(INSTALLED) ## Make a kind cluster with the images, for `make e2e`; needs Docker and kind
+kind-up: $(INSTALLED) ## Make a kind cluster with the images, for `make e2e`; needs Docker, kind, kubectl and helm
 	@$(BIN)/python -m tests.e2e.kind
 
 .PHONY: bench

@@ -23,8 +23,31 @@ from server_jobs_operator import crds as definitions
 from server_jobs_operator.health import Health, served
 from server_jobs_operator.kube import Kube, KubeError, connected
 from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import config_map_path
+from server_jobs_operator.names import config_map_path, pods_path
 from server_jobs_operator.operator import Operator
+from server_jobs_operator.options import (
+    AllNamespacesOption,
+    ConfigMapOption,
+    CreateConcurrencyOption,
+    CreatesPerSecondOption,
+    HealthPortOption,
+    InstallIdOption,
+    KeepCancelledOption,
+    KeepCompletedOption,
+    KeepFailedOption,
+    LeaderElectionOption,
+    LeaseNameOption,
+    LeaseOption,
+    MaxJobsOption,
+    MetricsPortOption,
+    NamespaceOption,
+    OwnNamespaceOption,
+    PollIntervalOption,
+    ReconcileIntervalOption,
+    SchedulesOption,
+    SelectorOption,
+)
+from server_jobs_operator.readiness import OPERATOR_PODS, problems_of
 from server_jobs_operator.settings import OperatorSettings
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -42,143 +65,25 @@ app = typer.Typer(
 @app.command()
 def run(
     *,
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace",
-            envvar="SERVER_JOBS_OPERATOR_NAMESPACE",
-            metavar="NAME[,NAME]",
-            show_default="the operator's own",
-            help="Whose JobRunners and JobSchedules to serve. May be repeated.",
-        ),
-    ] = None,
-    all_namespaces: Annotated[
-        bool,
-        typer.Option(
-            "--all-namespaces",
-            envvar="SERVER_JOBS_OPERATOR_ALL_NAMESPACES",
-            help="Serve the whole cluster; needs cluster-wide permissions.",
-        ),
-    ] = False,
-    install_id: Annotated[
-        str | None,
-        typer.Option(
-            "--install-id",
-            envvar="SERVER_JOBS_OPERATOR_INSTALL_ID",
-            metavar="TEXT",
-            show_default="the ConfigMap's uid",
-            help="What this installation's Jobs are labelled with; no other may have the same.",
-        ),
-    ] = None,
-    config_map: Annotated[
-        str | None,
-        typer.Option(
-            "--config-map",
-            envvar="SERVER_JOBS_OPERATOR_CONFIG_MAP",
-            metavar="NAME",
-            help="The ConfigMap with the default JobRunner, in the operator's namespace.",
-        ),
-    ] = None,
-    leader_election: Annotated[
-        bool,
-        typer.Option(
-            "--leader-election/--no-leader-election",
-            envvar="SERVER_JOBS_OPERATOR_LEADER_ELECTION",
-            help="Let one of several replicas lead.",
-        ),
-    ] = True,
-    lease_name: Annotated[
-        str,
-        typer.Option(
-            "--lease-name",
-            envvar="SERVER_JOBS_OPERATOR_LEASE_NAME",
-            metavar="NAME",
-            help="The Lease by which they elect.",
-        ),
-    ] = "server-jobs-operator",
-    lease: Annotated[
-        float,
-        typer.Option(
-            "--lease",
-            envvar="SERVER_JOBS_OPERATOR_LEASE",
-            metavar="SECONDS",
-            help="How long a claim holds that nobody renews.",
-        ),
-    ] = 300.0,
-    poll_interval: Annotated[
-        float,
-        typer.Option(
-            "--poll-interval",
-            envvar="SERVER_JOBS_OPERATOR_POLL_INTERVAL",
-            metavar="SECONDS",
-            help="How often to look for jobs where the database doesn't tell of them.",
-        ),
-    ] = 1.0,
-    reconcile_interval: Annotated[
-        float,
-        typer.Option(
-            "--reconcile-interval",
-            envvar="SERVER_JOBS_OPERATOR_RECONCILE_INTERVAL",
-            metavar="SECONDS",
-            help="How often to compare the table with the cluster.",
-        ),
-    ] = 30.0,
-    max_jobs: Annotated[
-        int,
-        typer.Option(
-            "--max-jobs",
-            envvar="SERVER_JOBS_OPERATOR_MAX_JOBS",
-            help="How many Kubernetes Jobs may be in flight, all JobRunners together.",
-        ),
-    ] = 1_000,
-    creates_per_second: Annotated[
-        float,
-        typer.Option(
-            "--creates-per-second",
-            envvar="SERVER_JOBS_OPERATOR_CREATES_PER_SECOND",
-            help="How many Kubernetes Jobs to create a second, at most.",
-        ),
-    ] = 20.0,
-    create_concurrency: Annotated[
-        int,
-        typer.Option(
-            "--create-concurrency",
-            envvar="SERVER_JOBS_OPERATOR_CREATE_CONCURRENCY",
-            help="How many at once.",
-        ),
-    ] = 10,
-    schedules: Annotated[
-        bool,
-        typer.Option(
-            "--schedules/--no-schedules",
-            envvar="SERVER_JOBS_OPERATOR_SCHEDULES",
-            help="Fire all schedules that are due, whoever declared them.",
-        ),
-    ] = True,
-    health_port: Annotated[
-        int, typer.Option("--health-port", envvar="SERVER_JOBS_OPERATOR_HEALTH_PORT")
-    ] = 8080,
-    metrics_port: Annotated[
-        int, typer.Option("--metrics-port", envvar="SERVER_JOBS_OPERATOR_METRICS_PORT")
-    ] = 9090,
-    keep_completed: Annotated[
-        str,
-        typer.Option(
-            "--keep-completed", envvar="SERVER_JOBS_OPERATOR_KEEP_COMPLETED", metavar="DURATION"
-        ),
-    ] = "7d",
-    keep_failed: Annotated[
-        str,
-        typer.Option(
-            "--keep-failed", envvar="SERVER_JOBS_OPERATOR_KEEP_FAILED", metavar="DURATION"
-        ),
-    ] = "30d",
-    keep_cancelled: Annotated[
-        str,
-        typer.Option(
-            "--keep-cancelled", envvar="SERVER_JOBS_OPERATOR_KEEP_CANCELLED", metavar="DURATION"
-        ),
-    ] = "30d",
+    own_namespace: OwnNamespaceOption = None,
+    namespace: NamespaceOption = None,
+    all_namespaces: AllNamespacesOption = False,
+    install_id: InstallIdOption = None,
+    config_map: ConfigMapOption = None,
+    leader_election: LeaderElectionOption = True,
+    lease_name: LeaseNameOption = "server-jobs-operator",
+    lease: LeaseOption = 300.0,
+    poll_interval: PollIntervalOption = 1.0,
+    reconcile_interval: ReconcileIntervalOption = 30.0,
+    max_jobs: MaxJobsOption = 1_000,
+    creates_per_second: CreatesPerSecondOption = 20.0,
+    create_concurrency: CreateConcurrencyOption = 10,
+    schedules: SchedulesOption = True,
+    health_port: HealthPortOption = 8080,
+    metrics_port: MetricsPortOption = 9090,
+    keep_completed: KeepCompletedOption = "7d",
+    keep_failed: KeepFailedOption = "30d",
+    keep_cancelled: KeepCancelledOption = "30d",
     log_format: LogFormatOption = LogFormat.AUTO,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -189,7 +94,7 @@ def run(
     it runs in, else that of the kubeconfig.
     """
     configure_logging(log_format, log_level)
-    own = _own_namespace()
+    own = own_namespace or _own_namespace()
     names = tuple(name.strip() for value in namespace or [own] for name in value.split(","))
 
     def settings(found_id: str) -> OperatorSettings:
@@ -217,6 +122,8 @@ def run(
             environment={name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)},
         )
 
+    settings(install_id or "")  # what is set wrongly is refused before anything is asked
+
     async def operate() -> None:
         url = url_from_environment()
         if not url:
@@ -243,6 +150,35 @@ def run(
             await database.close()
 
     asyncio.run(operate())
+
+
+@app.command()
+def ready(
+    *,
+    own_namespace: OwnNamespaceOption = None,
+    selector: SelectorOption = OPERATOR_PODS,
+    health_port: HealthPortOption = 8080,
+) -> None:
+    """Ask the pods of an operator whether they are ready, and say what isn't.
+
+    It ends with 0 where all of them are, else with 1. To be called in the cluster,
+    since it goes by the pods' addresses; `helm test` does.
+    """
+
+    async def ask() -> list[str]:
+        async with connected(lambda verb, status: None) as kube:
+            pods, _ = await kube.list(pods_path(own_namespace or _own_namespace()), selector)
+        return await problems_of(pods, health_port)
+
+    try:
+        problems = asyncio.run(ask())
+    except KubeError as error:
+        problems = [str(error)]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("the operator is ready")
 
 
 @app.command()
@@ -281,9 +217,6 @@ async def _install_id(
 
 
 def _own_namespace() -> str:
-    named = os.environ.get("SERVER_JOBS_OPERATOR_OWN_NAMESPACE")
-    if named:
-        return named
     return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
 
 

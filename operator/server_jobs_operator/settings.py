@@ -51,7 +51,8 @@ class OperatorSettings:
         ):
             value = getattr(self, name)
             if not least <= value <= most:
-                raise ConfigurationError(f"{name}={value} isn't from {least} to {most}")
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigurationError(f"{flag}={value} isn't from {least} to {most}")
         if self.namespaces is not None and not self.namespaces:
             raise ConfigurationError("no namespace is given: --namespace, or --all-namespaces")
 

@@ -85,6 +85,9 @@ def _make_python(folder: Path) -> None:
     pip = ("python3", f"/{wheel}/pip", "install", "--no-index", "--no-compile", f"/{wheel}")
     programs.run("chroot", root, *pip)
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    # It has no bytecode of the standard library either.
+    for cached in [*root.glob("usr/lib/python3.*/**/__pycache__")]:
+        shutil.rmtree(cached)
     for name in UNNEEDED:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).mkdir()

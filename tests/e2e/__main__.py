@@ -1,7 +1,7 @@
 """`make e2e`: find or make a cluster and the images, and run these tests on it.
 
 With KUBECONFIG it is that cluster; the images are then to be there already, and
-SERVER_JOBS_E2E_HOST is to name an address of this machine that pods reach. Else it is the kind
+SERVER_JOBS_E2E_HOST has to name an address of this machine that pods reach. Else it is the kind
 cluster of `make kind-up`, if there is one. Else a cluster is made here, as root on Linux
 (tests/cluster), the images are built by buildah, and the cluster is gone afterwards.
 """
@@ -17,9 +17,10 @@ from pathlib import Path
 from tests.cluster import images, programs
 from tests.cluster.layout import Layout
 from tests.e2e import kind
-from tests.e2e.image_names import APP, OPERATOR, ROOT, RUNNER
+from tests.e2e.image_names import LOADED, ROOT, builds
 
 PORT = 16460
+HOST = "SERVER_JOBS_E2E_HOST"
 
 
 def main() -> int:
@@ -32,8 +33,16 @@ def main() -> int:
 def cluster() -> Iterator[Mapping[str, str]]:
     """The environment by which the tests know a cluster."""
     if os.environ.get("KUBECONFIG"):
+        if not os.environ.get(HOST):
+            sys.exit(
+                f"KUBECONFIG is set and {HOST} isn't: the tests' PostgreSQL runs on this machine,"
+                f" and pods have to reach it. Set {HOST} to an address of this machine that they"
+                " reach, or unset KUBECONFIG: then kind's cluster is used, or one is made."
+            )
+        kind.require_clients()
         yield {}
     elif kind.is_up():
+        kind.require_clients()
         with tempfile.TemporaryDirectory(prefix="server-jobs-e2e-") as folder:
             yield kind.environment(Path(folder))
     else:
@@ -52,7 +61,7 @@ def _own_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
     try:
         yield {
             "KUBECONFIG": str(layout.kubeconfig),
-            "SERVER_JOBS_E2E_HOST": layout.host,
+            HOST: layout.host,
             "SERVER_JOBS_E2E_CLUSTER": f"{layout.folder}:{layout.port}",
             "SERVER_JOBS_E2E_AUDIT_LOG": str(layout.audit_log),
             "SERVER_JOBS_E2E_HELM_3": str(programs.helm_3()),
@@ -63,18 +72,17 @@ def _own_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 def build(folder: Path) -> list[Path]:
-    """The images of the operator and of the tests' jobs, from the Dockerfiles, as archives."""
+    """The images that pods run, from the Dockerfiles, as archives."""
     programs.install(programs.IMAGE_PACKAGES)
     buildah("pull", "--quiet", f"docker-archive:{images.python()}")
     # What pip needs to reach its index from here, it needs in there too.
     given = [Path(path) for path in ("/etc/pip.conf", "/etc/ssl/certs") if Path(path).exists()]
     volumes = [f"--volume={path}:{path}:ro" for path in given]
     bud = ("bud", "--quiet", "--isolation=chroot", "--network=host", *volumes)
-    buildah(*bud, "-f", "runner/Dockerfile", "-t", RUNNER, ".")
-    buildah(*bud, "--build-arg", f"RUNNER_IMAGE={RUNNER}", "-t", APP, "tests/e2e/app")
-    buildah(*bud, "-f", "operator/Dockerfile", "-t", OPERATOR, ".")
+    for arguments in builds(folder):
+        buildah(*bud, *arguments)
     archives = []
-    for number, image in enumerate((APP, OPERATOR)):
+    for number, image in enumerate(LOADED):
         archives.append(folder / f"image-{number}.tar")
         buildah("push", "--quiet", image, f"docker-archive:{archives[-1]}:{image}")
     return archives

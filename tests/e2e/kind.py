@@ -3,17 +3,28 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.e2e.image_names import APP, OPERATOR, ROOT, RUNNER
+from tests.e2e.image_names import LOADED, ROOT, builds
 
 NAME = "server-jobs"
 
+_CLIENTS = {
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+    "helm": "https://helm.sh/docs/intro/install/",
+}
 _NEEDED = {
     "docker": "https://docs.docker.com/engine/install/",
     "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
+    **_CLIENTS,
 }
+
+
+def require_clients() -> None:
+    """What the tests call, on whichever cluster. Only the project's own brings them along."""
+    _require(_CLIENTS, "the end-to-end tests need")
 
 
 def is_up() -> bool:
@@ -23,15 +34,13 @@ def is_up() -> bool:
 
 def up() -> None:
     """Build the images, make the cluster unless it is there, and load them onto its node."""
-    for program, source in _NEEDED.items():
-        if not shutil.which(program):
-            sys.exit(f"kind-up needs `{program}`, which isn't here: {source}")
-    _run("docker", "build", "-f", "runner/Dockerfile", "-t", RUNNER, ".")
-    _run("docker", "build", "--build-arg", f"RUNNER_IMAGE={RUNNER}", "-t", APP, "tests/e2e/app")
-    _run("docker", "build", "-f", "operator/Dockerfile", "-t", OPERATOR, ".")
+    _require(_NEEDED, "kind-up needs")
+    with tempfile.TemporaryDirectory(prefix="server-jobs-kind-") as folder:
+        for arguments in builds(Path(folder)):
+            _run("docker", "build", *arguments)
     if not is_up():
         _run("kind", "create", "cluster", "--name", NAME, "--wait", "120s")
-    _run("kind", "load", "docker-image", APP, OPERATOR, "--name", NAME)
+    _run("kind", "load", "docker-image", *LOADED, "--name", NAME)
     print("`make e2e` runs its tests there now; `kind delete cluster --name server-jobs` ends it")
 
 
@@ -43,6 +52,12 @@ def environment(folder: Path) -> Mapping[str, str]:
     gateways = _said(*inspect, "{{range .IPAM.Config}}{{.Gateway}} {{end}}").split()
     host = next(address for address in gateways if "." in address)
     return {"KUBECONFIG": str(kubeconfig), "SERVER_JOBS_E2E_HOST": host}
+
+
+def _require(programs: Mapping[str, str], who: str) -> None:
+    for program, source in programs.items():
+        if not shutil.which(program):
+            sys.exit(f"{who} `{program}`, which isn't here: {source}")
 
 
 def _said(*command: str) -> str:

@@ -3,73 +3,33 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import pytest
 
-from server_jobs import JobStatus, connect
+from server_jobs import JobStatus
 from server_jobs.store import Store
-from tests.e2e.app.jobs import double, gate, leave, registry, sleep
+from server_jobs_operator.readiness import OPERATOR_PODS
+from tests.e2e.app.jobs import double, gate
+from tests.e2e.image_names import ROOT
 from tests.e2e.support.helm import RELEASE, Helm
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.node import audited, require_own_cluster
+from tests.e2e.support.permissions import (
+    account,
+    every_minute,
+    granted,
+    need_everything,
+    refused,
+    used,
+)
+from tests.e2e.support.place import Place, empty_place, opened, values
 from tests.e2e.support.waiting import begun, over, record_when, until
-from tests.support.postgres import temporary_database
 
+DEFINITIONS = {f"CustomResourceDefinition/{path.stem}" for path in (ROOT / "crds").iterdir()}
 HELM_3 = os.environ.get("SERVER_JOBS_E2E_HELM_3", "")
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@dataclass
-class Place:
-    """A namespace, and an empty database that its Secret names."""
-
-    namespace: Kubectl
-    url: str
-
-
-@contextmanager
-def empty_place(kubectl: Kubectl, server_url: str) -> Iterator[Place]:
-    with kubectl.temporary_namespace() as own, temporary_database(server_url) as url:
-        level = "pod-security.kubernetes.io/enforce=restricted"
-        own.run("label", "namespace", own.namespace, level)
-        own.run("create", "secret", "generic", "database", f"--from-literal=url={url}")
-        own.wait_for_account()
-        yield Place(own, url)
-
-
-@asynccontextmanager
-async def opened(place: Place) -> AsyncIterator[Store]:
-    """Its database, as the one that jobs are enqueued into."""
-    database = connect(place.url)
-    registry.bind(database)
-    gate.url = place.url
-    gate.close()
-    yield Store(database)
-    await database.close()
-
-
-def values(image: str, operator_image: str, **more: Any) -> dict[str, Any]:
-    repository, _, tag = operator_image.rpartition(":")
-    return {
-        "image": {"repository": repository, "tag": tag},
-        "database": {"existingSecret": "database"},
-        "settings": {"RECONCILE_INTERVAL": "2"},
-        "defaultRunner": {
-            "enabled": True,
-            "spec": {
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "gracePeriodSeconds": 3,
-                "caps": {"memory": "512Mi"},
-            },
-        },
-        **more,
-    }
 
 
 @pytest.fixture
@@ -93,15 +53,6 @@ async def jobs(release: Place) -> AsyncIterator[Store]:
         yield store
 
 
-def every_minute(name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "server-jobs.dev/v1alpha1",
-        "kind": "JobSchedule",
-        "metadata": {"name": name},
-        "spec": {"jobName": "Double", "schedule": "* * * * *", "params": {"n": 21}},
-    }
-
-
 async def test_a_schedule_and_a_later_come_to_their_results(release: Place, jobs: Store) -> None:
     release.namespace.apply(every_minute("minutely"))
     ids = await double.later_many([{"n": n} for n in range(3)])
@@ -119,8 +70,20 @@ async def test_a_schedule_and_a_later_come_to_their_results(release: Place, jobs
     release.namespace.run("delete", "jobschedule", "minutely")
 
 
-def test_helm_test_finds_the_database_in_order(release: Place) -> None:
-    assert "Succeeded" in Helm(release.namespace).test()
+def test_helm_test_finds_all_in_order_and_an_operator_that_isnt(release: Place) -> None:
+    helm, namespace = Helm(release.namespace), release.namespace
+    assert "Succeeded" in helm.test()
+
+    namespace.run("scale", "deployment", RELEASE, "--replicas=0")
+    namespace.run("wait", "--for=delete", "pod", "-l", OPERATOR_PODS, "--timeout=60s")
+    try:
+        helm.refused_test()
+        log = namespace.run("logs", f"{RELEASE}-doctor")
+        assert "there is no pod of the operator" in log
+    finally:
+        namespace.run("scale", "deployment", RELEASE, "--replicas=1")
+        namespace.run("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
+    assert "Succeeded" in helm.test()
 
 
 async def test_an_upgrade_leaves_running_jobs_alone(
@@ -157,71 +120,15 @@ def knows_the_new_template(namespace: Kubectl) -> bool:
 async def test_every_permission_is_used_and_no_other_is_asked_for(
     release: Place, jobs: Store
 ) -> None:
-    namespace = release.namespace
-    user = f"system:serviceaccount:{namespace.namespace}:{RELEASE}"
+    user = account(release.namespace)
     audited(user)
-    namespace.apply(every_minute("permitted"))
-    finished = await double.later({"n": 1})
-    failed = await leave.later({"n": 3})
-    cancelled = await sleep.later({"seconds": 60})
-    taken = await double.later({"n": 2}, delay=3)
-    namespace.apply(somebodys_job(f"job-{taken}-1"))
-    await record_when(jobs, cancelled, begun)
-    await jobs.cancel(cancelled)
-    for job_id in (finished, failed, cancelled):
-        await record_when(jobs, job_id, over)
-    record = await record_when(jobs, taken, over)
-    assert (record.status, record.fence) == (JobStatus.COMPLETED, 2)
+    await need_everything(release.namespace, jobs)
 
-    granted = permissions(namespace)
+    wanted = granted(release.namespace)
     with contextlib.suppress(TimeoutError):
-        await until(lambda: granted <= used(user), 20)
-
-    assert used(user) == granted
-    refused = [entry for entry in audited(user) if entry["responseStatus"].get("code") == 403]
-    assert refused == []
-
-
-def permissions(namespace: Kubectl) -> set[tuple[str, str, str]]:
-    """API group, resource and verb of each that the chart grants."""
-    rules = [
-        rule
-        for role in namespace.all("role", f"app.kubernetes.io/instance={RELEASE}")
-        for rule in role["rules"]
-    ]
-    return {
-        one
-        for rule in rules
-        for one in product(rule["apiGroups"], rule["resources"], rule["verbs"])
-    }
-
-
-def used(user: str) -> set[tuple[str, str, str]]:
-    """Those that the API server was asked to honour."""
-    found = set()
-    for entry in audited(user):
-        of = entry.get("objectRef")
-        if of is None:
-            continue  # /version and the lists of what there is, which everybody may read
-        resource = "/".join(filter(None, (of["resource"], of.get("subresource"))))
-        found.add((of.get("apiGroup", ""), resource, entry["verb"]))
-        if entry["verb"] == "patch" and entry["responseStatus"].get("code") == 201:
-            found.add((of.get("apiGroup", ""), resource, "create"))
-    return found
-
-
-def somebodys_job(name: str) -> dict[str, Any]:
-    """A Job that has the name of one of ours, and isn't."""
-    container = {"name": "other", "image": "localhost/pause:1"}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {
-            "suspend": True,
-            "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
-        },
-    }
+        await until(lambda: wanted <= used(user), 20)
+    assert used(user) == wanted
+    assert refused(user) == []
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -241,24 +148,15 @@ async def test_removing_a_release_leaves_what_keep_says(
             helm.uninstall()
 
             await until(lambda: not place.namespace.all("lease"))
-            for kind in ("pods", "deployments", "configmaps", "serviceaccounts", "roles",
-                         "rolebindings", "services"):  # fmt: skip
-                assert of_the_chart(place, kind) == [], kind
-            definitions = [
-                one["metadata"]["name"]
-                for one in place.namespace.all("customresourcedefinitions")
-                if one["spec"]["group"] == "server-jobs.dev"
-            ]
+            expected = {"JobRunner/default", *DEFINITIONS} if keep else set()
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: left_of_the_chart(place) == expected)
+            assert left_of_the_chart(place) == expected
             if keep:
-                assert len(definitions) == 2
-                assert [one["metadata"]["name"] for one in place.namespace.all("jobrunners")] == [
-                    "default"
-                ]
                 gate.open()
                 record = await record_when(store, job_id, over)
                 assert record.status is JobStatus.COMPLETED
             else:
-                assert definitions == []
                 await until(lambda: not place.namespace.all("jobs"))
                 record = await record_when(
                     store, job_id, lambda record: record.status is JobStatus.PENDING
@@ -295,6 +193,22 @@ def test_a_database_that_is_away_makes_it_unready_and_no_crash_loop(
             log = place.namespace.run("logs", pod["metadata"]["name"], "-c", running[0]["name"])
             assert "hidden-word" not in log
             assert "127.0.0.1" in log
+
+
+def left_of_the_chart(place: Place) -> set[str]:
+    """Kind and name of all that the API server has with the release's label, of whatever kind."""
+    kinds = place.namespace.run("api-resources", "--verbs=list", "-o", "name").split()
+    label = f"app.kubernetes.io/instance={RELEASE}"
+    found: set[str] = set()
+    for kind in kinds:
+        # A definition that goes takes its kind along, perhaps after the list of kinds was made.
+        with contextlib.suppress(AssertionError):
+            found |= {
+                f"{one['kind']}/{one['metadata']['name']}"
+                for one in place.namespace.all(kind, label)
+                if "deletionTimestamp" not in one["metadata"]
+            }
+    return found
 
 
 def of_the_chart(place: Place, kind: str) -> list[dict[str, Any]]:

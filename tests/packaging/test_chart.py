@@ -1,9 +1,10 @@
 """The chart's copies are what they are copies of, and its schema knows its values and no others.
 
-What Helm makes of it is tried on a real cluster.
+What Helm makes of it: test_chart_rendered.py, and on a real cluster tests/e2e/test_chart.py.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from server_jobs_operator.crds import files
-from tests.support import values_table
+from tests.support import values_schema, values_table
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "server-jobs"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -26,7 +27,8 @@ def test_the_charts_definitions_are_those_of_the_operator() -> None:
 
 def nested(schema: dict[str, Any], values: dict[str, Any], path: str = "") -> list[str]:
     """Where schema and values disagree on what there is."""
-    if "properties" not in schema:
+    # What is empty by default is for others to fill.
+    if "properties" not in schema or not values:
         return []
     assert schema["additionalProperties"] is False, path
     known, given = set(schema["properties"]) - {"global"}, set(values)
@@ -49,22 +51,19 @@ def test_no_template_puts_a_url_in_clear(name: str) -> None:
     assert 'include "server-jobs.secret"' in text or 'include "server-jobs.migrate"' in text
 
 
-def test_the_dashboard_is_json_and_asks_for_metrics_that_there_are() -> None:
-    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text(encoding="utf-8"))
-    documented = (CHART.parents[1] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+def test_the_schema_knows_the_operators_flags_and_the_definitions_spec() -> None:
+    again = "run python -m tests.support.values_schema"
+    assert values_schema.with_generated(SCHEMA) == SCHEMA, again
 
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            (metric,) = {
-                word.removesuffix("_bucket")
-                for word in target["expr"]
-                .replace("(", " ")
-                .replace(")", " ")
-                .replace("[", " ")
-                .split()
-                if word.startswith("server_jobs_")
-            }
-            assert f"`{metric}`" in documented, metric
+
+def test_settings_are_flags_and_none_that_the_chart_sets() -> None:
+    known = set(SCHEMA["properties"]["settings"]["properties"])
+
+    assert {"MAX_JOBS", "LEASE", "KEEP_COMPLETED", "INSTALL_ID"} <= known
+    templates = [path.read_text("utf-8") for path in (CHART / "templates").rglob("*.yaml")]
+    set_there = set(re.findall(r"SERVER_JOBS_OPERATOR_([A-Z_]+)", "".join(templates)))
+    assert set_there <= values_schema.SET_BY_THE_CHART
+    assert not known & values_schema.SET_BY_THE_CHART
 
 
 def test_the_readme_has_every_value_as_it_is() -> None:

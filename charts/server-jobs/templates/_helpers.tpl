@@ -16,6 +16,12 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* The operator's own pods: those of the migration and of `helm test` are of the release, too. */ -}}
+{{- define "server-jobs.operator" -}}
+{{ include "server-jobs.selector" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
 {{- define "server-jobs.labels" -}}
 {{ include "server-jobs.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

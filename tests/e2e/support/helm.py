@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.support.kubectl import Kubectl
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "server-jobs"
@@ -27,6 +29,11 @@ class Helm:
 
     def test(self) -> str:
         return self._run("test", RELEASE, "--timeout", "90s")
+
+    def refused_test(self) -> None:
+        """A `helm test` that fails."""
+        with pytest.raises(AssertionError, match=f"helm test {RELEASE}"):
+            self.test()
 
     def uninstall(self) -> None:
         self._run("uninstall", RELEASE, "--wait", "--timeout", "90s")
