@@ -70,8 +70,14 @@ def postgres(kubectl: Kubectl, host: str) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def server_url(postgres: PostgresServer, host: str) -> str:
+def shared_url(postgres: PostgresServer, host: str) -> str:
     return f"postgresql://postgres@{host}:{PORT}/postgres"
+
+
+@pytest.fixture
+def server_url(shared_url: str) -> str:
+    """The database of the test: the shared one, unless a module says otherwise."""
+    return shared_url
 
 
 @pytest.fixture
