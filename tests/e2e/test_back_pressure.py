@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
+from server_jobs.records import JobRecord
 from server_jobs.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
@@ -25,10 +26,11 @@ from tests.e2e.support.waiting import (
     until_served,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 ALL_BUT_CREATE = ("get", "list", "watch", "patch", "delete")
 
 
-@pytest.mark.timeout(240)
 async def test_jobs_that_a_quota_has_no_room_for_wait_and_are_charged_nothing(
     operator: OperatorProcess, namespace: Kubectl, store: Store, image: str
 ) -> None:
@@ -112,7 +114,7 @@ async def test_a_job_that_is_not_admitted_keeps_its_claim_until_it_is(
         assert first is not None
 
         # It holds for longer than launchTimeoutSeconds, too: suspended time doesn't count.
-        def held_for_long(now: Any) -> bool:
+        def held_for_long(now: JobRecord) -> bool:
             expires = now.worker_expires_at
             return expires is not None and (expires - first).total_seconds() > 15
 
@@ -141,7 +143,6 @@ def unpermitted(namespace: Kubectl, tmp_path: Path) -> Path:
     return kubeconfig
 
 
-@pytest.mark.timeout(240)
 async def test_without_the_permission_to_create_jobs_they_wait_until_it_is_given(
     namespace: Kubectl,
     store: Store,
@@ -159,8 +160,8 @@ async def test_without_the_permission_to_create_jobs_they_wait_until_it_is_given
 
         told = await condition_when(namespace, "jobrunner", "e2e", "TemplateValid", "Unknown")
         assert verb in told["message"]
-        await until(lambda: any(verb in line["message"] for line in process.lines))
-        waiting = await record_when(store, job_id, lambda one: one.status is JobStatus.PENDING)
+        await until(lambda: any(verb in line["event"] for line in process.lines))
+        waiting = await record_when(store, job_id, given_back)
         assert (waiting.attempt_count, waiting.launch_failures, waiting.error) == (0, 0, None)
 
         namespace.apply(role("operator", jobs=(*ALL_BUT_CREATE, "create")))
@@ -168,3 +169,8 @@ async def test_without_the_permission_to_create_jobs_they_wait_until_it_is_given
         await condition_when(namespace, "jobrunner", "e2e", "TemplateValid", "True")
 
     assert (record.status, record.result, record.launch_failures) == (JobStatus.COMPLETED, "6", 0)
+
+
+def given_back(record: JobRecord) -> bool:
+    """Claimed, and pending again."""
+    return record.fence > 0 and record.status is JobStatus.PENDING

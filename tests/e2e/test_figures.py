@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from server_jobs.store import Store
 from tests.e2e.app.jobs import double, gate, leave
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.permissions import somebodys_job
 from tests.e2e.support.waiting import begun, over, record_when, until
+
+pytestmark = pytest.mark.timeout(300)
 
 
 async def test_the_figures_are_those_of_the_table_and_of_the_cluster(

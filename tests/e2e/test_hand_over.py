@@ -14,6 +14,8 @@ from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import begun, over, record_when, until, until_no_orphans
 
+pytestmark = pytest.mark.timeout(300)
+
 HAND_OVER_SECONDS = 8.0
 """Less than a Lease lasts that nobody lets go of."""
 

@@ -14,6 +14,8 @@ from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import errors, event_on, over, record_when, until_served
 
+pytestmark = pytest.mark.timeout(300)
+
 UNLAUNCHABLE: dict[Reason, dict[str, Any]] = {
     Reason.IMAGE_PULL: {"image": "localhost/no-such-image:1", "imagePullPolicy": "Never"},
     Reason.CONFIG_ERROR: {"database": {"secretRef": {"name": "no-such-secret"}}},

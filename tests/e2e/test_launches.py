@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from server_jobs import JobStatus
 from server_jobs.store import Store
 from tests.e2e.app.jobs import (
@@ -28,6 +30,8 @@ from tests.e2e.support.waiting import (
     until_no_orphans,
     until_served,
 )
+
+pytestmark = pytest.mark.timeout(300)
 
 ORDINARY = {"SuccessfulCreate", "Completed"}
 """What Kubernetes itself tells of a Job that goes well."""

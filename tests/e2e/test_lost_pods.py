@@ -11,6 +11,8 @@ from tests.e2e.support.node import freeze_runner, require_own_cluster
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import begun, errors, over, record_when, until_no_orphans
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def completions(store: Store, server_url: str) -> Completions:

@@ -27,7 +27,7 @@ def errors(record: JobRecord) -> list[str]:
 
 
 async def record_when(
-    store: Store, job_id: str, condition: Callable[[JobRecord], bool], seconds: float = 90.0
+    store: Store, job_id: str, condition: Callable[[JobRecord], bool], seconds: float = 150.0
 ) -> JobRecord:
     """The record, as soon as the condition holds."""
     async with asyncio.timeout(seconds):
