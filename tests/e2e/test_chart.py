@@ -199,16 +199,15 @@ def left_of_the_chart(place: Place) -> set[str]:
     """Kind and name of all that the API server has with the release's label, of whatever kind."""
     kinds = place.namespace.run("api-resources", "--verbs=list", "-o", "name").split()
     label = f"app.kubernetes.io/instance={RELEASE}"
-    found: set[str] = set()
-    for kind in kinds:
-        # A definition that goes takes its kind along, perhaps after the list of kinds was made.
-        with contextlib.suppress(AssertionError):
-            found |= {
-                f"{one['kind']}/{one['metadata']['name']}"
-                for one in place.namespace.all(kind, label)
-                if "deletionTimestamp" not in one["metadata"]
-            }
-    return found
+    try:
+        found = place.namespace.all(",".join(kinds), label)
+    except AssertionError as error:
+        return {str(error)}  # a kind that goes with its definition was still in the list
+    return {
+        f"{one['kind']}/{one['metadata']['name']}"
+        for one in found
+        if "deletionTimestamp" not in one["metadata"]
+    }
 
 
 def of_the_chart(place: Place, kind: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tests.e2e.support.waiting import over, record_when, until_served
 PLAIN_IMAGE = "SERVER_JOBS_E2E_PLAIN_IMAGE"
 
 LOOKING = """
-import importlib, importlib.util, json, os, shutil, sys
+import importlib, importlib.util, json, os, shutil, subprocess, sys
 
 for name in sys.argv[1:]:
     importlib.import_module(name)
@@ -24,12 +24,14 @@ cached = {name: getattr(getattr(module, "__spec__", None), "cached", None)
           for name, module in sys.modules.items()}
 sizes = [os.lstat(os.path.join(folder, name)).st_size
          for folder, _, names in os.walk(sys.prefix) for name in names]
+listed = subprocess.run(["pip", "list"], capture_output=True, text=True).stdout
 print(json.dumps({
     "user": [os.getuid(), os.getgid()],
     "compiled": sum(bool(path) and os.path.exists(path) for path in cached.values()),
     "not compiled": sorted(name for name, path in cached.items()
                            if path and not os.path.exists(path)),
     "pip": importlib.util.find_spec("pip") is not None,
+    "pip installs beside us": "server-jobs" in listed,
     "gcc": shutil.which("gcc") or shutil.which("cc"),
     "megabytes": round(sum(sizes) / 1_000_000),
 }))
@@ -84,6 +86,8 @@ def test_the_runners_image_compiles_nothing_and_has_nothing_to_compile_with(
     assert found["user"] == [65532, 65532]
     assert (found["pip"], found["gcc"]) == (False, None)
     assert found["megabytes"] < 80
+    # The base image's pip, for whoever builds on this one.
+    assert found["pip installs beside us"]
 
 
 def test_the_operators_image_compiles_nothing_and_has_nothing_to_compile_with(
