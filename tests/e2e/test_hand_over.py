@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from server_jobs import JobStatus
 from server_jobs.store import Store
 from tests.e2e.app.jobs import double, sleep
-from tests.e2e.support.completions import Completions
+from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.e2e.support.waiting import begun, over, record_when, until, until_no_orphans
+from tests.e2e.support.waiting import begun, record_when, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,23 +31,13 @@ def second(
         yield process
 
 
-async def all_completed_once(
-    store: Store, completions: Completions, namespace: Kubectl, ids: list[str]
-) -> None:
-    records = [await record_when(store, job_id, over) for job_id in ids]
-    assert {record.status for record in records} == {JobStatus.COMPLETED}
-    await until_no_orphans(namespace)
-    assert completions.of(ids) == dict.fromkeys(ids, 1)
-
-
 async def test_a_leader_that_is_told_to_end_hands_over_within_seconds(
     operator: OperatorProcess,
     second: OperatorProcess,
     namespace: Kubectl,
     store: Store,
-    server_url: str,
+    completions: Completions,
 ) -> None:
-    completions = Completions(server_url)
     assert (operator.figure("leader"), second.figure("leader")) == (1, 0)
     ids = await sleep.later_many([{"seconds": 1} for _ in range(10)])
     await record_when(store, ids[0], begun)
@@ -70,9 +59,8 @@ async def test_a_leader_that_is_killed_is_followed_by_the_other(
     second: OperatorProcess,
     namespace: Kubectl,
     store: Store,
-    server_url: str,
+    completions: Completions,
 ) -> None:
-    completions = Completions(server_url)
     ids = await sleep.later_many([{"seconds": 1} for _ in range(10)])
     await record_when(store, ids[0], begun)
 

@@ -14,11 +14,6 @@ from tests.e2e.support.waiting import begun, errors, over, record_when, until_no
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def completions(store: Store, server_url: str) -> Completions:
-    return Completions(server_url)
-
-
 DELETIONS = pytest.mark.parametrize(
     "deletion",
     [("pods", "--force", "--grace-period=0"), ("pods",), ("jobs",)],

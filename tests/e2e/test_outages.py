@@ -14,17 +14,15 @@ from server_jobs import JobStatus
 from server_jobs.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
-from tests.e2e.support.completions import Completions
+from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped, thaw
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import (
     begun,
     errors,
-    over,
     record_when,
     until,
-    until_no_orphans,
     until_served,
 )
 from tests.support.postgres import PostgresServer
@@ -32,21 +30,6 @@ from tests.support.postgres import PostgresServer
 OUTAGE_SECONDS = 60.0
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def completions(store: Store, server_url: str) -> Completions:
-    return Completions(server_url)
-
-
-async def all_completed_once(
-    store: Store, completions: Completions, namespace: Kubectl, ids: list[str]
-) -> None:
-    records = [await record_when(store, job_id, over, 240) for job_id in ids]
-    told = {record.id: (record.status, errors(record)) for record in records}
-    assert {record.status for record in records} == {JobStatus.COMPLETED}, told
-    await until_no_orphans(namespace)
-    assert completions.of(ids) == dict.fromkeys(ids, 1)
 
 
 @pytest.mark.parametrize("point", ["before", "after"])
