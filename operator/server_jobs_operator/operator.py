@@ -8,6 +8,7 @@ harm.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
@@ -47,17 +48,21 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop."""
+
+        def lead() -> Awaitable[None]:
+            return self._lead(stop)
+
         election = LeaderElection(
             self._kube,
             namespace=self._settings.own_namespace,
             name=self._settings.lease_name,
             identity=self._settings.identity,
-            lead=self._lead,
+            lead=lead,
             health=self._health,
             owner=self._config_map(),
         )
         work = asyncio.ensure_future(
-            election.run() if self._settings.leader_election else self._lead()
+            election.run() if self._settings.leader_election else self._lead(stop)
         )
         stopping = asyncio.ensure_future(stop.wait())
         watching = asyncio.ensure_future(self._watch_health())
@@ -96,12 +101,12 @@ class Operator:
                 self._health.fails("Kubernetes API", str(error))
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _lead(self) -> None:
+    async def _lead(self, stop: asyncio.Event) -> None:
         leadership = Leadership(
             self._kube, self._database, self._settings, self._metrics, self._health, self._launches
         )
         self._metrics.leader.set(1)
         try:
-            await leadership.run()
+            await leadership.run(stop)
         finally:
             self._metrics.leader.set(0)
