@@ -80,8 +80,8 @@ class Leadership:
         self._monitor = Monitor(database)
         self._news = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until cancelled; then what is being created is waited for. Signals set ``stop``."""
+    async def run(self) -> None:
+        """Until cancelled; then what is being created is waited for."""
         known = asyncio.Event()
         try:
             await self._until_usable()
@@ -95,7 +95,6 @@ class Leadership:
                             "jobschedules": self._schedules.changed,
                         },
                         known,
-                        stop,
                     )
                 )
                 tasks.create_task(self._view.run())

@@ -8,7 +8,6 @@ harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
@@ -48,21 +47,17 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop."""
-
-        def lead() -> Awaitable[None]:
-            return self._lead(stop)
-
         election = LeaderElection(
             self._kube,
             namespace=self._settings.own_namespace,
             name=self._settings.lease_name,
             identity=self._settings.identity,
-            lead=lead,
+            lead=self._lead,
             health=self._health,
             owner=self._config_map(),
         )
         work = asyncio.ensure_future(
-            election.run() if self._settings.leader_election else self._lead(stop)
+            election.run() if self._settings.leader_election else self._lead()
         )
         stopping = asyncio.ensure_future(stop.wait())
         watching = asyncio.ensure_future(self._watch_health())
@@ -101,12 +96,12 @@ class Operator:
                 self._health.fails("Kubernetes API", str(error))
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _lead(self, stop: asyncio.Event) -> None:
+    async def _lead(self) -> None:
         leadership = Leadership(
             self._kube, self._database, self._settings, self._metrics, self._health, self._launches
         )
         self._metrics.leader.set(1)
         try:
-            await leadership.run(stop)
+            await leadership.run()
         finally:
             self._metrics.leader.set(0)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,15 +33,9 @@ class Keeper(Protocol):
 
 
 async def watch_resources(
-    settings: OperatorSettings,
-    keepers: Mapping[str, Keeper],
-    known: asyncio.Event,
-    stop: asyncio.Event,
+    settings: OperatorSettings, keepers: Mapping[str, Keeper], known: asyncio.Event
 ) -> None:
-    """Tell of every resource of these kinds until cancelled; ``known`` is set after the first.
-
-    A signal to end sets ``stop``, as it did before: kopf takes SIGTERM and SIGINT for itself.
-    """
+    """Tell of every resource of these kinds until cancelled; ``known`` is set after the first."""
     # kopf tells of what exists before of what changes, and of its having begun; not of its being
     # through with the former. A crowd comes without pauses.
     news = asyncio.Event()
@@ -67,9 +60,6 @@ async def watch_resources(
 
     async def settle() -> None:
         await ready.wait()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
         with contextlib.suppress(TimeoutError):
             while True:
                 news.clear()
@@ -89,7 +79,6 @@ async def watch_resources(
             namespaces=settings.namespaces or (),
             ready_flag=ready,
         )
-        stop.set()  # by a signal that came before it was ready: nothing else ends it
     finally:
         settling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
