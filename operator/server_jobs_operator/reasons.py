@@ -100,6 +100,7 @@ _CONFIG = {
 }
 # https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
 _PREEMPTIONS = {"PreemptionByScheduler"}
+_KILLED = 128 + signal.SIGKILL
 
 
 def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
@@ -170,12 +171,23 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
             yield Finding(Reason.DEADLINE, f"pod {name} was active for too long", final=True)
         case "NodeLost":
             yield Finding(Reason.EVICTED, f"the node of pod {name} is lost", final=True)
+    if "deletionTimestamp" in pod.get("metadata", {}) and _was_killed(status):
+        return  # that it was deleted is why, and its Job says no more than that it failed
     for container in status.get("containerStatuses") or ():
         if container.get("name") == CONTAINER:
             yield from _of_container(name, container.get("state") or {}, ours=True)
     for container in status.get("initContainerStatuses") or ():
         init = f"{name}, init container {container.get('name')}"
         yield from _of_container(init, container.get("state") or {}, ours=False)
+
+
+def _was_killed(status: Json) -> bool:
+    """Whether the container was ended by force, and not for its memory."""
+    for container in status.get("containerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if container.get("name") == CONTAINER and ended.get("exitCode") == _KILLED:
+            return bool(ended.get("reason") != "OOMKilled")
+    return False
 
 
 def _of_container(name: str, state: Json, *, ours: bool) -> Iterator[Finding]:

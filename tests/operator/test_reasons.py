@@ -88,6 +88,30 @@ def test_an_eviction_explains_an_exit_status() -> None:
     assert found.reason is Reason.EVICTED
 
 
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [("BackoffLimitExceeded", Reason.LOST), ("DeadlineExceeded", Reason.DEADLINE)],
+)
+def test_a_deleted_pod_that_had_to_be_killed_is_not_at_fault(why: str, reason: Reason) -> None:
+    seen = pod(ended(137))
+    seen["metadata"]["deletionTimestamp"] = "2027-01-01T12:00:00Z"
+
+    found = finding({"status": {"conditions": [condition("Failed", why)]}}, [seen])
+
+    assert found is not None
+    assert found.reason is reason
+
+
+def test_a_deleted_pod_that_ran_out_of_memory_did() -> None:
+    seen = pod(ended(137, "OOMKilled"))
+    seen["metadata"]["deletionTimestamp"] = "2027-01-01T12:00:00Z"
+
+    found = finding(NO_JOB, [seen])
+
+    assert found is not None
+    assert found.reason is Reason.OOM_KILLED
+
+
 def test_what_has_ended_says_more_than_what_waits() -> None:
     found = finding(NO_JOB, [pod(waits("ErrImagePull")), pod(ended(2))])
 
