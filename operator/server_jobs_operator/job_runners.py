@@ -143,7 +143,9 @@ class JobRunners:
                 reason = _TROUBLE[changed["type"], changed["reason"]]
                 self._events.about_resource("JobRunner", body, reason, changed["message"])
         if key in self._bodies:
-            self._bodies[key] = written
+            await self.changed(
+                written, deleted=False
+            )  # it may tell of an edit before the watch does
 
     async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
         runner = self._table.get(*key)

@@ -28,7 +28,7 @@ from server_jobs_operator.launcher import Launcher
 from server_jobs_operator.metrics import Metrics
 from server_jobs_operator.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.reconciler import Reconciler
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs_operator.runner_table import RunnerTable, place_of
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.watching import watch_resources
 
@@ -191,7 +191,9 @@ class Leadership:
             )
             self._news.set()
         for launch in (await self._launches.cancelled()).values():
-            self._attendant.look_at(launch.lease)
+            namespace, _ = place_of(launch.worker_id, self._settings.worker_prefix)
+            if self._settings.serves(namespace):
+                self._attendant.look_at(launch.lease)
 
     async def _fire(self) -> None:
         ticked = await self._scheduler.tick()
