@@ -15,7 +15,7 @@ from tests.e2e.support.waiting import begun, record_when, until
 
 pytestmark = pytest.mark.timeout(300)
 
-HAND_OVER_SECONDS = 8.0
+HAND_OVER_SECONDS = 12.0
 """Less than a Lease lasts that nobody lets go of."""
 
 
