@@ -123,6 +123,8 @@ def _service_account() -> kopf.ConnectionInfo | None:
 
 # Its lines about each event, with all its settings in them, say nothing that ours don't.
 logging.getLogger("kopf").setLevel(logging.WARNING)
+# It warns of leaving signals alone, which is what it is to do.
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

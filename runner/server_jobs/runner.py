@@ -111,11 +111,15 @@ class Runner:
         Raises DatabaseError where the record can't be had or settled, and SchemaError where the
         tables aren't those of this release: then nothing is written into them.
         """
+        # Connecting takes about as long as importing a small app does: both at once.
+        usable = asyncio.ensure_future(_patiently(self._store.check_schema))
+        await asyncio.sleep(0)
         try:
             registry = self._load_registry()
         except InvalidAppError as error:
+            await usable
             return await self._lose_launch(APP_NOT_LOADED, error)
-        await _patiently(self._store.check_schema)
+        await usable
         record = await self._record()
         if record is None or record.status is not JobStatus.RUNNING:
             is_what = "gone" if record is None else record.status
