@@ -24,7 +24,7 @@ help: ## Print this list
 	@echo '  PYTHON=$(PYTHON)   the Python (3.11 or newer) that the virtual environment is made with'
 	@echo '  VENV=$(VENV)       where the virtual environment is'
 	@echo '  TESTS=$(TESTS)      what `make test` runs, for instance TESTS=tests/unit'
-	@echo '  ARGS=            more arguments for `make test`, `make test-faults`, `make demo` and `make bench`, for instance ARGS="-k claim"'
+	@echo '  ARGS=            more arguments for tests, `make demo`, `make bench` and, of `kind create cluster`, `make kind-up`: ARGS="-k claim"'
 
 .PHONY: demo
 demo: $(INSTALLED) ## Set up everything and watch real jobs run on SQLite

@@ -47,6 +47,7 @@ from server_jobs.database import (
 )
 from server_jobs.database.base import shown_url
 from server_jobs.errors import (
+    ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
     ForeignTableError,
@@ -267,11 +268,14 @@ def _engine(parsed: URL) -> Engine:
         ours = [name for name in parsed.query if name in POSTGRES_OPTIONS]
         parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
         try:
-            return create_engine(parsed, poolclass=NullPool)
+            engine = create_engine(parsed, poolclass=NullPool)
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
             ) from error
+        # Before SQLAlchemy asks for the server's version, which would come as bytes.
+        event.listen(engine, "connect", _refuse_bytes, insert=True)
+        return engine
     engine = create_engine(
         parsed.set(drivername="sqlite", query={}),
         poolclass=NullPool,
@@ -281,6 +285,15 @@ def _engine(parsed: URL) -> Engine:
     event.listen(engine, "connect", lambda connection, _: _by_hand(connection))
     event.listen(engine, "begin", lambda connection: _exclusive(connection))
     return engine
+
+
+def _refuse_bytes(connection: Any, _: object) -> None:
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise ConfigurationError(
+            f"the database {connection.info.dbname} has the encoding SQL_ASCII, which knows bytes"
+            " but no text; make one that has UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE"
+            " template0"
+        )
 
 
 def _by_hand(connection: Any) -> None:

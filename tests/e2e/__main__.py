@@ -26,12 +26,14 @@ HOST = "SERVER_JOBS_E2E_HOST"
 
 def main() -> int:
     command = [sys.executable, "-m", "pytest", "tests/e2e", *sys.argv[1:]]
-    with cluster() as environment:
-        with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment) as tests:
-            while True:
-                with contextlib.suppress(KeyboardInterrupt):
-                    # Ctrl-C reaches them too: what they have started is theirs to end.
-                    return tests.wait()
+    with (
+        cluster() as environment,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | environment) as tests,
+    ):
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                # Ctrl-C reaches them too: what they have started is theirs to end.
+                return tests.wait()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 
 from server_jobs.database import connect
 from server_jobs.errors import (
+    ConfigurationError,
     DatabaseUnavailableError,
     ForeignTableError,
     MigrationRequiredError,
@@ -24,6 +25,7 @@ from server_jobs.migrate import migrate
 from server_jobs.schema import SCHEMA_VERSION
 from server_jobs.store import Store
 from tests.support.forks import forked
+from tests.support.postgres import temporary_database
 from tests.support.scene import claim_of, new_job
 
 STEPS = ["0001", "0002", "0003"]
@@ -314,3 +316,11 @@ async def test_statement_says_that_it_cannot_reach_the_database(unreachable_url:
         await works(unreachable_url)
 
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_database_without_text_is_refused_with_the_way_out(postgres_server: str) -> None:
+    with (
+        temporary_database(postgres_server, "SQL_ASCII") as url,
+        pytest.raises(ConfigurationError, match=r"SQL_ASCII.*ENCODING 'UTF8'"),
+    ):
+        migrate(url)

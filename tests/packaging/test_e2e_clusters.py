@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import kind
+
 ROOT = Path(__file__).resolve().parents[2]
 STUB = """\
 #!/bin/sh
@@ -38,6 +40,10 @@ class Stubs:
     def remove(self, name: str) -> None:
         (self._folder / name).unlink()
 
+    def lack_docker(self) -> None:
+        """kind says so, and fails."""
+        (self._folder / "kind").write_text("#!/bin/sh\nexit 1\n")
+
     def have_cluster(self, name: str) -> None:
         self._clusters.write_text(f"{name}\n")
 
@@ -53,6 +59,10 @@ class Stubs:
             capture_output=True,
             text=True,
         )
+
+    @property
+    def path(self) -> str:
+        return str(self._folder)
 
     @property
     def calls(self) -> list[str]:
@@ -143,3 +153,14 @@ def test_tests_on_a_given_cluster_name_what_they_miss(stubs: Stubs, program: str
 
     assert done.returncode != 0
     assert f"the end-to-end tests need `{program}`" in done.stderr
+
+
+def test_a_kind_without_docker_has_no_cluster(
+    stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs.have_cluster("server-jobs")
+    monkeypatch.setenv("PATH", stubs.path)
+    assert kind.is_up()
+
+    stubs.lack_docker()
+    assert not kind.is_up()

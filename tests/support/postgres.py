@@ -71,11 +71,12 @@ def killable_server(
 
 
 @contextlib.contextmanager
-def temporary_database(server_url: str) -> Iterator[str]:
+def temporary_database(server_url: str, encoding: str = "UTF8") -> Iterator[str]:
     """Create an empty database on the server; yield its URL; drop it with whoever still uses it."""
     name = f"server_jobs_test_{uuid4().hex}"
     identifier = sql.Identifier(name)
-    _run_sql(server_url, sql.SQL("CREATE DATABASE {}").format(identifier))
+    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
+    _run_sql(server_url, create.format(identifier, sql.Literal(encoding)))
     try:
         yield _with_database(server_url, name)
     finally:
