@@ -52,7 +52,7 @@ e2e: $(INSTALLED) ## Run the operator on a real cluster: KUBECONFIG's, or one th
 
 .PHONY: kind-up
 kind-up: $(INSTALLED) ## Make a kind cluster with the images, for `make e2e`; needs Docker, kind, kubectl and helm
-	@$(BIN)/python -m tests.e2e.kind
+	@$(BIN)/python -m tests.e2e.kind $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, memory and import time beside the raw limits

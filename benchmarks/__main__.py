@@ -13,6 +13,7 @@ import typer
 from benchmarks import (
     beside,
     drain,
+    edge,
     enqueue,
     imports,
     kubernetes,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "cron": schedules.cron,
     "runner-start": runner_start.measure,
     "kubernetes": kubernetes.measure,
+    "edge": edge.measure,
 }
 
 NOTES = [
@@ -48,7 +50,7 @@ NOTES = [
 ]
 
 
-_ORDER = ["SQLite", "PostgreSQL", "none"]
+_ORDER = ["SQLite", "PostgreSQL", "D1", "libSQL", "none"]
 
 
 class Only(StrEnum):
@@ -72,15 +74,17 @@ class Name(StrEnum):
     CRON = "cron"
     RUNNER_START = "runner-start"
     KUBERNETES = "kubernetes"
+    EDGE = "edge"
 
 
-# It needs root, and a toolchain that builds a control plane.
-ONLY_WHEN_NAMED = {Name.KUBERNETES}
+# One needs root and a toolchain that builds a control plane, the other packages from npm.
+ONLY_WHEN_NAMED = {Name.KUBERNETES, Name.EDGE}
 
 
 def main(
     names: Annotated[
-        list[Name] | None, typer.Argument(help="Which; all but kubernetes if none is named.")
+        list[Name] | None,
+        typer.Argument(help="Which; all but kubernetes and edge if none is named."),
     ] = None,
     database: Annotated[Only | None, typer.Option(help="On this database alone.")] = None,
     quick: Annotated[

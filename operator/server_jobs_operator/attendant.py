@@ -15,14 +15,15 @@ from server_jobs.records import Lease
 from server_jobs.schema import JobStatus
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.health import ROUND_SECONDS, Health
-from server_jobs_operator.jobs_view import JobsView, KnownJob
+from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.judging import Judgement, judge
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.log_fields import fields_of
 from server_jobs_operator.metrics import Metrics
 from server_jobs_operator.names import jobs_path
 from server_jobs_operator.reasons import BY_RUNNER, Reason
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs_operator.runner_table import RunnerTable, place_of
 
 _log = logging.getLogger("server_jobs.operator.attend")
 
@@ -58,6 +59,7 @@ class Attendant:
         self._requests = asyncio.Semaphore(_MOST_REQUESTS)
         self._due: dict[Lease, float] = {}
         self._gone: dict[Lease, KnownJob] = {}
+        self._missing: dict[Lease, float] = {}
         self._news = asyncio.Event()
 
     def notice(self, job: KnownJob, gone: bool) -> None:
@@ -132,14 +134,22 @@ class Attendant:
             if lease in gone and launch is not None and launch.lease != lease:
                 self._gone.pop(lease, None)
                 continue
-            runner = self._runners.get(known.namespace, known.runner) if known else None
+            runner = self._runners.get(*self._place_of(known, launch))
             spec = runner.spec if runner else None
             moment = time.monotonic()
             self._note_settled(known, launch, moment)
             if known is not None and launch is not None and _may_tell(known, launch):
                 settled.append((known, launch))
             # A Job that is gone may still say what was wrong with it.
-            judgement = judge(known, launch, spec, now=now, moment=moment, gone=lease in gone)
+            judgement = judge(
+                known,
+                launch,
+                spec,
+                now=now,
+                moment=moment,
+                gone=lease in gone,
+                missing_since=self._missing.setdefault(lease, moment) if known is None else None,
+            )
             judged.append((lease, known, judgement))
         await self._write(judged)
         await self._tell_of(settled)
@@ -149,6 +159,11 @@ class Attendant:
                 for lease, known, judgement in judged
             )
         )
+
+    def _place_of(self, known: KnownJob | None, launch: Launch | None) -> tuple[str, str]:
+        if known is not None:
+            return known.namespace, known.runner
+        return place_of(launch.worker_id if launch else None, self._launches.prefix)
 
     def _note_settled(self, known: KnownJob | None, launch: Launch | None, moment: float) -> None:
         running = launch is not None and launch.status is JobStatus.RUNNING
@@ -220,12 +235,14 @@ class Attendant:
         if gone or known is None:
             if judgement.again is None:
                 self._gone.pop(lease, None)
+                self._missing.pop(lease, None)
             else:
                 self.look_at(lease, judgement.again)
             return
+        self._missing.pop(lease, None)
         if judgement.delete and not known.deleting:
             await self._kube.delete(jobs_path(known.namespace, known.name), known.uid)
-        elif judgement.expire and not known.expiring:
+        elif judgement.expire:
             await self._expire(known)
         if judgement.again is not None:
             self.look_at(lease, judgement.again)
@@ -233,10 +250,15 @@ class Attendant:
     async def _expire(self, known: KnownJob) -> None:
         """Let the cluster remove a Job that is over, after the runner's time to live."""
         runner = self._runners.get(known.namespace, known.runner)
+        if runner is not None and not known.expiring:
+            seconds = runner.spec.ttl_seconds_after_finished
+            if known.job["spec"].get("ttlSecondsAfterFinished") != seconds:
+                await self._set_time_to_live(known, seconds)
         known.expiring = True
-        if runner is None:
-            return
-        seconds = runner.spec.ttl_seconds_after_finished
+        if known.told or known.pods:  # else its pod may be about to be told of
+            known.keep_no_details()
+
+    async def _set_time_to_live(self, known: KnownJob, seconds: int) -> None:
         try:
             await self._kube.patch(
                 jobs_path(known.namespace, known.name),
@@ -244,7 +266,6 @@ class Attendant:
             )
         except KubeError as error:
             if not error.not_found:
-                known.expiring = False
                 raise
 
 

@@ -123,7 +123,15 @@ def job_runner_crd() -> Json:
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     spec = schema_of(JobRunnerSpec) | {"x-kubernetes-validations": _RUNNER_RULES}
-    return _crd("JobRunner", "jobrunners", "jobrunner", ["jrun"], spec, status, columns)
+    crd = _crd("JobRunner", "jobrunners", "jobrunner", ["jrun"], spec, status, columns)
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["x-kubernetes-validations"] = [
+        {
+            "rule": "size(self.metadata.name) <= 63",
+            "message": "the name can't have more than 63 characters: its Jobs are labelled with it",
+        }
+    ]
+    return crd
 
 
 def job_schedule_crd() -> Json:

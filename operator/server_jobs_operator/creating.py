@@ -22,7 +22,7 @@ async def create_or_adopt(kube: Kube, namespace: str, body: Json) -> Json | None
         except KubeError as error:
             if error.exists:
                 return await _adopted(kube, namespace, body)
-            if not error.away or not left:
+            if not error.passes or not left:
                 raise
             # The answer may have been lost: the name tells whether it was created.
             await asyncio.sleep(pause)

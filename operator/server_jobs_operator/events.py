@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from server_jobs.ids import random_suffix
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import API_VERSION, events_path
 from server_jobs_operator.reasons import Finding

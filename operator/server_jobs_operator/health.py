@@ -47,6 +47,11 @@ class Health:
         self._problems[what] = problem
 
     @property
+    def loops(self) -> list[str]:
+        """Loops that are expected to go round."""
+        return sorted(self._next)
+
+    @property
     def stuck(self) -> list[str]:
         """Loops that should have come round long ago."""
         late = time.monotonic() - STUCK_AFTER_SECONDS

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,13 +17,18 @@ from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.manifest import job_manifest
 from server_jobs_operator.names import jobs_path, resources_path
+from server_jobs_operator.resource_versions import is_older, is_same_spec
 from server_jobs_operator.resources import JobRunnerSpec
 from server_jobs_operator.runner_table import Runner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.templates import InvalidTemplate
 
 _log = logging.getLogger("server_jobs.operator.runners")
 
 PLURAL = "jobrunners"
+
+GATHER_SECONDS = 0.2
+"""Changes come in crowds: those that come within this are told of together."""
 
 Json = Mapping[str, Any]
 
@@ -37,12 +43,16 @@ class JobRunners:
         view: JobsView,
         settings: OperatorSettings,
         events: Recorder,
+        refusal: Callable[[Runner], str | None],
     ) -> None:
         self._kube = kube
         self._table = table
         self._view = view
         self._settings = settings
         self._events = events
+        self._refusal = refusal
+        self._news = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
         self._bodies: dict[tuple[str, str], Json] = {}
         self._invalid: dict[tuple[str, str], str] = {}
         self._templates: dict[tuple[str, str], tuple[int, Condition]] = {}
@@ -58,8 +68,10 @@ class JobRunners:
             self._table.drop(*key)
         else:
             known = self._bodies.get(key)
+            if known is not None and is_older(body, known):
+                return
             self._bodies[key] = body
-            if known is not None and _generation(known) == _generation(body):
+            if known is not None and is_same_spec(known, body):
                 return  # our own write of its status
             try:
                 spec = JobRunnerSpec.model_validate(body.get("spec", {}))
@@ -79,18 +91,38 @@ class JobRunners:
                         spec,
                     )
                 )
-        await self.refresh()  # whoever was in conflict with it may be no longer
+        self._news.set()  # whoever was in conflict with it may be no longer
+
+    async def replace(self, bodies: Iterable[Json]) -> None:
+        """These there are, and no others."""
+        gone = dict(self._bodies)
+        for body in bodies:
+            gone.pop((body["metadata"]["namespace"], body["metadata"]["name"]), None)
+            await self.changed(body, deleted=False)
+        for body in gone.values():
+            await self.changed(body, deleted=True)
+
+    async def run(self) -> None:
+        """Write statuses as there is something to write, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.refresh()
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def refresh(self) -> None:
         """Write what has changed of each one's status."""
-        for key, body in list(self._bodies.items()):
-            try:
-                await self._write(key, body)
-            except KubeError as error:
-                if not error.not_found:
-                    _log.warning("JobRunner %s/%s: its status can't be written: %s", *key, error)
-                if error.away:
-                    return  # the others' couldn't be written either
+        async with self._one_at_a_time:
+            for key, body in list(self._bodies.items()):
+                try:
+                    await self._write(key, body)
+                except KubeError as error:
+                    if not error.not_found:
+                        _log.warning("JobRunner %s/%s: no status written: %s", *key, error)
+                    if error.away:
+                        return  # the others' couldn't be written either
+                except Exception:  # noqa: BLE001 - one of them never stops the others
+                    _log.exception("JobRunner %s/%s: its status went wrong", *key)
 
     async def _write(self, key: tuple[str, str], body: Json) -> None:
         former = body.get("status", {})
@@ -111,7 +143,9 @@ class JobRunners:
                 reason = _TROUBLE[changed["type"], changed["reason"]]
                 self._events.about_resource("JobRunner", body, reason, changed["message"])
         if key in self._bodies:
-            self._bodies[key] = written
+            await self.changed(
+                written, deleted=False
+            )  # it may tell of an edit before the watch does
 
     async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
         runner = self._table.get(*key)
@@ -130,7 +164,7 @@ class JobRunners:
             ready = Condition("Ready", False, template.reason, template.message)
         elif runner.spec.paused:
             ready = _paused(self._view.in_flight(*key))
-        return [ready, conflict, template]
+        return [ready, conflict, template, _launching(self._refusal(runner))]
 
     async def _template(self, runner: Runner) -> Condition:
         """Whether the API server would take a Job of it: asked until it has said so."""
@@ -141,6 +175,8 @@ class JobRunners:
             body = job_manifest(_SAMPLE, runner, self._settings)
             await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
             found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
+        except InvalidTemplate as error:
+            found = Condition("TemplateValid", False, "Malformed", str(error))
         except KubeError as error:
             # A quota that is used up or a missing permission says nothing about the template.
             if error.away or error.forbidden:
@@ -155,6 +191,7 @@ _TROUBLE = {
     ("Ready", "InvalidSpec"): "InvalidSpec",
     ("Conflict", "OlderServes"): "Conflict",
     ("TemplateValid", "Refused"): "TemplateRefused",
+    ("TemplateValid", "Malformed"): "TemplateMalformed",
 }
 """Conditions that an Event tells of when they come to be so."""
 
@@ -164,6 +201,12 @@ def _paused(running: int) -> Condition:
         return Condition("Ready", False, "Paused", "spec.paused is set: nothing is claimed")
     text = f"spec.paused is set: nothing is claimed, and {running} in flight go on"
     return Condition("Ready", False, "Draining", text)
+
+
+def _launching(refusal: str | None) -> Condition:
+    if refusal is None:
+        return Condition("Launching", True, "Unhindered", "the API server takes its Jobs")
+    return Condition("Launching", False, "Refused", refusal)
 
 
 def _generation(body: Json) -> int:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    InvalidScheduleError,
+    ScheduleNotFoundError,
+)
 from server_jobs.schedule_store import ScheduleStore
-from server_jobs.schedules import NEVER, Schedule
+from server_jobs.schedules import NEVER, Schedule, ScheduleRecord
 from server_jobs_operator.conditions import Condition, changes, updated
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.names import resources_path
+from server_jobs_operator.resource_versions import is_older, is_same_spec
 from server_jobs_operator.resources import JobScheduleSpec
 from server_jobs_operator.settings import OperatorSettings
 
@@ -52,40 +59,85 @@ class JobSchedules:
             await self._remove(*key)
             return
         known = self._bodies.get(key)
+        if known is not None and is_older(body, known):
+            return
         self._bodies[key] = body
-        if known is not None and known["metadata"].get("generation") == metadata.get("generation"):
+        if known is not None and is_same_spec(known, body):
             return  # our own write of its status
         self._unwritten.add(key)
-        await self._put(key)
-        await self._write_status(key)
+        row = await self._put(key)
+        if row is None:
+            row = await self._schedules.find("/".join(key))
+        await self._write_status(key, row)
+
+    async def replace(self, bodies: Iterable[Json]) -> None:
+        """These there are, and no others. Raises DatabaseError."""
+        gone = dict(self._bodies)
+        for body in bodies:
+            gone.pop((body["metadata"]["namespace"], body["metadata"]["name"]), None)
+            await self.changed(body, deleted=False)
+        for body in gone.values():
+            await self.changed(body, deleted=True)
 
     async def refresh(self) -> None:
-        """Write what couldn't be written, and what has changed of each one's status.
+        """Write what couldn't be written, or has vanished, and what has changed of each status.
 
-        Rows of resources that were deleted while nobody looked are removed. Raises DatabaseError.
+        Rows of resources that were deleted while nobody looked are removed. Raises
+        DatabaseUnavailableError; whatever else is wrong with one leaves the others alone.
         """
-        for key in list(self._unwritten):
-            await self._put(key)
-        for schedule in await self._schedules.list_all():
-            place = _place_of(schedule.managed_by)
-            if place and self._settings.serves(place[0]) and place not in self._bodies:
-                await self._remove(*place)
+        rows = {row.name: row for row in await self._schedules.list_all()}
+        api_answers = True
         for key in list(self._bodies):
-            if not await self._write_status(key):
-                return  # the others' couldn't be written either
+            name = "/".join(key)
+            try:
+                if key in self._unwritten or not _is_ours(rows.get(name), key):
+                    row = await self._put(key)
+                    rows |= {name: row} if row is not None else {}
+                # Where one's can't be written for want of an answer, the others' neither.
+                api_answers = api_answers and await self._write_status(key, rows.get(name))
+            except DatabaseUnavailableError:
+                raise
+            except Exception:  # noqa: BLE001 - one resource never stops the others
+                _log.exception("JobSchedule %s went wrong, trying again", name)
+        for row in rows.values():
+            place = _place_of(row.managed_by)
+            if place and self._settings.serves(place[0]) and place not in self._bodies:
+                try:
+                    await self._remove(*place)
+                except DatabaseUnavailableError:
+                    raise
+                except DatabaseError as error:
+                    _log.error("schedule %s can't be removed: %s", row.name, error)
 
-    async def _put(self, key: tuple[str, str]) -> None:
-        body = self._bodies[key]
-        try:
-            schedule, suspended = schedule_of(body)
-            record = await self._schedules.put(schedule)
-            if record.enabled is suspended:
-                await self._schedules.set_enabled(record.name, not suspended)
-            self._problems.pop(key, None)
-        except (InvalidScheduleError, ValidationError) as error:
-            self._problems[key] = _told(error)
-            _log.error("JobSchedule %s/%s: %s", *key, self._problems[key])
+    async def _put(self, key: tuple[str, str]) -> ScheduleRecord | None:
+        """Write what the resource says now → its row, None where it can't be one."""
+        while (body := self._bodies.get(key)) is not None:
+            row, problem = None, ""
+            try:
+                schedule, suspended = schedule_of(body)
+                row = await self._schedules.put(schedule)
+                if row.enabled is suspended:
+                    row = await self._schedules.set_enabled(row.name, not suspended)
+            except (InvalidScheduleError, ValidationError, DataRefusedError) as error:
+                problem = _told(error)
+            except ScheduleNotFoundError:
+                continue  # somebody has removed it between our two statements
+            known = self._bodies.get(key)
+            if known is not None and _generation(known) == _generation(body):
+                self._has_put(key, problem)
+                return row
+        # It was deleted while we wrote it.
+        await self._remove(*key)
+        return None
+
+    def _has_put(self, key: tuple[str, str], problem: str) -> None:
         self._unwritten.discard(key)
+        if problem and problem != self._problems.get(key):
+            _log.error("JobSchedule %s/%s: %s", *key, problem)
+        if problem:
+            self._problems[key] = problem
+        else:
+            self._problems.pop(key, None)
 
     async def _remove(self, namespace: str, name: str) -> None:
         schedule = await self._schedules.find(f"{namespace}/{name}")
@@ -96,25 +148,17 @@ class JobSchedules:
                 return
             _log.info("schedule %s: its JobSchedule is gone, removed", schedule.name)
 
-    async def _write_status(self, key: tuple[str, str]) -> bool:
+    async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> bool:
         """Write what has changed of it → whether the API server answers."""
         body = self._bodies.get(key)
         if body is None:
             return True
+        if not _is_ours(row, key):
+            row = None
         former = body.get("status", {})
         before = former.get("conditions", ())
-        generation = int(body["metadata"].get("generation") or 0)
-        row = await self._schedules.find("/".join(key))
-        problem = self._problems.get(key)
-        if problem is not None:
-            ready = Condition("Ready", False, "InvalidSchedule", problem)
-        elif row is not None and row.last_decision == "broken":
-            ready = Condition("Ready", False, "Broken", row.last_note or "its row can't be read")
-        elif row is not None and not row.enabled:
-            ready = Condition("Ready", False, "Suspended", "spec.suspend is set: nothing fires")
-        else:
-            ready = Condition("Ready", True, "Scheduled", "it is in the table and fires")
-        conditions = updated(before, [ready], generation)
+        generation = _generation(body)
+        conditions = updated(before, [_ready(row, self._problems.get(key))], generation)
         status: dict[str, Any] = {
             "observedGeneration": generation,
             "conditions": conditions,
@@ -137,12 +181,14 @@ class JobSchedules:
             if changed["reason"] in _TROUBLE:
                 reason, message = changed["reason"], changed["message"]
                 self._events.about_resource("JobSchedule", body, reason, message)
-        if key in self._bodies:
+        known = self._bodies.get(key)
+        # If it was edited meanwhile, we are about to be told; taken for known it would be ignored.
+        if known is not None and _generation(known) == _generation(written):
             self._bodies[key] = written
         return True
 
 
-_TROUBLE = {"InvalidSchedule", "Broken"}
+_TROUBLE = {"InvalidSchedule", "Broken", "Missing"}
 """Reasons that an Event tells of when they come to be so."""
 
 
@@ -180,6 +226,29 @@ def schedule_of(body: Json) -> tuple[Schedule, bool]:
     return schedule, spec.suspend
 
 
+def _ready(row: ScheduleRecord | None, problem: str | None) -> Condition:
+    if problem is not None:
+        goes_on = row is not None and row.enabled
+        text = f"{problem}; until that is mended, the last valid one goes on firing"
+        return Condition("Ready", False, "InvalidSchedule", text if goes_on else problem)
+    if row is None:
+        text = "it isn't in the table and doesn't fire; the operator goes on trying to add it"
+        return Condition("Ready", False, "Missing", text)
+    if row.last_decision == "broken":
+        return Condition("Ready", False, "Broken", row.last_note or "its row can't be read")
+    if not row.enabled:
+        return Condition("Ready", False, "Suspended", "spec.suspend is set: nothing fires")
+    return Condition("Ready", True, "Scheduled", "it is in the table and fires")
+
+
+def _is_ours(row: ScheduleRecord | None, key: tuple[str, str]) -> bool:
+    return row is not None and row.managed_by == _source(*key)
+
+
+def _generation(body: Json) -> int:
+    return int(body["metadata"].get("generation") or 0)
+
+
 def _source(namespace: str, name: str) -> str:
     return f"crd:{namespace}/{name}"
 
@@ -196,8 +265,8 @@ def _moment(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _told(error: InvalidScheduleError | ValidationError) -> str:
-    if isinstance(error, InvalidScheduleError):
+def _told(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(
         f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()

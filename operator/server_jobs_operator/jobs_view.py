@@ -11,69 +11,35 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from server_jobs.records import Lease
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
 from server_jobs_operator.reasons import Finding, finding
+from server_jobs_operator.resource_versions import is_older
+from server_jobs_operator.trimming import trimmed_job, trimmed_pod, without_texts
 
 _log = logging.getLogger("server_jobs.operator.watch")
 
 LONGEST_PAUSE_SECONDS = 30.0
+SHORTEST_WATCH_SECONDS = 1.0
+"""A watch that ends sooner has failed, whatever it says."""
 
 FIRST_TTL_SECONDS = 86_400
 """How long a Job is kept whose record isn't known to be settled."""
 
 
-@dataclass(slots=True)
-class KnownJob:
-    """A Kubernetes Job of ours."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that is on its way, and will be of the moment at which it was asked for."""
 
-    namespace: str
-    name: str
-    uid: str
-    lease: Lease
-    runner: str
-    job: Json
-    """Metadata, some of ``spec`` and ``status.conditions`` alone."""
-    pods: dict[str, Json] = field(default_factory=dict)
-    """By uid: metadata, phase, conditions and container states alone."""
-    finding: Finding | None = None
-    """What is wrong with it, if anything."""
-    finding_since: float = 0.0
-    resumed_at: float | None = None
-    """When it was last resumed; None if it never was suspended."""
-    settled_at: float | None = None
-    """Since when its record is known to be settled."""
-    gone_at: float | None = None
-    """Since when it is known to be deleted."""
-    expiring: bool = False
-    """Its time to live is what the runner says."""
-    told: bool = False
-    """How it went wrong has been counted and told, or it didn't."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether it is complete or has failed: no pod of it runs, or will."""
-        return any(
-            condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
-            for condition in self.job["status"].get("conditions", ())
-        )
-
-    @property
-    def deleting(self) -> bool:
-        return "deletionTimestamp" in self.job["metadata"]
-
-    @property
-    def suspended(self) -> bool:
-        return bool(self.job["spec"].get("suspend"))
-
-    @property
-    def pod_name(self) -> str | None:
-        """Its last pod's, if any is known."""
-        names = [pod["metadata"]["name"] for pod in self.pods.values()]
-        return names[-1] if names else None
+    known: frozenset[str]
+    """The Jobs that were known before: what came since may not be on it."""
+    gone: set[str] = field(default_factory=set)
+    """Those that were deleted since: they may still be on it."""
 
 
 class JobsView:
@@ -94,6 +60,7 @@ class JobsView:
         self._by_lease: dict[Lease, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
         self._listed: set[tuple[str, str | None]] = set()
+        self._listings: list[Listing] = []
         self._in_flight: Counter[tuple[str, str]] = Counter()
         self.synced = asyncio.Event()
 
@@ -122,42 +89,54 @@ class JobsView:
 
     async def relist(self, namespace: str | None) -> list[KnownJob]:
         """The Jobs that there are now, consistently. Raises KubeError."""
-        known = set(self._jobs)
-        items, _ = await self._kube.list(jobs_path(namespace), self._selector, _trimmed_job)
-        self._replace_jobs(namespace, items, known)
+        with self._listing() as listing:
+            items, _ = await self._kube.list(jobs_path(namespace), self._selector, trimmed_job)
+        self._replace_jobs(namespace, items, listing)
         return [job for job in self if namespace is None or job.namespace == namespace]
 
     def add(self, created: Json) -> None:
         """A Job that was created just now, before the watch tells of it."""
-        self._job_changed("ADDED", _trimmed_job(created))
+        self._job_changed("ADDED", trimmed_job(created))
 
     async def _follow(self, kind: str, namespace: str | None) -> None:
         path = jobs_path(namespace) if kind == "jobs" else pods_path(namespace)
         changed = self._job_changed if kind == "jobs" else self._pod_changed
         replace = self._replace_jobs if kind == "jobs" else self._replace_pods
-        trimmed = _trimmed_job if kind == "jobs" else _trimmed_pod
+        trimmed = trimmed_job if kind == "jobs" else trimmed_pod
         version, pause = "", 0.0
         while True:
             try:
                 if not version:
-                    known = set(self._jobs)
-                    items, version = await self._kube.list(path, self._selector, trimmed)
-                    replace(namespace, items, known)
+                    with self._listing() as listing:
+                        items, version = await self._kube.list(path, self._selector, trimmed)
+                    replace(namespace, items, listing)
                     self._has_listed(kind, namespace)
+                began = time.monotonic()
                 async for change, item in self._kube.watch(path, self._selector, version):
+                    pause = 0.0
                     version = item["metadata"]["resourceVersion"]
                     if change != "BOOKMARK":
                         changed(change, trimmed(item))
-                pause = 0.0
-            except KubeError as error:
-                if error.status == 410:
-                    version = ""
+                if time.monotonic() - began >= SHORTEST_WATCH_SECONDS:
                     continue
-                pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
+                why = "the server ended the watch at once"
+            except KubeError as error:
+                why = str(error)
                 if not error.away:
                     version = ""
-                _log.warning("%s can't be watched, again in %.1f s: %s", kind, pause, error)
-                await asyncio.sleep(pause)
+            # Whatever it was: a server in trouble isn't helped by being asked at once.
+            pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
+            _log.warning("%s can't be watched, again in %.1f s: %s", kind, pause, why)
+            await asyncio.sleep(pause)
+
+    @contextmanager
+    def _listing(self) -> Iterator[Listing]:
+        listing = Listing(frozenset(self._jobs))
+        self._listings.append(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.remove(listing)
 
     def _has_listed(self, kind: str, namespace: str | None) -> None:
         self._listed.add((kind, namespace))
@@ -166,21 +145,22 @@ class JobsView:
 
     # ── what has changed ─────────────────────────────────────────────────────────────────────
 
-    def _replace_jobs(self, namespace: str | None, items: list[Json], known: set[str]) -> None:
-        """``known`` were known before the list was asked for: what came since may not be on it."""
-        gone = known - {item["metadata"]["uid"] for item in items}
+    def _replace_jobs(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
+        gone = listing.known - {item["metadata"]["uid"] for item in items}
         for job in self:
             if job.uid in gone and namespace in {None, job.namespace}:
                 self._forget(job)
         for item in items:
-            self._job_changed("ADDED", item)
+            if item["metadata"]["uid"] not in listing.gone:
+                self._job_changed("ADDED", item)
 
-    def _replace_pods(self, namespace: str | None, items: list[Json], known: set[str]) -> None:
+    def _replace_pods(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
         found = {item["metadata"]["uid"] for item in items}
         for job in self:
-            if job.uid in known and namespace in {None, job.namespace}:
+            if job.uid in listing.known and namespace in {None, job.namespace}:
                 for uid in job.pods.keys() - found:
                     del job.pods[uid]
+                job.former_pods &= found
         for item in items:
             self._pod_changed("ADDED", item)
 
@@ -189,9 +169,13 @@ class JobsView:
         uid = metadata["uid"]
         job = self._jobs.get(uid)
         if change == "DELETED":
-            if job is not None:
+            if job is None:
+                self._is_gone(uid)
+            else:
                 self._forget(job)
             return
+        if job is not None and is_older(item, job.job):
+            return  # of a list that was asked for before the watch told of this one
         if job is None:
             labels = metadata.pop("labels")  # said by the lease from here on
             try:
@@ -209,14 +193,13 @@ class JobsView:
                 self._early_pods.pop(uid, {}),
             )
             # An earlier leader has seen to the end of one whose time to live has been changed.
-            job.told = item["spec"]["ttl"] not in {None, FIRST_TTL_SECONDS}
+            time_to_live = item["spec"].get("ttlSecondsAfterFinished")
+            job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
             self._jobs[uid] = self._by_lease[lease] = job
         else:
-            if job.suspended and not item["spec"]["suspend"]:
-                job.resumed_at = time.monotonic()
             self._in_flight[job.namespace, job.runner] -= not job.finished
             metadata.pop("labels")
-            job.job = item
+            job.job = without_texts(item) if job.done else item
         self._in_flight[job.namespace, job.runner] += not job.finished
         self._look_at(job)
 
@@ -225,68 +208,55 @@ class JobsView:
         owner = next((owner["uid"] for owner in owners if owner["kind"] == "Job"), None)
         if owner is None:
             return
+        uid = item["metadata"]["uid"]
         job = self._jobs.get(owner)
+        if job is not None and (job.done or uid in job.former_pods):
+            if change == "DELETED":
+                job.former_pods.discard(uid)
+            return
         pods = job.pods if job is not None else self._early_pods.setdefault(owner, {})
         # A pod that is deleted says, in its last state, why.
-        pods[item["metadata"]["uid"]] = item
+        pods[uid] = item
         if job is not None:
             self._look_at(job)
         if change == "DELETED":
-            pods.pop(item["metadata"]["uid"], None)
+            pods.pop(uid, None)
             if job is None and not pods:
                 self._early_pods.pop(owner, None)
 
     def _look_at(self, job: KnownJob) -> None:
-        found = finding(job.job, list(job.pods.values()))
-        if found is not None and not (job.finding and job.finding.final):
-            if job.finding is None or job.finding.reason is not found.reason:
-                job.finding_since = time.monotonic()
-            job.finding = found
-        elif found is None and job.finding is not None and not job.finding.final:
-            job.finding = None  # it was waiting for something, which has come
+        if job.suspended:
+            # Its pods are made to end, and that is nothing which went wrong: it gets new ones.
+            # One that isn't deleted may be new already, since it has a watch of its own.
+            former = {u for u, pod in job.pods.items() if "deletionTimestamp" in pod["metadata"]}
+            job.former_pods |= former
+            for uid in former:
+                del job.pods[uid]
+            job.finding = None
+        elif not job.done:
+            self._note(job, finding(job.job, list(job.pods.values())))
         self._on_change(job, False)
 
+    def _note(self, job: KnownJob, found: Finding | None) -> None:
+        known = job.finding
+        if known is not None and known.final:
+            if found is not None and found.outweighs(known):
+                job.finding = found  # it had ended, and now it is known why
+            return
+        if found is not None and (known is None or known.reason is not found.reason):
+            job.finding_since = time.monotonic()
+        # None: it was waiting for something, which has come.
+        job.finding = found
+
+    def _is_gone(self, uid: str) -> None:
+        for listing in self._listings:
+            listing.gone.add(uid)
+
     def _forget(self, job: KnownJob) -> None:
+        self._is_gone(job.uid)
         del self._jobs[job.uid]
         self._in_flight[job.namespace, job.runner] -= not job.finished
         if self._by_lease.get(job.lease) is job:
             del self._by_lease[job.lease]
         self._early_pods.pop(job.uid, None)
         self._on_change(job, True)
-
-
-def _trimmed_job(item: Json) -> Json:
-    kept = ("name", "namespace", "uid", "deletionTimestamp")
-    metadata = {name: item["metadata"][name] for name in kept if name in item["metadata"]}
-    labels = item["metadata"].get("labels") or {}
-    metadata["labels"] = {n: labels[n] for n in (JOB_ID, FENCE, RUNNER) if n in labels}
-    conditions = [
-        {name: condition.get(name) for name in ("type", "status", "reason", "message")}
-        for condition in item.get("status", {}).get("conditions", ())
-    ]
-    spec = item.get("spec", {})
-    return {
-        "metadata": metadata,
-        "spec": {
-            "suspend": spec.get("suspend", False),
-            "ttl": spec.get("ttlSecondsAfterFinished"),
-        },
-        "status": {"conditions": conditions},
-    }
-
-
-def _trimmed_pod(item: Json) -> Json:
-    kept = ("name", "uid", "deletionTimestamp")
-    metadata = {name: item["metadata"][name] for name in kept if name in item["metadata"]}
-    owners = item["metadata"].get("ownerReferences") or ()
-    metadata["ownerReferences"] = [{n: owner[n] for n in ("kind", "uid")} for owner in owners]
-    status = item.get("status", {})
-    shown = (
-        "phase",
-        "reason",
-        "message",
-        "conditions",
-        "containerStatuses",
-        "initContainerStatuses",
-    )
-    return {"metadata": metadata, "status": {n: status[n] for n in shown if n in status}}

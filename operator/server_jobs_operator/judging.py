@@ -15,7 +15,7 @@ from server_jobs.records import AttemptError
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import JobStatus
 from server_jobs.text import clean
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.reasons import DISRUPTIONS, Finding, Reason
 from server_jobs_operator.resources import JobRunnerSpec
 
@@ -48,12 +48,13 @@ def judge(
     now: datetime,
     moment: float,
     gone: bool = False,
+    missing_since: float | None = None,
 ) -> Judgement:
     """Decide on one launch.
 
-    ``gone`` says that there is no such Job any more (``job`` is how it was last seen, if it was);
-    ``launch`` was read after that was known, and is None where its row is gone. ``now`` is the
-    database's clock, ``moment`` the process's.
+    ``gone`` says that there is no such Job any more (``job`` is how it was last seen, if it was;
+    if not, it has been missed since ``missing_since``); ``launch`` was read after that was known,
+    and is None where its row is gone. ``now`` is the database's clock, ``moment`` the process's.
     """
     gone = gone or job is None
     if launch is None or launch.status is not JobStatus.RUNNING:
@@ -62,14 +63,14 @@ def judge(
         # Of an older claim: whatever it does is refused. One that is over keeps its log a while.
         return NOTHING if gone else Judgement(expire=job.finished, delete=not job.finished)
     ended = gone or (job is not None and job.finished)
+    if gone and launch.begun and (left := _still_leaving(job, spec, moment, missing_since)) > 0:
+        return Judgement(again=left)  # its runner may be writing the truth just now
     if launch.cancel_requested_at is not None:
         if ended or not launch.begun:
             return Judgement(Abandoned("cancelled on request"), delete=not gone)
         return Judgement(delete=True, again=5.0)  # its runner writes that, once it is told to end
     found = job.finding if job is not None else None
     if ended:
-        if gone and launch.begun and (left := _still_leaving(job, spec, moment)) > 0:
-            return Judgement(again=left)  # its runner may be writing the truth just now
         why = found if found is not None and found.final else _vanished(job, gone)
         if launch.begun and why.reason is Reason.SCHEMA_MISMATCH:
             why = replace(why, reason=Reason.EXIT_CODE)  # a handler may end like that, too
@@ -79,12 +80,23 @@ def judge(
     return _launching(job, launch, spec, now=now, moment=moment)
 
 
-def _still_leaving(job: KnownJob | None, spec: JobRunnerSpec | None, moment: float) -> float:
+def _still_leaving(
+    job: KnownJob | None,
+    spec: JobRunnerSpec | None,
+    moment: float,
+    missing_since: float | None,
+) -> float:
     """For how long the pod of a Job that was deleted may take to end, in seconds from now."""
-    if job is None or job.gone_at is None or (job.finding is not None and job.finding.final):
+    since = missing_since if job is None else job.gone_at
+    if since is None or (job is not None and job.finding and job.finding.reason in _OF_AN_END):
         return 0.0
-    grace = (spec or _DEFAULTS).grace_period_seconds
-    return job.gone_at + grace + LEAVING_SECONDS - moment
+    known = job.grace_seconds if job is not None and spec is None else None
+    grace = (spec or _DEFAULTS).grace_period_seconds if known is None else known
+    return since + grace + LEAVING_SECONDS - moment
+
+
+_OF_AN_END = frozenset({Reason.EXIT_CODE, Reason.OOM_KILLED, Reason.SCHEMA_MISMATCH})
+"""What is read off a container that has ended. A pod that is taken down may not have yet."""
 
 
 def _over(job: KnownJob, launch: Launch | None, moment: float) -> Judgement:
@@ -102,23 +114,24 @@ def _launching(
     job: KnownJob, launch: Launch, spec: JobRunnerSpec | None, *, now: datetime, moment: float
 ) -> Judgement:
     limits = spec or _DEFAULTS
+    if job.waits:
+        return NOTHING  # somebody, Kueue for instance, lets it wait
     found = job.finding
     if found is not None and found.final:
         return _lose(launch, spec, found, delete=True)
-    if job.suspended:
-        return NOTHING  # somebody, Kueue for instance, lets it wait
     if found is not None and found.reason is not Reason.UNSCHEDULABLE:
         left = job.finding_since + limits.launch_patience_seconds - moment
         if left <= 0:
             return _lose(launch, spec, found, delete=True)
         return Judgement(again=left)
     began = launch.worker_started_at or now
-    waited = moment - job.resumed_at if job.resumed_at else (now - began).total_seconds()
-    left = limits.launch_timeout_seconds - waited
+    if job.started_at is not None:
+        began = max(began, job.started_at)  # by the cluster's clock, but it is all there is
+    left = limits.launch_timeout_seconds - (now - began).total_seconds()
     if left > 0:
         return Judgement(again=left)
     found = found or Finding(
-        Reason.LOST,
+        Reason.NOT_STARTED,
         f"its handler didn't begin within {limits.launch_timeout_seconds:g} s",
         final=True,
     )
@@ -128,7 +141,10 @@ def _launching(
 def _vanished(job: KnownJob | None, gone: bool) -> Finding:
     if job is None or gone:
         return Finding(Reason.LOST, "its Kubernetes Job was deleted", final=True)
-    return Finding(Reason.LOST, f"Job {job.name} ended and its record wasn't settled", final=True)
+    if job.complete:
+        text = f"the pod of Job {job.name} ended well and its record wasn't settled"
+        return Finding(Reason.NOT_SETTLED, text, final=True)
+    return Finding(Reason.LOST, f"Job {job.name} failed and its record wasn't settled", final=True)
 
 
 def _lose(

@@ -20,11 +20,17 @@ Json: TypeAlias = dict[str, Any]
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 250
+CONNECTIONS = 100
+"""How many requests may be under way at once."""
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 _WATCH_SECONDS = 240
+
+
+# Parts of messages; the reason is Forbidden for all of them, and for a policy's denial.
+_HELD_UP = ("exceeded quota", "failed quota", " cannot ", "being terminated")
 
 
 class KubeError(Exception):
@@ -42,6 +48,24 @@ class KubeError(Exception):
     def away(self) -> bool:
         """Whether the server is at fault and not the request: worth asking again."""
         return self.status in {0, 429} or self.status >= 500
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may well succeed a moment later.
+
+        So are conflicts, of parallel creates under one quota for instance, and tokens that expire.
+        """
+        return self.away or self.status == 401 or (self.status == 409 and not self.exists)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nobody's Job would be taken there: a quota, a permission, a namespace that ends.
+
+        What an admission policy denies is another thing: that is about one Job.
+        """
+        if self.not_found:
+            return "namespaces" in self.message
+        return self.forbidden and any(sign in self.message for sign in _HELD_UP)
 
     @property
     def not_found(self) -> bool:
@@ -222,12 +246,18 @@ def _said(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def connected(on_error: Callable[[str, int], None]) -> AsyncIterator[Kube]:
-    """The API server of the pod that we are in, else the one of the kubeconfig."""
+async def connected(
+    on_error: Callable[[str, int], None], *, watches: int = 0
+) -> AsyncIterator[Kube]:
+    """The API server of the pod that we are in, else the one of the kubeconfig.
+
+    ``watches`` are connections that are never free for anything else.
+    """
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)
+    configuration.connection_pool_maxsize = CONNECTIONS + watches
     async with client.ApiClient(configuration) as api:
         yield Kube(api, on_error)

@@ -67,8 +67,7 @@ class LeaderElection:
                 for task in (leading, renewing):
                     task.cancel()
                 ended = await asyncio.gather(leading, renewing, return_exceptions=True)
-                if renewing.cancelled() or leading.done():
-                    await self._let_go()
+                await self._let_go()
             for outcome in ended:
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -82,11 +81,11 @@ class LeaderElection:
 
     async def _while_renewed(self) -> None:
         renewed = time.monotonic()
-        while time.monotonic() - renewed < GIVE_UP_SECONDS:
-            await asyncio.sleep(RENEW_SECONDS)
+        while (left := renewed + GIVE_UP_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(min(RENEW_SECONDS, left))
             asked = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GIVE_UP_SECONDS / 2):
+                async with asyncio.timeout(max(renewed + GIVE_UP_SECONDS - asked, 0)):
                     if await self._try():
                         renewed = asked
 

@@ -21,13 +21,14 @@ from server_jobs_operator.events import Recorder
 from server_jobs_operator.health import ROUND_SECONDS, Health
 from server_jobs_operator.job_runners import JobRunners
 from server_jobs_operator.job_schedules import JobSchedules
-from server_jobs_operator.jobs_view import JobsView, KnownJob
-from server_jobs_operator.kube import Kube, KubeError
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
+from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.launcher import Launcher
 from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import API_VERSION, group_path
+from server_jobs_operator.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.reconciler import Reconciler
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs_operator.runner_table import RunnerTable, place_of
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.watching import watch_resources
 
@@ -40,6 +41,7 @@ PRUNE_SECONDS = 300.0
 
 _AGAIN_SECONDS = 5.0
 _DEFINITIONS = "custom resources"
+_RESOURCES = "what is in the cluster"
 
 
 class Leadership:
@@ -72,7 +74,9 @@ class Leadership:
         self._reconciler = Reconciler(
             launches, self._view, self._table, self._launcher, self._attendant, settings
         )
-        self._runners = JobRunners(kube, self._table, self._view, settings, self._events)
+        self._runners = JobRunners(
+            kube, self._table, self._view, settings, self._events, self._launcher.refusal
+        )
         self._default_runner = DefaultRunner(kube, settings, health)
         schedules = ScheduleStore(database)
         self._scheduler = Scheduler(schedules)
@@ -82,11 +86,13 @@ class Leadership:
 
     async def run(self) -> None:
         """Until cancelled; then what is being created is waited for."""
-        known = asyncio.Event()
         try:
             await self._until_usable()
             await self._until_defined()
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
+                tasks.create_task(self._view.run())
+                await self._until_known()
                 tasks.create_task(
                     watch_resources(
                         self._settings,
@@ -94,15 +100,9 @@ class Leadership:
                             "jobrunners": self._runner_changed,
                             "jobschedules": self._schedules.changed,
                         },
-                        known,
                     )
                 )
-                tasks.create_task(self._view.run())
-                await self._default_runner.apply()
-                await known.wait()
-                await self._view.synced.wait()
-                # What an earlier leader left is taken up before anything new is claimed.
-                await self._until_reconciled()
+                tasks.create_task(self._runners.run())
                 tasks.create_task(self._attendant.run())
                 tasks.create_task(self._listen())
                 tasks.create_task(self._claim())
@@ -113,7 +113,8 @@ class Leadership:
             self._launcher.draining = True
             await self._launcher.finish(HAND_OVER_SECONDS)
             self._health.forget_loops()
-            self._health.answers(_DEFINITIONS)
+            for what in (_DEFINITIONS, _RESOURCES):
+                self._health.answers(what)
             self._default_runner.forget()
             self._metrics.end_term()
 
@@ -122,7 +123,6 @@ class Leadership:
             (self._settings.lease / 3, "renew", self._launcher.renew),
             (MAINTENANCE_SECONDS, "maintain", self._maintain),
             (self._settings.reconcile_interval, "reconcile", self._reconcile),
-            (FIGURES_SECONDS, "figures", self._measure),
         ]
         if self._settings.schedules:
             loops.append((MAINTENANCE_SECONDS, "schedules", self._fire))
@@ -191,7 +191,9 @@ class Leadership:
             )
             self._news.set()
         for launch in (await self._launches.cancelled()).values():
-            self._attendant.look_at(launch.lease)
+            namespace, _ = place_of(launch.worker_id, self._settings.worker_prefix)
+            if self._settings.serves(namespace):
+                self._attendant.look_at(launch.lease)
 
     async def _fire(self) -> None:
         ticked = await self._scheduler.tick()
@@ -201,10 +203,23 @@ class Leadership:
 
     async def _reconcile(self) -> None:
         await self._default_runner.apply()
+        await self._list_resources()
         await self._reconciler.reconcile()
         self._metrics.reconciled()
         await self._runners.refresh()
         await self._schedules.refresh()
+
+    async def _list_resources(self) -> None:
+        """What was deleted while nobody watched, only a list tells; kopf tells of changes."""
+        for plural, replace in (
+            ("jobrunners", self._runners.replace),
+            ("jobschedules", self._schedules.replace),
+        ):
+            found: list[Json] = []
+            for namespace in self._settings.namespaces or (None,):
+                items, _ = await self._kube.list(resources_path(plural, namespace))
+                found += items
+            await replace(found)
 
     async def _measure(self) -> None:
         depth: dict[str, int] = {}
@@ -276,10 +291,19 @@ class Leadership:
             " server-jobs-operator crds | kubectl apply -f -"
         )
 
-    async def _until_reconciled(self) -> None:
+    async def _until_known(self) -> None:
+        """What an earlier leader left is taken up before anything new is claimed."""
+        self._health.fails(_RESOURCES, "Jobs and pods aren't listed yet; the log says why")
+        await self._view.synced.wait()
         while True:
             try:
-                return await self._reconcile()
+                await self._reconcile()
+                return self._health.answers(_RESOURCES)
             except (DatabaseError, KubeError) as error:
-                _log.warning("rows and Jobs can't be compared, trying again: %s", error)
+                problem = f"rows and Jobs can't be compared, trying again: {error}"
+                _log.warning(problem)
+            except Exception as error:  # noqa: BLE001 - one replica after the other would die of it
+                problem = f"comparing rows and Jobs went wrong: {error}"
+                _log.exception("%s, trying again", problem)
+            self._health.fails(_RESOURCES, problem)
             await asyncio.sleep(_AGAIN_SECONDS)

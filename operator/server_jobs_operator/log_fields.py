@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.names import kubernetes_job_name
 
 

@@ -121,6 +121,8 @@ def _ours(
         {"name": "SERVER_JOBS_LEASE", "value": str(spec.lease_seconds)},
         {"name": "SERVER_JOBS_GRACE", "value": str(spec.grace_period_seconds)},
         {"name": "SERVER_JOBS_MAX_LAUNCH_FAILURES", "value": str(spec.max_launch_failures)},
+        # A pod that is told to end is mostly one that is evicted, or preempted.
+        {"name": "SERVER_JOBS_MAX_RELEASES", "value": str(spec.max_disruptions)},
         {"name": "SERVER_JOBS_LOG_FORMAT", "value": "json"},
         *({"name": name, "value": value} for name, value in sorted(settings.environment.items())),
     ]

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "unschedulable"
     EXIT_CODE = "exit_code"
     LOST = "lost"
+    NOT_STARTED = "not_started"
+    NOT_SETTLED = "not_settled"
     SCHEMA_MISMATCH = "schema_mismatch"
     UNKNOWN_JOB = UNKNOWN_JOB
     APP_NOT_LOADED = APP_NOT_LOADED
@@ -57,7 +59,10 @@ WAY_OUT = {
     Reason.DEADLINE: "neither the runner nor its node has answered for too long",
     Reason.UNSCHEDULABLE: "no node has room for it: see its requests and node selector",
     Reason.EXIT_CODE: "see the pod's log",
-    Reason.LOST: "the pod is gone without a word: deleted by force, or with its node",
+    Reason.LOST: "the pod is gone without a word: it or its Job was deleted, or its node is gone",
+    Reason.NOT_STARTED: "see the pod's log and events: does it reach the database?",
+    Reason.NOT_SETTLED: "see the pod's log; if it found nothing to do, the JobRunner's Secret"
+    " probably names another database than the operator's",
     Reason.SCHEMA_MISMATCH: "the image's server-jobs and the tables are too far apart: change the"
     " JobRunner's image, or run `server-jobs migrate`",
     Reason.APP_NOT_LOADED: "check the JobRunner's app and what its image can import",
@@ -80,6 +85,10 @@ class Finding:
         """What is wrong, and the way out."""
         return f"{self.message}; {WAY_OUT[self.reason]}"
 
+    def outweighs(self, other: Finding) -> bool:
+        """Whether this one explains the other: a pod that was evicted also has an exit code."""
+        return self.final and _WEIGHT.index(self.reason) > _WEIGHT.index(other.reason)
+
 
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG = {
@@ -91,6 +100,7 @@ _CONFIG = {
 }
 # https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
 _PREEMPTIONS = {"PreemptionByScheduler"}
+_KILLED = 128 + signal.SIGKILL
 
 
 def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
@@ -105,12 +115,14 @@ def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
     return _of_job(job) or (found[0] if found else None)
 
 
-# A pod that was evicted also has an exit code: the former is why.
+# The later ones say more.
 _WEIGHT = [
     Reason.UNKNOWN_JOB,
     Reason.APP_NOT_LOADED,
     Reason.RUNS_ELSEWHERE,
     Reason.INVALID_RUNTIME,
+    Reason.NOT_STARTED,
+    Reason.NOT_SETTLED,
     Reason.LOST,
     Reason.UNSCHEDULABLE,
     Reason.CONFIG_ERROR,
@@ -159,12 +171,23 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
             yield Finding(Reason.DEADLINE, f"pod {name} was active for too long", final=True)
         case "NodeLost":
             yield Finding(Reason.EVICTED, f"the node of pod {name} is lost", final=True)
+    if "deletionTimestamp" in pod.get("metadata", {}) and _was_killed(status):
+        return  # that it was deleted is why, and its Job says no more than that it failed
     for container in status.get("containerStatuses") or ():
         if container.get("name") == CONTAINER:
             yield from _of_container(name, container.get("state") or {}, ours=True)
     for container in status.get("initContainerStatuses") or ():
         init = f"{name}, init container {container.get('name')}"
         yield from _of_container(init, container.get("state") or {}, ours=False)
+
+
+def _was_killed(status: Json) -> bool:
+    """Whether the container was ended by force, and not for its memory."""
+    for container in status.get("containerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if container.get("name") == CONTAINER and ended.get("exitCode") == _KILLED:
+            return bool(ended.get("reason") != "OOMKilled")
+    return False
 
 
 def _of_container(name: str, state: Json, *, ours: bool) -> Iterator[Finding]:

@@ -1,21 +1,24 @@
 """Comparing what the table says with what the cluster has, both ways.
 
-Read the rows, list the Jobs, read the rows again: what was claimed or settled between the two
-looks is told by the second, so that nothing is taken for lost that merely moved. A list that fails
+Read the rows, list the Jobs, read again what differs: the second look tells what was claimed or
+settled between the two, so that nothing is taken for lost that merely moved. A list that fails
 means that nothing is known, never that nothing is there.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from server_jobs.launch_store import LaunchStore
+from server_jobs.launches import Launch
 from server_jobs.records import Lease
 from server_jobs.schema import JobStatus
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.launcher import Launcher
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs_operator.runner_table import RunnerTable, place_of
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.reconcile")
@@ -43,39 +46,43 @@ class Reconciler:
     async def reconcile(self) -> None:
         """Once. Raises DatabaseError and KubeError, and then has done nothing."""
         before = await self._launches.in_hand()
-        jobs: set[Lease] = set()
-        for namespace in self._settings.namespaces or (None,):
-            for job in await self._view.relist(namespace):
-                jobs.add(job.lease)
-        wanted = before.keys() | {lease.job_id for lease in jobs}
-        rows = await self._launches.read(wanted)
-        missing = 0
-        for job_id in before:
-            launch = rows.get(job_id)
-            if (
-                launch is None
-                or launch.status is not JobStatus.RUNNING
-                or launch.lease != before[job_id].lease
-                or launch.lease in jobs
-            ):
+        jobs = {
+            job.lease: job
+            for namespace in self._settings.namespaces or (None,)
+            for job in await self._view.relist(namespace)
+        }
+        self._go_on(before, jobs)
+        # What differs, some of it because it has moved meanwhile, is read again.
+        missing = [one for one in before.values() if self._view.of(one.lease) is None]
+        rows = await self._launches.read({launch.id for launch in missing})
+        created = 0
+        for launch in missing:
+            now = rows.get(launch.id)
+            if now is None or now.status is not JobStatus.RUNNING or now.lease != launch.lease:
                 continue
-            missing += 1
-            namespace, name = self._place_of(launch.worker_id)
-            runner = self._runners.get(namespace, name)
-            if launch.begun or launch.cancel_requested_at or runner is None:
-                self._attendant.look_at(launch.lease)
-            elif not self._launcher.is_creating(launch.lease):
-                self._launcher.launch(launch, runner)
-        for lease in jobs:
-            launch = rows.get(lease.job_id)
-            running = launch is not None and launch.status is JobStatus.RUNNING
-            if launch is not None and running and launch.lease == lease:
-                self._launcher.hold(launch)
-            self._attendant.look_at(lease)
-        if missing:
-            _log.info("%d records had no Kubernetes Job", missing)
+            created += self._create_again(now)
+        if created:
+            _log.info("%d records had no Kubernetes Job", created)
 
-    def _place_of(self, worker_id: str | None) -> tuple[str, str]:
-        """Namespace and name of the JobRunner in a worker's id."""
-        parts = (worker_id or "").removeprefix(self._settings.worker_prefix).split("/")
-        return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")
+    def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Lease, KnownJob]) -> None:
+        """Keep what waits for its pod, and have everything looked at that may need it."""
+        for lease, job in jobs.items():
+            launch = before.get(lease.job_id)
+            if launch is None or launch.lease != lease:
+                self._attendant.look_at(lease)  # whose row it is, if anybody's, is read there
+                continue
+            self._launcher.hold(launch)
+            if not launch.begun or launch.cancel_requested_at or job.finished or job.finding:
+                self._attendant.look_at(lease)
+
+    def _create_again(self, launch: Launch) -> bool:
+        """Whether a record whose Job isn't there is launched, or judged."""
+        namespace, name = place_of(launch.worker_id, self._settings.worker_prefix)
+        if not self._settings.serves(namespace):
+            return False  # no longer ours to look at: what runs there still settles its record
+        runner = self._runners.get(namespace, name)
+        if launch.begun or launch.cancel_requested_at or runner is None:
+            self._attendant.look_at(launch.lease)
+        elif not self._launcher.is_creating(launch.lease):
+            self._launcher.launch(launch, runner)
+        return True

@@ -37,18 +37,22 @@ class RunnerTable:
 
     def __init__(self) -> None:
         self._runners: dict[tuple[str, str], Runner] = {}
+        self._oldest_first: list[Runner] = []
+        self._serving: list[Runner] | None = None
 
     def __iter__(self) -> Iterator[Runner]:
         """Oldest first."""
-        return iter(sorted(self._runners.values(), key=lambda r: (r.created, r.uid)))
+        return iter(self._oldest_first)
 
     def put(self, runner: Runner) -> None:
         """Add one, or its new generation."""
         self._runners[runner.key] = runner
+        self._has_changed()
 
     def drop(self, namespace: str, name: str) -> None:
         """One was deleted, or can't be read."""
         self._runners.pop((namespace, name), None)
+        self._has_changed()
 
     def get(self, namespace: str, name: str) -> Runner | None:
         """The one of that name."""
@@ -64,7 +68,21 @@ class RunnerTable:
         return None
 
     def serving(self) -> list[Runner]:
-        """Those that may claim, oldest first."""
-        return [
-            runner for runner in self if not runner.spec.paused and self.winner_over(runner) is None
-        ]
+        """Those that may claim, oldest first. Asked at every claim, worked out at each change."""
+        if self._serving is None:
+            self._serving = [
+                runner
+                for runner in self
+                if not runner.spec.paused and self.winner_over(runner) is None
+            ]
+        return self._serving
+
+    def _has_changed(self) -> None:
+        self._oldest_first = sorted(self._runners.values(), key=lambda r: (r.created, r.uid))
+        self._serving = None
+
+
+def place_of(worker_id: str | None, prefix: str) -> tuple[str, str]:
+    """Namespace and name of the JobRunner in a worker's id; empty where it names none."""
+    parts = (worker_id or "").removeprefix(prefix).split("/")
+    return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server_jobs.errors import ConfigurationError
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.retention import Keep
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class OperatorSettings:
             if not least <= value <= most:
                 flag = f"--{name.replace('_', '-')}"
                 raise ConfigurationError(f"{flag}={value} isn't from {least} to {most}")
+        if not _LABEL_VALUE.fullmatch(self.install_id):
+            raise ConfigurationError(
+                f"--install-id {self.install_id!r} can't be a label of Jobs: up to 63 letters,"
+                " digits, dashes, dots and underscores, a letter or digit first and last"
+            )
         if self.namespaces is not None and not self.namespaces:
             raise ConfigurationError("no namespace is given: --namespace, or --all-namespaces")
 

@@ -1,4 +1,4 @@
-"""The custom resources, by kopf: every change goes to the one who keeps that kind."""
+"""Changes of the custom resources, by kopf: each goes to the one who keeps that kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +22,6 @@ _log = logging.getLogger("server_jobs.operator.resources")
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
-SETTLING_SECONDS = 1.0
-"""After so long without news, what existed at the start is known."""
-
 
 class Keeper(Protocol):
     """Who is told of changes of one kind of resource."""
@@ -32,14 +30,46 @@ class Keeper(Protocol):
         """One was added or changed, or ``deleted``."""
 
 
-async def watch_resources(
-    settings: OperatorSettings, keepers: Mapping[str, Keeper], known: asyncio.Event
+async def watch_resources(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
+    """Tell of every change of these kinds until cancelled. Raises what kopf ends with.
+
+    kopf gets a thread and a loop of its own: of the loop that it runs in it takes the signals, and
+    in the end it cancels all tasks there that it finds. The keepers are called in this loop.
+    """
+    loop = asyncio.get_running_loop()
+    stop = threading.Event()
+    ended: asyncio.Future[None] = loop.create_future()
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    async def told(keeper: Keeper, body: Mapping[str, Any], deleted: bool) -> None:
+        if stop.is_set():
+            return  # kopf takes a while to end; by then another replica may be the one who leads
+        call = keeper(body, deleted=deleted)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
+
+    def run() -> None:
+        problem: BaseException | None = None
+        try:
+            asyncio.run(_operate(settings, keepers, told, stop))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            problem = error
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(_settle, ended, problem)
+
+    threading.Thread(target=run, name="server-jobs-kopf", daemon=True).start()
+    try:
+        await asyncio.shield(ended)
+        raise RuntimeError("kopf has stopped watching by itself")
+    finally:
+        stop.set()
+
+
+async def _operate(
+    settings: OperatorSettings,
+    keepers: Mapping[str, Keeper],
+    told: Callable[[Keeper, Mapping[str, Any], bool], Awaitable[None]],
+    stop: threading.Event,
 ) -> None:
-    """Tell of every resource of these kinds until cancelled; ``known`` is set after the first."""
-    # kopf tells of what exists before of what changes, and of its having begun; not of its being
-    # through with the former. A crowd comes without pauses.
-    news = asyncio.Event()
-    ready = asyncio.Event()
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -49,40 +79,32 @@ async def watch_resources(
     def serve(plural: str, keeper: Keeper) -> None:
         @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
         async def changed(event: Any, body: kopf.Body, **_: Any) -> None:
-            news.set()
             try:
-                await keeper(dict(body), deleted=event.get("type") == "DELETED")
+                await told(keeper, dict(body), event.get("type") == "DELETED")
             except DatabaseError as error:
                 _log.warning("%s %s has to wait: %s", plural, body["metadata"]["name"], error)
 
     for plural, keeper in keepers.items():
         serve(plural, keeper)
+    await kopf.operator(
+        registry=registry,
+        settings=kopf_settings(),
+        # Else it would look for the user's name, and in a pod there is none.
+        identity=Identity(settings.identity),
+        standalone=True,
+        clusterwide=settings.namespaces is None,
+        namespaces=settings.namespaces or (),
+        stop_flag=stop,
+    )
 
-    async def settle() -> None:
-        await ready.wait()
-        with contextlib.suppress(TimeoutError):
-            while True:
-                news.clear()
-                async with asyncio.timeout(SETTLING_SECONDS):
-                    await news.wait()
-        known.set()
 
-    settling = asyncio.create_task(settle())
-    try:
-        await kopf.operator(
-            registry=registry,
-            settings=kopf_settings(),
-            # Else it would look for the user's name, and in a pod there is none.
-            identity=Identity(settings.identity),
-            standalone=True,
-            clusterwide=settings.namespaces is None,
-            namespaces=settings.namespaces or (),
-            ready_flag=ready,
-        )
-    finally:
-        settling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await settling
+def _settle(ended: asyncio.Future[None], problem: BaseException | None) -> None:
+    if ended.done():
+        return
+    if problem is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(problem)
 
 
 def _service_account() -> kopf.ConnectionInfo | None:
@@ -101,6 +123,8 @@ def _service_account() -> kopf.ConnectionInfo | None:
 
 # Its lines about each event, with all its settings in them, say nothing that ours don't.
 logging.getLogger("kopf").setLevel(logging.WARNING)
+# It warns of leaving signals alone, which is what it is to do.
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -21,7 +21,7 @@ from server_jobs.text import clean
 _log = logging.getLogger("server_jobs.leases")
 
 TICK_SECONDS = 0.5
-"""How often progress is written and requested cancellations are looked for."""
+"""How often progress is written and, if nothing else is said, cancellations are looked for."""
 
 HAS_THREADS = sys.platform not in {"emscripten", "wasi"}
 """WebAssembly has none to start."""
@@ -96,7 +96,8 @@ class LeaseKeeper:
 
     Used with ``async with`` it works on a thread and event loop of its own, so that a handler
     that blocks the worker's loop keeps its lease; where there are no threads, as a task of its
-    user's loop.
+    user's loop. Requested cancellations are looked for every ``look_seconds``, at each tick by
+    default, and come with each renewal.
     """
 
     def __init__(
@@ -106,12 +107,14 @@ class LeaseKeeper:
         worker_id: str,
         lease_seconds: float,
         tick_seconds: float = TICK_SECONDS,
+        look_seconds: float = 0.0,
         on_thread: bool = HAS_THREADS,
     ) -> None:
         self._store = store
         self.worker_id = worker_id
         self._lease_seconds = lease_seconds
         self._tick_seconds = tick_seconds
+        self._look_seconds = look_seconds
         self._on_thread = on_thread
         self._task: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
@@ -211,15 +214,16 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
         self._loop = loop = asyncio.get_running_loop()
         interval = self._lease_seconds / 3
-        renewed_at = -math.inf
+        renewed_at = looked_at = -math.inf
         while not self._stopped.is_set():
             try:
                 if self._held:
                     if loop.time() - renewed_at >= interval:
                         await self._renew()
-                        renewed_at = loop.time()
-                    else:
+                        renewed_at = looked_at = loop.time()
+                    elif loop.time() - looked_at >= self._look_seconds:
                         await self._find_cancellations()
+                        looked_at = loop.time()
                     await self._write_progress()
             except (DatabaseError, SchemaError) as error:
                 # The leases outlive a short outage; what expires meanwhile comes back as lost.

@@ -34,7 +34,7 @@ from server_jobs.group_commit import settle_alone
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.launches import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_JOB, launch_backoff
 from server_jobs.leases import LeaseKeeper, StopReason
-from server_jobs.outcomes import LaunchLost
+from server_jobs.outcomes import LaunchLost, Outcome
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
@@ -42,12 +42,15 @@ from server_jobs.schema import JobStatus
 from server_jobs.signals import Signals
 from server_jobs.store import Store
 from server_jobs.text import clean
-from server_jobs.transitions import MAX_LAUNCH_FAILURES
+from server_jobs.transitions import MAX_LAUNCH_FAILURES, MAX_RELEASES
 
 _log = logging.getLogger("server_jobs.runner")
 
 PATIENCE_SECONDS = 60.0
 """How long a database that is away is waited for before the start."""
+
+CANCELLATION_SECONDS = 5.0
+"""How often a pod looks whether its job shall be cancelled: there may be thousands of pods."""
 
 T = TypeVar("T")
 
@@ -73,12 +76,14 @@ class RunnerConfig:
     """What the handler gets to end in once it is to stop; then the process leaves without it."""
     max_launch_failures: int = MAX_LAUNCH_FAILURES
     """How often the job may fail to begin before it fails."""
+    max_releases: int = MAX_RELEASES
+    """How often in a row it may be given back, since its pod was told to end, before it fails."""
 
     def __post_init__(self) -> None:
-        if self.max_launch_failures < 1:
-            raise ConfigurationError(
-                f"max_launch_failures is {self.max_launch_failures}, it must be at least 1"
-            )
+        for name, least in (("max_launch_failures", 1), ("max_releases", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigurationError(f"{name} is {value}, it must be at least {least}")
 
 
 class Runner:
@@ -106,11 +111,15 @@ class Runner:
         Raises DatabaseError where the record can't be had or settled, and SchemaError where the
         tables aren't those of this release: then nothing is written into them.
         """
+        # Connecting takes about as long as importing a small app does: both at once.
+        usable = asyncio.ensure_future(_patiently(self._store.check_schema))
+        await asyncio.sleep(0)
         try:
             registry = self._load_registry()
         except InvalidAppError as error:
+            await usable
             return await self._lose_launch(APP_NOT_LOADED, error)
-        await _patiently(self._store.check_schema)
+        await usable
         record = await self._record()
         if record is None or record.status is not JobStatus.RUNNING:
             is_what = "gone" if record is None else record.status
@@ -140,14 +149,22 @@ class Runner:
             return Ending.NOTHING_TO_DO
         registry.bind(self._store.database)
         keeper = LeaseKeeper(
-            self._store, worker_id=self._config.worker_id, lease_seconds=self._config.lease
+            self._store,
+            worker_id=self._config.worker_id,
+            lease_seconds=self._config.lease,
+            look_seconds=CANCELLATION_SECONDS,
         )
         async with keeper:
             held = keeper.hold(job)
             try:
-                return await self._execute(
-                    job, Execution(definition, job, held, database=self._store.database)
+                execution = Execution(
+                    definition,
+                    job,
+                    held,
+                    database=self._store.database,
+                    max_releases=self._config.max_releases,
                 )
+                return await self._execute(job, execution)
             finally:
                 keeper.drop(job.lease)
 
@@ -160,8 +177,10 @@ class Runner:
 
         # Said once the handler lets the loop go on: it needn't wait for our log line.
         asyncio.get_running_loop().call_soon(say)
-        with Watchdog(self._store, job, execution, self._signals, grace=self._config.grace):
+        watchdog = Watchdog(self._store, job, execution, self._signals, grace=self._config.grace)
+        with watchdog:
             outcome = await execution.run()
+            watchdog.handler_has_ended(outcome)
             if outcome is not None:
                 # The work has been done: that is worth waiting out an outage for.
                 outcome = await settle_alone(
@@ -217,7 +236,8 @@ class Watchdog:
     """Sees to it that a job ends: at its time limit, on a signal, when its lease is lost.
 
     A thread, since a handler may block the event loop and everything on it. What is asked to stop
-    has the grace period; then the record is settled without it, and the process leaves.
+    has the grace period; then the record is settled without it, and the process leaves. Once the
+    handler has ended, its outcome is what is written, and only a signal sets a limit to that.
     """
 
     def __init__(
@@ -235,6 +255,11 @@ class Watchdog:
         self._signals = signals
         self._grace = grace
         self._over = threading.Event()
+        self._ended: tuple[Outcome | None] | None = None
+
+    def handler_has_ended(self, outcome: Outcome | None) -> None:
+        """It may take a while until that is written: the database may be away."""
+        self._ended = (outcome,)
 
     def __enter__(self) -> None:
         threading.Thread(target=self._watch, name="server-jobs-watchdog", daemon=True).start()
@@ -249,20 +274,25 @@ class Watchdog:
         asked_at = math.inf
         while not self._over.wait(_LOOK_SECONDS):
             now = time.monotonic()
-            if self._signals.asked:
-                held.stop(StopReason.SHUTDOWN)
-            elif now - began > limit:
-                held.stop(StopReason.TIMED_OUT)  # the loop may be blocked, and its timer with it
-            if held.stop_reason is not None:
-                asked_at = min(asked_at, now)
+            asked = self._signals.asked
+            if self._ended is None:
+                if asked:
+                    held.stop(StopReason.SHUTDOWN)
+                elif now - began > limit:
+                    held.stop(StopReason.TIMED_OUT)  # the loop may be blocked, and its timer too
+                asked = held.stop_reason is not None
+            asked_at = min(asked_at, now) if asked else math.inf
             if now - asked_at > self._grace:
                 return self._leave()
 
     def _leave(self) -> None:
-        _log.warning("job %s doesn't stop: leaving without it", self._job.id)
+        if self._ended is None:
+            _log.warning("job %s doesn't stop: leaving without it", self._job.id)
+        else:
+            _log.warning("job %s isn't settled yet: leaving after a last try", self._job.id)
         status = 1
         try:
-            outcome = self._execution.stopped()
+            outcome = self._execution.stopped() if self._ended is None else self._ended[0]
             if outcome is not None:
                 asyncio.run(settle_alone(self._store, self._execution.held, outcome))
             status = 0

@@ -55,7 +55,11 @@ def create_network(layout: Layout) -> None:
     Pods reach each other and the host, and nothing beyond: no forwarding, no masquerade. There is
     no kube-proxy, since one rule is all that it would be needed for.
     """
-    programs.run("ip", "link", "add", layout.name, "type", "bridge")
+    # Else it has the lowest address of its ports: whenever a pod comes or goes that may change,
+    # and the other pods go on sending to the old one, to nobody, for most of a minute.
+    octets = (f"{int(octet):02x}" for octet in layout.host.split("."))
+    mac = ":".join(("02", "00", *octets))
+    programs.run("ip", "link", "add", layout.name, "address", mac, "type", "bridge")
     programs.run("ip", "address", "add", f"{layout.host}/24", "dev", layout.name)
     programs.run("ip", "link", "set", layout.name, "up")
     programs.run("iptables", "-w", "-t", "nat", "-A", "PREROUTING", *api_rule(layout))

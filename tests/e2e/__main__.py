@@ -6,6 +6,7 @@ cluster of `make kind-up`, if there is one. Else a cluster is made here, as root
 (tests/cluster), the images are built by buildah, and the cluster is gone afterwards.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -26,7 +27,11 @@ HOST = "SERVER_JOBS_E2E_HOST"
 def main() -> int:
     command = [sys.executable, "-m", "pytest", "tests/e2e", *sys.argv[1:]]
     with cluster() as environment:
-        return subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment) as tests:
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):
+                    # Ctrl-C reaches them too: what they have started is theirs to end.
+                    return tests.wait()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from server_jobs.database import Database
 from server_jobs.migrate import migrate
 from server_jobs.store import Store
 from tests.e2e.app.jobs import gate, registry, unknown
+from tests.e2e.support.completions import Completions
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.support.postgres import SETTINGS, PostgresServer, killable_server
@@ -70,8 +71,14 @@ def postgres(kubectl: Kubectl, host: str) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def server_url(postgres: PostgresServer, host: str) -> str:
+def shared_url(postgres: PostgresServer, host: str) -> str:
     return f"postgresql://postgres@{host}:{PORT}/postgres"
+
+
+@pytest.fixture
+def server_url(shared_url: str) -> str:
+    """The database of the test: the shared one, unless a module says otherwise."""
+    return shared_url
 
 
 @pytest.fixture
@@ -102,6 +109,11 @@ async def store(database: Database) -> AsyncIterator[Store]:
     store = Store(database)
     for record in await store.list_jobs(limit=1_000):
         await store.cancel(record.id)
+
+
+@pytest.fixture
+def completions(store: Store, server_url: str) -> Completions:
+    return Completions(server_url)
 
 
 @pytest.fixture

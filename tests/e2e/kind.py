@@ -1,10 +1,14 @@
-"""A cluster of kind, for machines that have Docker: `make kind-up`, then `make e2e`."""
+"""A cluster of kind, for machines that have Docker: `make kind-up`, then `make e2e`.
+
+What follows goes to `kind create cluster`: `make kind-up ARGS="--image kindest/node:v1.33.1"`
+makes one of that Kubernetes.
+"""
 
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.image_names import LOADED, ROOT, builds
@@ -29,17 +33,23 @@ def require_clients() -> None:
 
 def is_up() -> bool:
     """Whether there is a cluster that `up` has made."""
-    return bool(shutil.which("kind")) and NAME in _said("kind", "get", "clusters").split()
+    if not shutil.which("kind"):
+        return False
+    # It fails where Docker doesn't run: then there is no cluster either.
+    asked = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True)
+    return asked.returncode == 0 and NAME in asked.stdout.split()
 
 
-def up() -> None:
+def up(options: Sequence[str]) -> None:
     """Build the images, make the cluster unless it is there, and load them onto its node."""
     _require(_NEEDED, "kind-up needs")
+    if options and is_up():
+        sys.exit(f"The cluster is there already: `kind delete cluster --name {NAME}`, then again.")
     with tempfile.TemporaryDirectory(prefix="server-jobs-kind-") as folder:
         for arguments in builds(Path(folder)):
             _run("docker", "build", *arguments)
     if not is_up():
-        _run("kind", "create", "cluster", "--name", NAME, "--wait", "120s")
+        _run("kind", "create", "cluster", "--name", NAME, "--wait", "120s", *options)
     _run("kind", "load", "docker-image", *LOADED, "--name", NAME)
     print("`make e2e` runs its tests there now; `kind delete cluster --name server-jobs` ends it")
 
@@ -69,4 +79,4 @@ def _run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    up()
+    up(sys.argv[1:])

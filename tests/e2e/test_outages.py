@@ -14,17 +14,15 @@ from server_jobs import JobStatus
 from server_jobs.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
-from tests.e2e.support.completions import Completions
+from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl
-from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped
+from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped, thaw
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import (
     begun,
     errors,
-    over,
     record_when,
     until,
-    until_quiet,
     until_served,
 )
 from tests.support.postgres import PostgresServer
@@ -32,21 +30,6 @@ from tests.support.postgres import PostgresServer
 OUTAGE_SECONDS = 60.0
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def completions(store: Store, server_url: str) -> Completions:
-    return Completions(server_url)
-
-
-async def all_completed_once(
-    store: Store, completions: Completions, namespace: Kubectl, ids: list[str]
-) -> None:
-    records = [await record_when(store, job_id, over, 240) for job_id in ids]
-    told = {record.id: (record.status, errors(record)) for record in records}
-    assert {record.status for record in records} == {JobStatus.COMPLETED}, told
-    await until_quiet(namespace)
-    assert completions.of(ids) == dict.fromkeys(ids, 1)
 
 
 @pytest.mark.parametrize("point", ["before", "after"])
@@ -122,26 +105,6 @@ async def test_two_operators_that_both_believe_to_lead(
     assert {record.attempt_count for record in records} == {1}
 
 
-async def test_of_two_replicas_the_second_leads_when_the_first_is_killed(
-    operator: OperatorProcess,
-    namespace: Kubectl,
-    store: Store,
-    completions: Completions,
-    server_url: str,
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "second").mkdir()
-    second = OperatorProcess(tmp_path / "second", namespace.namespace, server_url)
-    with second.running():
-        second.wait_until_ready()
-        ids = await sleep.later_many([{"seconds": 1} for _ in range(10)])
-        await record_when(store, ids[0], begun)
-        operator.kill()
-        ids += await double.later_many([{"n": n} for n in range(5)])
-
-        await all_completed_once(store, completions, namespace, ids)
-
-
 async def test_an_api_server_that_is_away_for_a_minute(
     operator: OperatorProcess, namespace: Kubectl, store: Store, completions: Completions
 ) -> None:
@@ -184,7 +147,7 @@ async def test_a_database_that_is_away_for_a_minute(
     await until(lambda: operator.probe("readyz") == 200)
 
 
-async def test_a_runner_frozen_beyond_its_lease(
+async def test_a_runner_frozen_beyond_its_lease_writes_nothing_when_it_comes_back(
     operator: OperatorProcess,
     namespace: Kubectl,
     store: Store,
@@ -196,12 +159,19 @@ async def test_a_runner_frozen_beyond_its_lease(
     await until_served(namespace)
     job_id = await sleep.later({"seconds": 3})
     await record_when(store, job_id, begun)
+    (pod,) = namespace.all("pods")
 
-    freeze_runner(job_id)
+    with namespace.following(pod["metadata"]["name"]) as stale:
+        await until(lambda: "began, attempt 1" in stale())
+        frozen = freeze_runner(job_id)
+        await record_when(store, job_id, lambda record: record.fence == 2)
+        thaw(frozen)
+        await until(lambda: "its lease was lost, nothing is written" in stale(), 20)
 
     await all_completed_once(store, completions, namespace, [job_id])
     record = await store.get(job_id)
     assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["LeaseExpired"])
+    assert record.result == "2", "the first attempt's result stands there"
 
 
 async def test_an_evicted_pod_that_had_no_time_to_say_so(

@@ -10,6 +10,7 @@ from server_jobs.store import Store
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
+from tests.e2e.support.waiting import condition_when, event_on
 
 
 def job_schedule(name: str = "hourly", /, **spec: Any) -> dict[str, Any]:
@@ -21,17 +22,6 @@ def job_schedule(name: str = "hourly", /, **spec: Any) -> dict[str, Any]:
     }
 
 
-async def condition_when(
-    namespace: Kubectl, kind: str, name: str, of: str, status: str
-) -> dict[str, str]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            condition = namespace.condition(kind, name, of)
-            if condition.get("status") == status:
-                return condition
-            await asyncio.sleep(0.2)
-
-
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
@@ -39,6 +29,10 @@ async def condition_when(
         (
             {"caps": {"cpu": "1"}, "resources": {"requests": {"cpu": "2"}}},
             "caps.cpu must be at least resources.requests.cpu",
+        ),
+        (
+            {"caps": {"memory": "1Gi"}, "resources": {"limits": {"memory": "2Gi"}}},
+            "caps.memory must be at least resources.limits.memory",
         ),
         ({"app": "no colon"}, "app must be module:registry"),
         ({"maxConcurrency": 0}, "spec.maxConcurrency"),
@@ -75,6 +69,7 @@ async def test_of_two_runners_for_one_queue_the_older_serves(
 
     conflict = await condition_when(namespace, "jobrunner", "younger", "Conflict", "True")
     assert "/e2e is older and serves the same" in conflict["message"]
+    assert await event_on(namespace, "JobRunner", "younger", "Conflict") == conflict["message"]
 
     namespace.run("delete", "jobrunner", "e2e")
     await condition_when(namespace, "jobrunner", "younger", "Ready", "True")
@@ -94,6 +89,23 @@ async def test_a_template_that_makes_no_pod_is_told_of(
 
     condition = await condition_when(namespace, "jobrunner", "broken", "TemplateValid", "False")
     assert "ports" in condition["message"]
+    told = await event_on(namespace, "JobRunner", "broken", "TemplateRefused")
+    assert told == condition["message"]
+
+
+def test_kubectl_explains_the_fields_and_lists_what_matters(namespace: Kubectl, image: str) -> None:
+    namespace.apply(job_runner(image))
+    namespace.apply(job_schedule())
+
+    explained = namespace.run("explain", "jobrunner.spec.caps.memory")
+
+    assert "Memory: 256Mi, 1Gi." in explained
+    assert columns(namespace, "jrun") == "NAME QUEUES RUNNING MAX PAUSED READY REASON AGE"
+    assert columns(namespace, "jsched") == "NAME SCHEDULE TIME ZONE JOB SUSPEND LAST NEXT READY AGE"
+
+
+def columns(namespace: Kubectl, kind: str) -> str:
+    return " ".join(namespace.run("get", kind).splitlines()[0].split())
 
 
 async def test_a_job_schedule_is_a_row_while_it_lives(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tests.e2e.support.account import kubeconfig_of
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import until
@@ -47,18 +48,9 @@ async def test_a_missing_permission_is_named(
     namespace: Kubectl, server_url: str, database: object, tmp_path: Path
 ) -> None:
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(json.dumps(as_account(namespace, "default")))
+    kubeconfig.write_text(json.dumps(kubeconfig_of(namespace, "default")))
     process = OperatorProcess(tmp_path, namespace.namespace, server_url, kubeconfig)
     with process.running():
         await until(lambda: 'cannot get resource \\"leases\\"' in process.log)
         assert process.probe("readyz") == 503
         assert process.alive
-
-
-def as_account(namespace: Kubectl, name: str) -> dict[str, object]:
-    """The kubeconfig of a service account."""
-    config = json.loads(namespace.run("config", "view", "--raw", "--minify", "-o", "json"))
-    token = namespace.run("create", "token", name).strip()
-    config["users"][0]["user"] = {"token": token}
-    found: dict[str, object] = config
-    return found

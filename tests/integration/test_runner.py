@@ -1,17 +1,26 @@
 """Runner processes: one leased job each, as a pod runs it."""
 
+import asyncio
 import json
+import logging
+import os
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from server_jobs import Job, JobStatus
-from server_jobs.database import Database, Statement
+from server_jobs import Job, JobContext, JobStatus, create_job_registry, define_job
+from server_jobs.database import Database, Row, Statement
 from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.records import JobRecord, Lease
+from server_jobs.runner import Ending, Runner, RunnerConfig
+from server_jobs.signals import Signals
 from server_jobs.store import Claim, Store
+from tests.support.faulty_database import Fault, FaultyDatabase, settles
+from tests.support.passing_database import PassingDatabase
 from tests.support.process_app import (
     Task,
     blocking,
@@ -292,6 +301,110 @@ async def test_a_time_limit_holds_even_where_the_handler_blocks_its_loop(
     record = await store.get(lease.job_id)
     assert record.status is JobStatus.FAILED
     assert [error.type for error in record.attempt_errors] == ["TimedOut"]
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The statuses with which a watchdog left, while the test's own process goes on."""
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    return statuses
+
+
+@define_job(name="Prompt", timeout=0.3)
+async def prompt(params: Task) -> int:
+    """Over long before its time limit."""
+    return params.n
+
+
+def runner_of_prompt(database: Database, lease: Lease, signals: Signals | None = None) -> Runner:
+    """A runner in this process that leaves soon after it was asked to."""
+    jobs = create_job_registry().register(prompt)
+    config = RunnerConfig(f"{LAUNCHER}/pod", grace=0.1)
+    return Runner(database, lease, load_registry=lambda: jobs, config=config, signals=signals)
+
+
+async def launched_prompt(database: Database, store: Store) -> Lease:
+    create_job_registry().register(prompt).bind(database)
+    return await launched(store, prompt)
+
+
+async def test_the_time_limit_is_the_handlers_and_not_that_of_writing_its_outcome(
+    database: Database, store: Store, exits: list[int]
+) -> None:
+    lease = await launched_prompt(database, store)
+    faulty = FaultyDatabase(database)
+    began = time.monotonic()
+
+    def away(statements: Sequence[Statement]) -> Fault | None:
+        over = time.monotonic() - began > 1.2
+        return None if over or not any(map(settles, statements)) else Fault.BEFORE
+
+    faulty.plan = away
+
+    assert await runner_of_prompt(faulty, lease).run() is Ending.SETTLED
+
+    assert faulty.faults > 0
+    assert exits == []
+    assert (await store.get(lease.job_id)).status is JobStatus.COMPLETED
+
+
+async def test_a_runner_that_is_stopped_once_its_handler_has_ended_writes_that_outcome(
+    database: Database, store: Store, exits: list[int]
+) -> None:
+    lease = await launched_prompt(database, store)
+    faulty = FaultyDatabase(database)
+    signals = Signals()
+    ours = threading.current_thread()
+
+    def away_from_us(statements: Sequence[Statement]) -> Fault | None:
+        mine = threading.current_thread() is ours and any(map(settles, statements))
+        signals.asked |= mine
+        return Fault.BEFORE if mine and not exits else None
+
+    faulty.plan = away_from_us
+
+    await runner_of_prompt(faulty, lease, signals).run()
+
+    assert exits == [0]
+    assert (await store.get(lease.job_id)).status is JobStatus.COMPLETED
+
+
+class CountingDatabase(PassingDatabase):
+    """Passes everything on, and counts who asks what shall be cancelled."""
+
+    looks = 0
+
+    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        self.looks += any(statement.values.keys() == {"worker_id"} for statement in statements)
+        return await super()._run(statements)
+
+
+async def test_a_pod_looks_for_cancellations_now_and_then_and_reports_progress_at_once(
+    database: Database, store: Store
+) -> None:
+    progress: list[float | None] = []
+
+    @define_job(name="Reporting")
+    async def reporting(params: Task, context: JobContext) -> int:
+        await context.update_progress(40)
+        await asyncio.sleep(1.7)
+        progress.append((await store.get(str(context.job_id))).progress)
+        return 1
+
+    jobs = create_job_registry().register(reporting)
+    jobs.bind(database)
+    lease = await launched(store, reporting)
+    counting = CountingDatabase(database)
+
+    ending = await Runner(
+        counting, lease, load_registry=lambda: jobs, config=RunnerConfig(f"{LAUNCHER}/pod")
+    ).run()
+
+    assert ending is Ending.SETTLED
+    assert progress == [40]
+    assert counting.looks == 0
 
 
 async def test_a_cancelled_job_ends_as_cancelled(

@@ -7,7 +7,7 @@ from typing import Any
 from server_jobs import JobStatus
 from server_jobs.launches import Launch
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import KnownJob
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.resources import JobRunnerSpec
 from server_jobs_operator.runner_table import Runner
 from server_jobs_operator.settings import OperatorSettings
@@ -59,12 +59,18 @@ def runner(name: str = "default", /, *, created: str = "2027", **fields: Any) ->
     return Runner("jobs", name, f"uid-of-{name}", 1, created, spec(**fields))
 
 
-def job(*conditions: Mapping[str, Any], suspend: bool = False, **fields: Any) -> KnownJob:
+def job(
+    *conditions: Mapping[str, Any],
+    suspend: bool = False,
+    started_at: datetime | None = None,
+    **fields: Any,
+) -> KnownJob:
     """The Kubernetes Job of that launch."""
+    started = {"startTime": f"{started_at:%Y-%m-%dT%H:%M:%SZ}"} if started_at else {}
     seen = {
         "metadata": {"name": f"job-{JOB_ID}-2"},
         "spec": {"suspend": suspend},
-        "status": {"conditions": list(conditions)},
+        "status": {"conditions": list(conditions), **started},
     }
     lease = fields.pop("lease", Lease(JOB_ID, 2))
     return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", lease, "default", seen, **fields)
@@ -79,6 +85,7 @@ def pod(state: Mapping[str, Any] | None = None, **status: Any) -> dict[str, Any]
     containers = [] if state is None else [{"name": "runner", "state": dict(state)}]
     return {
         "metadata": {"name": "a-pod", "uid": "p"},
+        "spec": {},
         "status": {"phase": "Pending", "containerStatuses": containers, **status},
     }
 

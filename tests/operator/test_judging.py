@@ -8,10 +8,10 @@ import pytest
 from server_jobs import JobStatus
 from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost
 from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import KnownJob
 from server_jobs_operator.judging import LEAVING_SECONDS, NOTHING, Judgement, judge
+from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.reasons import Finding, Reason
-from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, spec
+from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, pod, spec
 
 FAILED = condition("Failed", "BackoffLimitExceeded")
 COMPLETE = condition("Complete")
@@ -45,12 +45,24 @@ def test_a_suspended_one_may_wait_for_ever() -> None:
     assert judged(job(suspend=True), launch(), now=late) == NOTHING
 
 
-def test_the_time_to_launch_begins_anew_when_it_is_resumed() -> None:
-    known = job(resumed_at=50.0)
+def test_what_was_found_while_it_is_suspended_costs_no_launch() -> None:
+    known = job(suspend=True, finding=found(Reason.EXIT_CODE))
 
-    judgement = judged(known, launch(), now=NOW + timedelta(days=1), moment=150.0)
+    assert judged(known, launch()) == NOTHING
+
+
+def test_the_time_to_launch_begins_anew_when_it_is_resumed() -> None:
+    known = job(started_at=NOW + timedelta(hours=2))
+
+    judgement = judged(known, launch(), now=NOW + timedelta(hours=2, seconds=100))
 
     assert judgement == Judgement(again=800.0)
+
+
+def test_until_kubernetes_has_resumed_it_there_is_no_time_to_launch() -> None:
+    known = job(condition("Suspended"), suspend=False)
+
+    assert judged(known, launch(), now=NOW + timedelta(hours=2)) == NOTHING
 
 
 # ── once the record is settled ───────────────────────────────────────────────────────────────
@@ -101,22 +113,59 @@ def test_a_begun_one_is_told_to_end_and_its_runner_writes_that() -> None:
     assert judgement.delete
 
 
-def test_a_begun_one_whose_pod_is_gone_is_cancelled() -> None:
-    judgement = judged(job(), begun(cancel_requested_at=NOW), gone=True)
+def test_a_begun_one_is_cancelled_once_its_pod_has_had_the_time_to_end() -> None:
+    known, row = job(gone_at=10.0), begun(cancel_requested_at=NOW)
+    over = 10.0 + 30 + LEAVING_SECONDS
 
+    assert judged(known, row, moment=12.0, gone=True) == Judgement(again=over - 12.0)
+    judgement = judged(known, row, moment=over, gone=True)
     assert isinstance(judgement.outcome, Abandoned)
     assert not judgement.delete
+
+
+def test_an_unstarted_one_needs_no_time_to_end() -> None:
+    judgement = judged(job(gone_at=10.0), launch(cancel_requested_at=NOW), moment=10.0, gone=True)
+
+    assert isinstance(judgement.outcome, Abandoned)
+
+
+# ── the time to end ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_that_was_never_seen_is_missed_as_long_as_one_that_was_deleted() -> None:
+    judgement = judged(None, begun(), moment=12.0, missing_since=10.0)
+
+    assert judgement == Judgement(again=28.0 + LEAVING_SECONDS)
+    assert judged(None, begun(), moment=60.0, missing_since=10.0).reason is Reason.LOST
+
+
+def test_where_the_job_runner_is_gone_the_pod_says_how_long_it_may_take_to_end() -> None:
+    known = job(gone_at=0.0, pods={"p": pod() | {"spec": {"terminationGracePeriodSeconds": 605}}})
+
+    judgement = judge(known, begun(), None, now=NOW, moment=0.0, gone=True)
+
+    assert judgement == Judgement(again=605 + LEAVING_SECONDS)
+
+
+@pytest.mark.parametrize(("reason", "waits"), [(Reason.EVICTED, True), (Reason.EXIT_CODE, False)])
+def test_a_pod_that_is_taken_down_may_not_have_ended(reason: Reason, waits: bool) -> None:
+    judgement = judged(job(gone_at=0.0, finding=found(reason)), begun(), gone=True)
+
+    assert (judgement.outcome is None) is waits
 
 
 # ── before the handler began ─────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("known", [job(FAILED), job(COMPLETE), None])
-def test_a_launch_that_ended_costs_a_launch(known: KnownJob | None) -> None:
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [(job(FAILED), Reason.LOST), (job(COMPLETE), Reason.NOT_SETTLED), (None, Reason.LOST)],
+)
+def test_a_launch_that_ended_costs_a_launch(known: KnownJob | None, reason: Reason) -> None:
     judgement = judged(known, launch())
 
     assert isinstance(judgement.outcome, LaunchLost)
-    assert judgement.reason is Reason.LOST
+    assert judgement.reason is reason
     assert judgement.outcome.max_failures == 10
 
 
@@ -147,7 +196,8 @@ def test_a_launch_that_takes_too_long_says_so() -> None:
     judgement = judged(job(), launch(), now=NOW + timedelta(seconds=900))
 
     assert isinstance(judgement.outcome, LaunchLost)
-    assert "didn't begin within 900 s" in judgement.outcome.error.message
+    assert judgement.reason is Reason.NOT_STARTED
+    assert "didn't begin within 900 s; see the pod's log" in judgement.outcome.error.message
     assert judgement.delete
 
 
@@ -178,14 +228,20 @@ def test_what_the_platform_took_down_costs_a_disruption(reason: Reason) -> None:
     assert isinstance(judgement.outcome, Disrupted)
 
 
-@pytest.mark.parametrize(("known", "gone"), [(None, True), (job(), True), (job(COMPLETE), False)])
-def test_a_begun_job_whose_pod_ended_without_a_word_is_lost(
-    known: KnownJob | None, gone: bool
-) -> None:
-    judgement = judged(known, begun(), gone=gone)
+@pytest.mark.parametrize("known", [None, job()])
+def test_a_begun_job_whose_pod_ended_without_a_word_is_lost(known: KnownJob | None) -> None:
+    judgement = judged(known, begun(), gone=True)
 
     assert isinstance(judgement.outcome, Failed)
     assert judgement.reason is Reason.LOST
+
+
+def test_a_pod_that_ended_well_and_settled_nothing_may_have_had_another_database() -> None:
+    judgement = judged(job(COMPLETE), begun())
+
+    assert isinstance(judgement.outcome, Failed)
+    assert judgement.reason is Reason.NOT_SETTLED
+    assert "probably names another database" in judgement.outcome.error.message
 
 
 def test_a_finding_that_may_pass_explains_no_end() -> None:
@@ -208,3 +264,10 @@ def test_where_the_job_runner_is_gone_the_defaults_hold() -> None:
 
     assert isinstance(judgement.outcome, LaunchLost)
     assert judgement.outcome.max_failures == 10
+
+
+def test_a_handler_that_ends_like_a_runner_without_its_tables_has_an_exit_code() -> None:
+    known = job(FAILED, finding=found(Reason.SCHEMA_MISMATCH))
+
+    assert judged(known, begun()).reason is Reason.EXIT_CODE
+    assert judged(known, launch()).reason is Reason.SCHEMA_MISMATCH

@@ -102,6 +102,12 @@ def test_a_handler_has_its_grace_period_and_the_pod_a_little_more() -> None:
     assert pod_of(job)["terminationGracePeriodSeconds"] == 65
 
 
+def test_the_runner_is_told_how_often_a_launch_may_fail() -> None:
+    job = manifest(runner(maxLaunchFailures=3))
+
+    assert environment_of(job)["SERVER_JOBS_MAX_LAUNCH_FAILURES"] == "3"
+
+
 def test_kueue_admits_it() -> None:
     job = manifest(runner(kueue={"queueName": "team"}))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server_jobs_operator.reasons import WAY_OUT, Reason, finding
+from server_jobs_operator.reasons import WAY_OUT, Finding, Reason, finding
 from tests.operator.samples import condition, ended, pod, waits
 
 NO_JOB: dict[str, Any] = {"status": {}}
@@ -16,6 +16,7 @@ NO_JOB: dict[str, Any] = {"status": {}}
         (pod(ended(137, "OOMKilled")), Reason.OOM_KILLED, True),
         (pod(ended(3)), Reason.EXIT_CODE, True),
         (pod(ended(137)), Reason.EXIT_CODE, True),
+        (pod(ended(78)), Reason.SCHEMA_MISMATCH, True),
         (pod(ended(128, "StartError", "exec: no such file")), Reason.CONFIG_ERROR, True),
         (pod(waits("ErrImagePull")), Reason.IMAGE_PULL, False),
         (pod(waits("ImagePullBackOff")), Reason.IMAGE_PULL, False),
@@ -87,6 +88,30 @@ def test_an_eviction_explains_an_exit_status() -> None:
     assert found.reason is Reason.EVICTED
 
 
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [("BackoffLimitExceeded", Reason.LOST), ("DeadlineExceeded", Reason.DEADLINE)],
+)
+def test_a_deleted_pod_that_had_to_be_killed_is_not_at_fault(why: str, reason: Reason) -> None:
+    seen = pod(ended(137))
+    seen["metadata"]["deletionTimestamp"] = "2027-01-01T12:00:00Z"
+
+    found = finding({"status": {"conditions": [condition("Failed", why)]}}, [seen])
+
+    assert found is not None
+    assert found.reason is reason
+
+
+def test_a_deleted_pod_that_ran_out_of_memory_did() -> None:
+    seen = pod(ended(137, "OOMKilled"))
+    seen["metadata"]["deletionTimestamp"] = "2027-01-01T12:00:00Z"
+
+    found = finding(NO_JOB, [seen])
+
+    assert found is not None
+    assert found.reason is Reason.OOM_KILLED
+
+
 def test_what_has_ended_says_more_than_what_waits() -> None:
     found = finding(NO_JOB, [pod(waits("ErrImagePull")), pod(ended(2))])
 
@@ -116,3 +141,25 @@ def test_a_job_that_failed_without_a_pod_to_ask(why: str, reason: Reason) -> Non
 
 def test_every_reason_has_a_way_out() -> None:
     assert set(WAY_OUT) == set(Reason)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "outweighs"),
+    [
+        (Finding(Reason.EVICTED, "", True), Finding(Reason.EXIT_CODE, "", True), True),
+        (Finding(Reason.EXIT_CODE, "", True), Finding(Reason.LOST, "", True), True),
+        (Finding(Reason.EXIT_CODE, "", True), Finding(Reason.EVICTED, "", True), False),
+        (Finding(Reason.EVICTED, "", True), Finding(Reason.EVICTED, "", True), False),
+        (Finding(Reason.IMAGE_PULL, "", False), Finding(Reason.LOST, "", True), False),
+    ],
+)
+def test_what_explains_the_other_weighs_more(one: Finding, other: Finding, outweighs: bool) -> None:
+    assert one.outweighs(other) is outweighs
+
+
+def test_every_reason_has_a_weight() -> None:
+    lost = Finding(Reason.UNKNOWN_JOB, "", final=True)
+
+    assert [one for one in Reason if not Finding(one, "", final=True).outweighs(lost)] == [
+        Reason.UNKNOWN_JOB
+    ]

@@ -1,6 +1,8 @@
 """Of JobRunners that overlap, the older one serves."""
 
-from server_jobs_operator.runner_table import Runner, RunnerTable
+import pytest
+
+from server_jobs_operator.runner_table import Runner, RunnerTable, place_of
 from tests.operator.samples import runner
 
 
@@ -52,3 +54,39 @@ def test_once_the_older_one_is_gone_the_younger_serves() -> None:
     runners.drop("jobs", "a")
 
     assert [one.name for one in runners.serving()] == ["b"]
+
+
+def test_who_serves_is_worked_out_when_the_table_changes_and_not_at_each_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = 0
+    overlaps = Runner.overlaps
+
+    def counted(self: Runner, other: Runner) -> bool:
+        nonlocal asked
+        asked += 1
+        return overlaps(self, other)
+
+    monkeypatch.setattr(Runner, "overlaps", counted)
+    runners = table(runner("a", created="1", queues=["x"]), runner("b", created="2"))
+    for _ in range(10):
+        assert [one.name for one in runners.serving()] == ["a", "b"]
+    assert asked == 1
+
+    runners.put(runner("b", created="2", queues=["x"]))
+    assert [one.name for one in runners.serving()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("worker_id", "place"),
+    [
+        ("k8s/here/jobs/default", ("jobs", "default")),
+        ("k8s/here/jobs/default/a-pod", ("jobs", "default")),
+        ("k8s/here/odd", ("", "")),
+        (None, ("", "")),
+    ],
+)
+def test_a_worker_id_leads_back_to_its_runner(
+    worker_id: str | None, place: tuple[str, str]
+) -> None:
+    assert place_of(worker_id, "k8s/here/") == place

@@ -41,11 +41,13 @@ class Stubs:
     def have_cluster(self, name: str) -> None:
         self._clusters.write_text(f"{name}\n")
 
-    def run(self, module: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, module: str, *arguments: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """A module of the end-to-end tests, as make runs it."""
         given = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
         return subprocess.run(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env=given | {"PATH": str(self._folder)} | environment,
             capture_output=True,
@@ -93,6 +95,25 @@ def test_kind_up_takes_the_cluster_that_is_there(stubs: Stubs) -> None:
 
     assert not [call for call in stubs.calls if call.startswith("kind create")]
     assert stubs.calls[-1].startswith("kind load docker-image")
+
+
+def test_kind_up_gives_kind_what_it_is_given(stubs: Stubs) -> None:
+    assert stubs.run("tests.e2e.kind", "--image", "kindest/node:v1.33.1").returncode == 0
+
+    assert (
+        "kind create cluster --name server-jobs --wait 120s --image kindest/node:v1.33.1"
+        in stubs.calls
+    )
+
+
+def test_kind_up_ignores_nothing_it_is_given_for_a_cluster_that_is_there(stubs: Stubs) -> None:
+    stubs.have_cluster("server-jobs")
+
+    done = stubs.run("tests.e2e.kind", "--image", "kindest/node:v1.33.1")
+
+    assert done.returncode != 0
+    assert "`kind delete cluster --name server-jobs`" in done.stderr
+    assert stubs.calls == ["kind get clusters"]
 
 
 @pytest.mark.parametrize("program", ["docker", "kind", "kubectl", "helm"])

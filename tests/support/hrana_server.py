@@ -1,7 +1,8 @@
 """A Hrana server for tests: libSQL's protocol (versions 2 and 3, JSON) over plain SQLite files.
 
-It isn't libSQL. Independent clients are run against it (tests/hrana), so that it can't merely agree
-with our own driver. Runnable: ``python -m tests.support.hrana_server FILE --port 8080``.
+It isn't libSQL. Independent clients are run against it (tests/cloudflare/test_hrana_clients.py), so
+that it can't merely agree with our own driver.
+Runnable: ``python -m tests.support.hrana_server FILE --port 8080``.
 """
 
 import argparse

@@ -28,7 +28,7 @@ from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.records import Lease
 from server_jobs.runner import Ending, Runner, RunnerConfig
 from server_jobs.signals import Signals
-from server_jobs.transitions import MAX_LAUNCH_FAILURES
+from server_jobs.transitions import MAX_LAUNCH_FAILURES, MAX_RELEASES
 
 _log = logging.getLogger("server_jobs.runner")
 
@@ -97,6 +97,14 @@ def parser() -> argparse.ArgumentParser:
         " (SERVER_JOBS_MAX_LAUNCH_FAILURES)",
     )
     add(
+        "--max-releases",
+        default=os.environ.get("SERVER_JOBS_MAX_RELEASES", str(MAX_RELEASES)),
+        type=int,
+        metavar="N",
+        help="how often in a row the job may be given back before it fails, 10 by default"
+        " (SERVER_JOBS_MAX_RELEASES)",
+    )
+    add(
         "--log-format",
         default=os.environ.get("SERVER_JOBS_LOG_FORMAT", "auto").lower(),
         choices=FORMATS,
@@ -136,7 +144,11 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
         )
     own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     config = RunnerConfig(
-        options.worker_id or own, options.lease, options.grace, options.max_launch_failures
+        options.worker_id or own,
+        options.lease,
+        options.grace,
+        options.max_launch_failures,
+        options.max_releases,
     )
     database = connect(url)
     try:

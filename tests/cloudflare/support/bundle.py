@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cloudflare.support import wheels
-from tests.cloudflare.support.edge import CORE, PACKAGE, ROOT
+from tests.cloudflare.support.edge import ROOT
 from tests.cloudflare.support.node import node, npx, run
 
 FIXTURE = ROOT / "tests" / "cloudflare" / "worker"
 DEPLOYABLE = ROOT / "cloudflare"
+
+# What pywrangler, wrangler and npm leave in the folder of a Worker that somebody works on.
+MADE = ("python_modules", ".venv*", ".wrangler", "node_modules", ".dev.vars", "pylock.toml")
 
 _TOTAL = re.compile(r"Total Upload: ([\d.]+) KiB / gzip: ([\d.]+) KiB")
 
@@ -49,9 +52,7 @@ class Bundle:
 
 def build(worker: Path, folder: Path) -> Bundle:
     """Copy a Worker to an empty folder, vendor its packages there, and have wrangler pack it."""
-    shutil.copytree(
-        worker, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("python_modules")
-    )
+    shutil.copytree(worker, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*MADE))
     vendor(folder / "python_modules")
     environment = {
         **os.environ,
@@ -76,11 +77,12 @@ def build(worker: Path, folder: Path) -> Bundle:
 
 
 def vendor(folder: Path) -> None:
-    """Fill ``python_modules``: the pinned wheels and the project's two packages."""
+    """Fill ``python_modules`` as pywrangler does: the pinned wheels, and the clone's own."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(wheels.installed(wheels.WORKER), folder, ignore=ignored)
-    for package in (CORE, PACKAGE):
-        shutil.copytree(package, folder / package.name, ignore=ignored)
+    for installed in (wheels.installed(wheels.WORKER), wheels.own()):
+        shutil.copytree(installed, folder, ignore=ignored, dirs_exist_ok=True)
+    for mark in ("pyvenv.cfg", ".synced"):
+        (folder / mark).touch()
 
 
 def _main(folder: Path) -> str:

@@ -2,6 +2,11 @@
 
 import psycopg
 
+from server_jobs import JobStatus
+from server_jobs.store import Store
+from tests.e2e.support.kubectl import Kubectl
+from tests.e2e.support.waiting import errors, over, record_when, until_no_orphans
+
 _TRIGGER = """
 CREATE TABLE IF NOT EXISTS completions (job_id text NOT NULL);
 CREATE OR REPLACE FUNCTION note_completion() RETURNS trigger LANGUAGE plpgsql AS
@@ -27,3 +32,14 @@ class Completions:
                 [job_ids],
             ).fetchall()
         return {job_id: int(count) for job_id, count in rows}
+
+
+async def all_completed_once(
+    store: Store, completions: Completions, namespace: Kubectl, ids: list[str]
+) -> None:
+    """Each job is completed, by one write, and nothing runs or stays behind."""
+    records = [await record_when(store, job_id, over, 240) for job_id in ids]
+    told = {record.id: (record.status, errors(record)) for record in records}
+    assert {record.status for record in records} == {JobStatus.COMPLETED}, told
+    await until_no_orphans(namespace)
+    assert completions.of(ids) == dict.fromkeys(ids, 1)

@@ -3,12 +3,13 @@
 import contextlib
 import json
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 
 
 class Kubectl:
@@ -56,6 +57,29 @@ class Kubectl:
         """A condition of an object; empty while there is none."""
         conditions = self.get(kind, name).get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == of), {})
+
+    def events(self, kind: str, name: str) -> dict[str, str]:
+        """What `kubectl describe` tells of an object: the last message of each reason."""
+        about = f"involvedObject.kind={kind},involvedObject.name={name}"
+        found = json.loads(self.run("get", "events", "--field-selector", about, "-o", "json"))
+        return {one["reason"]: one["message"] for one in found["items"]}
+
+    @contextlib.contextmanager
+    def following(self, pod: str) -> Iterator[Callable[[], str]]:
+        """What a pod says from its beginning on, also once it is gone."""
+        command = ["kubectl", "--namespace", self.namespace, "logs", "--follow", pod]
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+
+            def said() -> str:
+                log.seek(0)
+                return log.read().decode()
+
+            try:
+                yield said
+            finally:
+                process.kill()
+                process.wait()
 
     def wait_for_account(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS

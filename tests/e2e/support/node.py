@@ -54,12 +54,19 @@ def stopped(process: str) -> Iterator[None]:
         signal_cluster(process, "CONT")
 
 
-def freeze_runner(job_id: str) -> None:
-    """Stop the process that executes a job; nothing but SIGKILL ends it then."""
+def freeze_runner(job_id: str) -> list[int]:
+    """Stop the process that executes a job → its ids; nothing but SIGKILL ends it then."""
     found = [pid for pid in _processes() if job_id in _arguments(pid)]
     assert found, f"no process of this machine executes job {job_id}"
     for pid in found:
         os.kill(pid, signal.SIGSTOP)
+    return found
+
+
+def thaw(processes: list[int]) -> None:
+    """Let frozen ones go on where they were."""
+    for pid in processes:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _processes() -> list[int]:

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SECONDS = 60.0
+from prometheus_client.parser import text_string_to_metric_families
+
+PATIENCE_SECONDS = 90.0
 
 
 class OperatorProcess:
@@ -112,6 +114,15 @@ class OperatorProcess:
         url = f"http://127.0.0.1:{self._metrics_port}/metrics"
         with urllib.request.urlopen(url) as answer:
             return str(answer.read().decode())
+
+    def figure(self, name: str, **labels: str) -> float | None:
+        """The value of a metric, by its name without our prefix; None where there is none."""
+        wanted = f"server_jobs_{name}"
+        for family in text_string_to_metric_families(self.metrics):
+            for sample in family.samples:
+                if sample.name == wanted and sample.labels == labels:
+                    return float(sample.value)
+        return None
 
     @property
     def log(self) -> str:

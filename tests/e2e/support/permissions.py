@@ -38,7 +38,7 @@ async def need_everything(namespace: Kubectl, jobs: Store, queue: str = "default
     failed = await leave.later({"n": 3}, queue=queue)
     cancelled = await sleep.later({"seconds": 60}, queue=queue)
     taken = await double.later({"n": 2}, delay=3, queue=queue)
-    namespace.apply(_somebodys_job(f"job-{taken}-1"))
+    namespace.apply(somebodys_job(f"job-{taken}-1"))
     await record_when(jobs, cancelled, begun)
     await jobs.cancel(cancelled)
     for job_id in (finished, failed, cancelled):
@@ -81,7 +81,7 @@ def refused(user: str) -> list[dict[str, Any]]:
     return [entry for entry in audited(user) if entry["responseStatus"].get("code") == 403]
 
 
-def _somebodys_job(name: str) -> dict[str, Any]:
+def somebodys_job(name: str) -> dict[str, Any]:
     """A Job that has the name of one of ours, and isn't."""
     container = {"name": "other", "image": "localhost/pause:1"}
     return {

@@ -1,0 +1,142 @@
+"""The operator's parts on one table and one API server, without the loops that push them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from server_jobs.launch_store import LaunchStore
+from server_jobs.records import JobRecord
+from server_jobs_operator.attendant import Attendant
+from server_jobs_operator.events import Recorder
+from server_jobs_operator.health import Health
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.launcher import Launcher
+from server_jobs_operator.metrics import Metrics
+from server_jobs_operator.names import QUEUE, RUNNER, jobs_path, pods_path
+from server_jobs_operator.reconciler import Reconciler
+from server_jobs_operator.runner_table import Runner, RunnerTable
+from server_jobs_operator.settings import OperatorSettings
+from tests.operator.fake_kube import FakeKube
+from tests.support.scene import new_job
+
+
+class Bench:
+    """Pushes the parts and says how things stand."""
+
+    def __init__(self, kube: FakeKube, launches: LaunchStore, settings: OperatorSettings) -> None:
+        self.kube = kube
+        self.launches = launches
+        self.settings = settings
+        self.metrics = Metrics()
+        self.health = Health()
+        self.table = RunnerTable()
+        self.events = Recorder(kube, "test")
+        self.view = JobsView(
+            kube,
+            settings.namespaces,
+            settings.install_id,
+            lambda job, gone: self._changed(job, gone),
+        )
+        self.launcher = Launcher(
+            kube, launches, self.view, self.table, settings, self.metrics, self.events
+        )
+        self.attendant = Attendant(
+            kube, launches, self.view, self.table, self.metrics, self.events, self.health
+        )
+        self.reconciler = Reconciler(
+            launches, self.view, self.table, self.launcher, self.attendant, settings
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _changed(self, job: Any, gone: bool) -> None:
+        self.attendant.notice(job, gone)
+
+    def serve(self, *runners: Runner) -> None:
+        for runner in runners:
+            self.table.put(runner)
+
+    def start(self, *work: Any) -> None:
+        """Let loops run until the end of the test."""
+        self._tasks += [asyncio.ensure_future(one) for one in work]
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────
+
+    async def enqueue(self, count: int = 1, **fields: Any) -> list[str]:
+        jobs = [new_job("SendEmail", **fields) for _ in range(count)]
+        await self.launches.records.enqueue(jobs)
+        return [job.id for job in jobs]
+
+    async def launch(self) -> int:
+        """Claim once, and wait until what was claimed is created or given back."""
+        claimed = await self.launcher.claim()
+        await self.launcher.finish(10)
+        return claimed
+
+    async def pod_runs(self, job: dict[str, Any], name: str = "a-pod") -> str:
+        """The Job's pod is there → its uid."""
+        pod = {
+            "metadata": {
+                "name": name,
+                "labels": job["metadata"]["labels"],
+                "ownerReferences": [{"kind": "Job", "uid": job["metadata"]["uid"]}],
+            },
+            "status": {"phase": "Running"},
+        }
+        created = await self.kube.create(pods_path("jobs"), pod)
+        return str(created["metadata"]["uid"])
+
+    async def job_ends(self, job: dict[str, Any], how: str = "Complete") -> None:
+        """The Job is over."""
+        condition = {"type": how, "status": "True", "reason": "", "message": ""}
+        await self.kube.change(
+            jobs_path("jobs", job["metadata"]["name"]),
+            lambda seen: seen.update(status={"conditions": [condition]}),
+        )
+
+    # ── how things stand ─────────────────────────────────────────────────────────────────────
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        return self.kube.all("jobs")
+
+    def by_queue(self) -> Counter[str]:
+        return Counter(job["metadata"]["labels"][QUEUE] for job in self.jobs)
+
+    def by_runner(self) -> Counter[str]:
+        return Counter(job["metadata"]["labels"][RUNNER] for job in self.jobs)
+
+    async def record(self, job_id: str) -> JobRecord:
+        return await self.launches.records.get(job_id)
+
+    async def settle_events(self) -> list[tuple[str, str]]:
+        """What Events say, once all are written."""
+        await asyncio.sleep(0.05)
+        return self.kube.events()
+
+    def figure(self, name: str) -> float | None:
+        """A figure as Prometheus reads it: ``name{label="value"}``; None if there is none."""
+        for line in generate_latest(self.metrics.registry).decode().splitlines():
+            if line.rpartition(" ")[0] == name:
+                return float(line.rpartition(" ")[2])
+        return None
+
+    def reasons(self) -> dict[str, float]:
+        """How often launches went wrong, by reason; those that did."""
+        found = {}
+        for metric in self.metrics.reasons.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total") and sample.value:
+                    found[sample.labels["reason"]] = sample.value
+        return found

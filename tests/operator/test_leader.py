@@ -1,0 +1,115 @@
+"""Leader election: one leads, renews cheaply, and lets go when it leaves."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from server_jobs_operator import leader
+from server_jobs_operator.health import Health
+from server_jobs_operator.leader import LeaderElection
+from server_jobs_operator.names import leases_path
+from tests.operator.fake_kube import FakeKube
+from tests.support.workers import until
+
+LEASE = leases_path("jobs", "operators")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(leader, "GIVE_UP_SECONDS", 0.4)
+
+
+@contextlib.asynccontextmanager
+async def replica(kube: FakeKube, identity: str) -> AsyncIterator[LeaderElection]:
+    async def lead() -> None:
+        await asyncio.Event().wait()
+
+    election = LeaderElection(
+        kube, namespace="jobs", name="operators", identity=identity, lead=lead, health=Health()
+    )
+    running = asyncio.ensure_future(election.run())
+    yield election
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_a_renewal_is_one_request(kube: FakeKube) -> None:
+    async with replica(kube, "a") as election:
+        await until(lambda: election.leading, "it leads")
+        reads = kube.called("get", LEASE)
+        await until(lambda: kube.called("update", LEASE) >= 5, "it has renewed")
+
+        assert kube.called("get", LEASE) == reads
+        assert election.leading
+
+
+async def test_a_lease_that_somebody_wrote_is_read_and_renewed(kube: FakeKube) -> None:
+    async with replica(kube, "a") as election:
+        await until(lambda: election.leading, "it leads")
+        await kube.change(LEASE, lambda lease: lease["metadata"].update(labels={"by": "hand"}))
+        renewed = kube.called("update", LEASE)
+        await until(lambda: kube.called("update", LEASE) >= renewed + 3, "it goes on")
+
+        assert election.leading
+        assert kube.objects[LEASE]["metadata"]["labels"] == {"by": "hand"}
+
+
+async def test_one_whose_lease_was_taken_leads_no_longer(kube: FakeKube) -> None:
+    async with replica(kube, "a") as election:
+        await until(lambda: election.leading, "it leads")
+        await kube.change(LEASE, lambda lease: lease["spec"].update(holderIdentity="b"))
+        await until(lambda: not election.leading, "it has given up")
+
+    assert kube.objects[LEASE]["spec"]["holderIdentity"] == "b"
+
+
+async def test_only_one_leads_and_the_other_follows_when_it_leaves(kube: FakeKube) -> None:
+    async with replica(kube, "a") as first:
+        await until(lambda: first.leading, "the first leads")
+        async with replica(kube, "b") as second:
+            await asyncio.sleep(0.3)
+            assert not second.leading
+            # It stands by for as long as the first is there.
+            assert kube.objects[LEASE]["spec"]["holderIdentity"] == "a"
+
+    assert kube.objects[LEASE]["spec"]["holderIdentity"] == ""
+    async with replica(kube, "c") as third:
+        await until(lambda: third.leading, "the lease was let go of")
+
+
+async def test_a_holder_whose_clock_stands_still_is_alive(kube: FakeKube) -> None:
+    async with replica(kube, "a") as first:
+        await until(lambda: first.leading, "it leads")
+    kube.objects[LEASE]["spec"] |= {
+        "holderIdentity": "a",
+        "leaseDurationSeconds": 0.3,
+        "renewTime": "1970",
+    }
+    async with replica(kube, "b") as second:
+        for _ in range(10):
+            await kube.change(LEASE, lambda lease: lease["spec"].update(renewTime="1970"))
+            await asyncio.sleep(0.08)
+        assert not second.leading
+
+        await until(lambda: second.leading, "the first is silent")
+
+
+async def test_an_election_that_cannot_be_held_makes_unready(kube: FakeKube) -> None:
+    kube.fails("get", LEASE, 403, "leases is forbidden")
+    health = Health()
+
+    async def lead() -> None:
+        raise AssertionError("it can't lead")
+
+    election = LeaderElection(
+        kube, namespace="jobs", name="operators", identity="a", lead=lead, health=health
+    )
+    running = asyncio.ensure_future(election.run())
+    await until(lambda: "leader election" in health.problems, "it says so")
+    running.cancel()
+
+    assert "leases is forbidden" in health.problems["leader election"]

@@ -1,0 +1,125 @@
+"""A leader's term: what it waits for, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+import pytest
+
+from server_jobs import JobStatus, connect
+from server_jobs.database import Database
+from server_jobs.migrate import migrate
+from server_jobs.store import Store
+from server_jobs_operator import default_runner, leadership, watching
+from server_jobs_operator.health import Health
+from server_jobs_operator.metrics import Metrics
+from server_jobs_operator.names import config_map_path, group_path, leases_path, resources_path
+from server_jobs_operator.operator import Operator
+from server_jobs_operator.settings import OperatorSettings
+from tests.operator.fake_kube import FakeKube, job_runner_body
+from tests.operator.samples import SETTINGS
+from tests.support.scene import new_job
+from tests.support.workers import until
+
+
+async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, watching.Keeper]) -> None:
+    """Instead of kopf, which needs a real API server: nothing changes."""
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    kube = FakeKube()
+    kube.objects[resources_path("jobrunners", "jobs", "default")] = job_runner_body()
+    return kube
+
+
+class Replica:
+    """An operator that runs until it is told to stop."""
+
+    def __init__(self, kube: FakeKube, database: Database, settings: OperatorSettings) -> None:
+        self.health, self.metrics, self.stop = Health(), Metrics(), asyncio.Event()
+        operator = Operator(kube, database, settings, self.metrics, self.health)
+        self.running = asyncio.ensure_future(operator.run(self.stop))
+
+
+@pytest.fixture
+async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    monkeypatch.setattr(leadership, "watch_resources", fake_watch)
+    monkeypatch.setattr(leadership, "_AGAIN_SECONDS", 0.05)
+    migrate(postgres_url)
+    database = connect(postgres_url)
+    yield database
+    await database.close()
+
+
+def test_kopf_looks_neither_at_namespaces_nor_at_definitions() -> None:
+    assert watching.kopf_settings().scanning.disabled is True
+
+
+async def test_a_leader_that_is_stopped_finishes_what_it_creates_and_lets_go(
+    kube: FakeKube, database: Database
+) -> None:
+    store = Store(database)
+    replica = Replica(kube, database, SETTINGS)
+    await until(lambda: replica.health.loops != [], "it leads")
+    kube.creating.clear()
+    job = new_job("SendEmail")
+    await store.enqueue([job])
+    await until(lambda: kube.called("create", "/jobs/jobs") > 0, "a Job is being created")
+    held = kube.called("create", "/jobs/jobs")
+
+    replica.stop.set()
+    await asyncio.sleep(0.3)
+    assert not replica.running.done()
+    await store.enqueue([new_job("SendEmail")])
+    kube.creating.set()
+    await replica.running
+
+    assert kube.called("create", "/jobs/jobs") <= held + 1
+    names = [one["metadata"]["name"] for one in kube.all("jobs")]
+    assert f"job-{job.id}-1" in names
+    assert (await store.get(job.id)).status is JobStatus.RUNNING
+    lease = kube.objects[leases_path("jobs", SETTINGS.lease_name)]
+    assert lease["spec"]["holderIdentity"] == ""
+    assert replica.health.loops == []
+
+
+async def test_definitions_that_are_missing_are_asked_for_and_waited_for(
+    kube: FakeKube, database: Database
+) -> None:
+    group = kube.objects.pop(group_path())
+    replica = Replica(kube, database, SETTINGS)
+    await until(lambda: "custom resources" in replica.health.problems, "it says so")
+    assert (
+        "server-jobs-operator crds | kubectl apply -f -"
+        in replica.health.problems["custom resources"]
+    )
+    assert replica.health.loops == []
+
+    kube.objects[group_path()] = group
+    await until(lambda: "claim" in replica.health.loops, "it goes on")
+    assert "custom resources" not in replica.health.problems
+
+    replica.stop.set()
+    await replica.running
+
+
+async def test_the_default_job_runner_is_applied_as_soon_as_it_can_be(
+    kube: FakeKube, database: Database
+) -> None:
+    manifest = "metadata: {name: default}\nspec: {image: 'jobs:1'}"
+    at = config_map_path("jobs", "ours")
+    kube.objects[at] = {"data": {default_runner.KEY: manifest}}
+    kube.fails("patch", "/jobrunners/default", 422, "spec.database is required")
+    settings = replace(SETTINGS, config_map="ours", reconcile_interval=1.0)
+    replica = Replica(kube, database, settings)
+    await until(lambda: "default JobRunner" in replica.health.problems, "it says so")
+    assert "spec.database is required" in replica.health.problems["default JobRunner"]
+
+    kube.recovers()
+    await until(lambda: "default JobRunner" not in replica.health.problems, "it was applied")
+    assert resources_path("jobrunners", "jobs", "default") in kube.objects
+
+    replica.stop.set()
+    await replica.running

@@ -1,0 +1,75 @@
+"""Comparing the table with the cluster: which records are missed."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from server_jobs import create_job_registry, define_job
+from server_jobs.database import Database
+from server_jobs.launch_store import LaunchStore
+from server_jobs.records import Lease
+from server_jobs.store import Claim
+from server_jobs_operator.attendant import Attendant
+from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_job import KnownJob
+from server_jobs_operator.launcher import Launcher
+from server_jobs_operator.reconciler import Reconciler
+from server_jobs_operator.runner_table import RunnerTable
+from tests.operator.samples import SETTINGS
+
+
+@define_job
+async def work(params: dict[str, Any]) -> None:
+    pass
+
+
+registry = create_job_registry().register(work)
+
+
+class EmptyViewStub:
+    """A cluster without a Kubernetes Job."""
+
+    async def relist(self, namespace: str | None) -> list[KnownJob]:
+        return []
+
+    def of(self, lease: Lease) -> KnownJob | None:
+        return None
+
+
+class AttendantStub:
+    """Notes what it is to look at."""
+
+    def __init__(self) -> None:
+        self.looks_at: list[Lease] = []
+
+    def look_at(self, lease: Lease) -> None:
+        self.looks_at.append(lease)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "missed"), [(("jobs",), ["jobs"]), (None, ["jobs", "other"])]
+)
+async def test_what_runs_in_a_namespace_that_is_served_no_longer_is_not_missed(
+    database: Database, namespaces: tuple[str, ...] | None, missed: list[str]
+) -> None:
+    launches = LaunchStore(database, "k8s/here/")
+    registry.bind(database)
+    places = {}
+    for namespace in ("jobs", "other"):
+        await work.later({})
+        worker_id = f"k8s/here/{namespace}/default/pod"
+        (claimed,) = await launches.records.claim(Claim("default", None, 1, worker_id, 300))
+        places[claimed.lease] = namespace
+    attendant = AttendantStub()
+
+    await Reconciler(
+        launches,
+        cast(JobsView, EmptyViewStub()),
+        RunnerTable(),
+        cast(Launcher, None),
+        cast(Attendant, attendant),
+        replace(SETTINGS, namespaces=namespaces),
+    ).reconcile()
+
+    assert sorted(places[lease] for lease in attendant.looks_at) == missed
