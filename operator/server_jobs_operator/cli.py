@@ -122,7 +122,8 @@ def run(
             environment={name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)},
         )
 
-    settings(install_id or "")  # what is set wrongly is refused before anything is asked
+    # What is set wrongly is refused before anything is asked; an id is had by then, or asked for.
+    settings(install_id or "unknown")
 
     async def operate() -> None:
         url = url_from_environment()
