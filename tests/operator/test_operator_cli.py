@@ -24,6 +24,22 @@ def test_a_setting_out_of_bounds_is_named_by_its_flag(flag: str, value: str) -> 
     assert f"{flag}={value}" in f"{said.output}{said.exception}"
 
 
+def test_an_id_that_is_no_label_is_refused() -> None:
+    said = CliRunner().invoke(app, ["run", "--install-id", "mine, and mine alone"], env=URL)
+
+    assert said.exit_code != 0
+    assert (
+        "--install-id 'mine, and mine alone' can't be a label" in f"{said.output}{said.exception}"
+    )
+
+
+def test_without_an_id_it_is_asked_for() -> None:
+    said = CliRunner().invoke(app, ["run", "--lease", "60"], env=URL | {"KUBECONFIG": "/nowhere"})
+
+    assert said.exit_code != 0
+    assert "can't be a label" not in f"{said.output}{said.exception}"
+
+
 def test_every_flag_says_what_it_is_for() -> None:
     import typer
 
