@@ -38,9 +38,9 @@ def chart_values(image: str, operator_image: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def release(kubectl: Kubectl, server_url: str, image: str, operator_image: str) -> Iterator[Place]:
+def release(kubectl: Kubectl, shared_url: str, image: str, operator_image: str) -> Iterator[Place]:
     """Installed once for the tests that ask for no other."""
-    with empty_place(kubectl, server_url) as place:
+    with empty_place(kubectl, shared_url) as place:
         helm = Helm(place.namespace)
         helm.install(values(image, operator_image), "--wait", "--timeout", "120s")
         yield place
