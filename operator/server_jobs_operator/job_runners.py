@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
@@ -14,10 +13,10 @@ from server_jobs.schema import JobStatus
 from server_jobs_operator.conditions import Condition, changes, updated
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.jobs_view import JobsView
+from server_jobs_operator.known_resources import Json, KnownResources, generation_of, key_of
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.manifest import job_manifest
 from server_jobs_operator.names import jobs_path, resources_path
-from server_jobs_operator.resource_versions import is_older, is_same_spec
 from server_jobs_operator.resources import JobRunnerSpec
 from server_jobs_operator.runner_table import Runner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
@@ -29,8 +28,6 @@ PLURAL = "jobrunners"
 
 GATHER_SECONDS = 0.2
 """Changes come in crowds: those that come within this are told of together."""
-
-Json = Mapping[str, Any]
 
 
 class JobRunners:
@@ -53,26 +50,22 @@ class JobRunners:
         self._refusal = refusal
         self._news = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
-        self._bodies: dict[tuple[str, str], Json] = {}
+        self._known = KnownResources()
         self._invalid: dict[tuple[str, str], str] = {}
         self._templates: dict[tuple[str, str], tuple[int, Condition]] = {}
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
         """One was added, changed or deleted."""
         metadata = body["metadata"]
-        key = (metadata["namespace"], metadata["name"])
+        key = key_of(body)
         if deleted:
-            self._bodies.pop(key, None)
+            self._known.drop(key)
             self._invalid.pop(key, None)
             self._templates.pop(key, None)
             self._table.drop(*key)
+        elif not self._known.take(body):
+            return
         else:
-            known = self._bodies.get(key)
-            if known is not None and is_older(body, known):
-                return
-            self._bodies[key] = body
-            if known is not None and is_same_spec(known, body):
-                return  # our own write of its status
             try:
                 spec = JobRunnerSpec.model_validate(body.get("spec", {}))
             except ValidationError as error:
@@ -86,21 +79,16 @@ class JobRunners:
                         key[0],
                         key[1],
                         metadata["uid"],
-                        _generation(body),
+                        generation_of(body),
                         metadata["creationTimestamp"],
                         spec,
                     )
                 )
         self._news.set()  # whoever was in conflict with it may be no longer
 
-    async def replace(self, bodies: Iterable[Json]) -> None:
+    async def replace(self, bodies: Sequence[Json]) -> None:
         """These there are, and no others."""
-        gone = dict(self._bodies)
-        for body in bodies:
-            gone.pop((body["metadata"]["namespace"], body["metadata"]["name"]), None)
-            await self.changed(body, deleted=False)
-        for body in gone.values():
-            await self.changed(body, deleted=True)
+        await self._known.replace(bodies, self.changed)
 
     async def run(self) -> None:
         """Write statuses as there is something to write, until cancelled."""
@@ -113,9 +101,9 @@ class JobRunners:
     async def refresh(self) -> None:
         """Write what has changed of each one's status."""
         async with self._one_at_a_time:
-            for key, body in list(self._bodies.items()):
+            for key in self._known:
                 try:
-                    await self._write(key, body)
+                    await self._write(key)
                 except KubeError as error:
                     if not error.not_found:
                         _log.warning("JobRunner %s/%s: no status written: %s", *key, error)
@@ -124,12 +112,15 @@ class JobRunners:
                 except Exception:  # noqa: BLE001 - one of them never stops the others
                     _log.exception("JobRunner %s/%s: its status went wrong", *key)
 
-    async def _write(self, key: tuple[str, str], body: Json) -> None:
+    async def _write(self, key: tuple[str, str]) -> None:
+        body = self._known.get(key)
+        if body is None:
+            return
         former = body.get("status", {})
         before = former.get("conditions", ())
-        conditions = updated(before, await self._conditions(key), _generation(body))
+        conditions = updated(before, await self._conditions(key), generation_of(body))
         status = {
-            "observedGeneration": _generation(body),
+            "observedGeneration": generation_of(body),
             "conditions": conditions,
             "running": self._view.in_flight(*key),
         }
@@ -142,10 +133,7 @@ class JobRunners:
             if (changed["type"], changed["reason"]) in _TROUBLE:
                 reason = _TROUBLE[changed["type"], changed["reason"]]
                 self._events.about_resource("JobRunner", body, reason, changed["message"])
-        if key in self._bodies:
-            await self.changed(
-                written, deleted=False
-            )  # it may tell of an edit before the watch does
+        self._known.answer(written)
 
     async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
         runner = self._table.get(*key)
@@ -207,10 +195,6 @@ def _launching(refusal: str | None) -> Condition:
     if refusal is None:
         return Condition("Launching", True, "Unhindered", "the API server takes its Jobs")
     return Condition("Launching", False, "Refused", refusal)
-
-
-def _generation(body: Json) -> int:
-    return int(body["metadata"].get("generation") or 0)
 
 
 def _told(error: ValidationError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,17 +21,15 @@ from server_jobs.schedule_store import ScheduleStore
 from server_jobs.schedules import NEVER, Schedule, ScheduleRecord
 from server_jobs_operator.conditions import Condition, changes, updated
 from server_jobs_operator.events import Recorder
+from server_jobs_operator.known_resources import Json, KnownResources, generation_of, key_of
 from server_jobs_operator.kube import Kube, KubeError
 from server_jobs_operator.names import resources_path
-from server_jobs_operator.resource_versions import is_older, is_same_spec
 from server_jobs_operator.resources import JobScheduleSpec
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.schedules")
 
 PLURAL = "jobschedules"
-
-Json = Mapping[str, Any]
 
 
 class JobSchedules:
@@ -44,40 +42,30 @@ class JobSchedules:
         self._schedules = schedules
         self._settings = settings
         self._events = events
-        self._bodies: dict[tuple[str, str], Json] = {}
+        self._known = KnownResources()
         self._problems: dict[tuple[str, str], str] = {}
         self._unwritten: set[tuple[str, str]] = set()
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
         """One was added, changed or deleted. Raises DatabaseError; :meth:`refresh` tries again."""
-        metadata = body["metadata"]
-        key = (metadata["namespace"], metadata["name"])
+        key = key_of(body)
         if deleted:
-            self._bodies.pop(key, None)
+            self._known.drop(key)
             self._problems.pop(key, None)
             self._unwritten.discard(key)
             await self._remove(*key)
             return
-        known = self._bodies.get(key)
-        if known is not None and is_older(body, known):
+        if not self._known.take(body):
             return
-        self._bodies[key] = body
-        if known is not None and is_same_spec(known, body):
-            return  # our own write of its status
         self._unwritten.add(key)
         row = await self._put(key)
         if row is None:
             row = await self._schedules.find("/".join(key))
         await self._write_status(key, row)
 
-    async def replace(self, bodies: Iterable[Json]) -> None:
+    async def replace(self, bodies: Sequence[Json]) -> None:
         """These there are, and no others. Raises DatabaseError."""
-        gone = dict(self._bodies)
-        for body in bodies:
-            gone.pop((body["metadata"]["namespace"], body["metadata"]["name"]), None)
-            await self.changed(body, deleted=False)
-        for body in gone.values():
-            await self.changed(body, deleted=True)
+        await self._known.replace(bodies, self.changed)
 
     async def refresh(self) -> None:
         """Write what couldn't be written, or has vanished, and what has changed of each status.
@@ -87,7 +75,7 @@ class JobSchedules:
         """
         rows = {row.name: row for row in await self._schedules.list_all()}
         api_answers = True
-        for key in list(self._bodies):
+        for key in self._known:
             name = "/".join(key)
             try:
                 if key in self._unwritten or not _is_ours(rows.get(name), key):
@@ -101,7 +89,7 @@ class JobSchedules:
                 _log.exception("JobSchedule %s went wrong, trying again", name)
         for row in rows.values():
             place = _place_of(row.managed_by)
-            if place and self._settings.serves(place[0]) and place not in self._bodies:
+            if place and self._settings.serves(place[0]) and place not in self._known:
                 try:
                     await self._remove(*place)
                 except DatabaseUnavailableError:
@@ -111,7 +99,7 @@ class JobSchedules:
 
     async def _put(self, key: tuple[str, str]) -> ScheduleRecord | None:
         """Write what the resource says now → its row, None where it can't be one."""
-        while (body := self._bodies.get(key)) is not None:
+        while (body := self._known.get(key)) is not None:
             row, problem = None, ""
             try:
                 schedule, suspended = schedule_of(body)
@@ -122,8 +110,8 @@ class JobSchedules:
                 problem = _told(error)
             except ScheduleNotFoundError:
                 continue  # somebody has removed it between our two statements
-            known = self._bodies.get(key)
-            if known is not None and _generation(known) == _generation(body):
+            known = self._known.get(key)
+            if known is not None and generation_of(known) == generation_of(body):
                 self._has_put(key, problem)
                 return row
         # It was deleted while we wrote it.
@@ -150,14 +138,14 @@ class JobSchedules:
 
     async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> bool:
         """Write what has changed of it → whether the API server answers."""
-        body = self._bodies.get(key)
+        body = self._known.get(key)
         if body is None:
             return True
         if not _is_ours(row, key):
             row = None
         former = body.get("status", {})
         before = former.get("conditions", ())
-        generation = _generation(body)
+        generation = generation_of(body)
         conditions = updated(before, [_ready(row, self._problems.get(key))], generation)
         status: dict[str, Any] = {
             "observedGeneration": generation,
@@ -181,10 +169,7 @@ class JobSchedules:
             if changed["reason"] in _TROUBLE:
                 reason, message = changed["reason"], changed["message"]
                 self._events.about_resource("JobSchedule", body, reason, message)
-        known = self._bodies.get(key)
-        # If it was edited meanwhile, we are about to be told; taken for known it would be ignored.
-        if known is not None and _generation(known) == _generation(written):
-            self._bodies[key] = written
+        self._known.answer(written)
         return True
 
 
@@ -243,10 +228,6 @@ def _ready(row: ScheduleRecord | None, problem: str | None) -> Condition:
 
 def _is_ours(row: ScheduleRecord | None, key: tuple[str, str]) -> bool:
     return row is not None and row.managed_by == _source(*key)
-
-
-def _generation(body: Json) -> int:
-    return int(body["metadata"].get("generation") or 0)
 
 
 def _source(namespace: str, name: str) -> str:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from server_jobs.records import Lease
 from server_jobs_operator.known_job import KnownJob
+from server_jobs_operator.known_resources import is_older
 from server_jobs_operator.kube import Json, Kube, KubeError
 from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
 from server_jobs_operator.reasons import Finding, finding
-from server_jobs_operator.resource_versions import is_older
 from server_jobs_operator.trimming import trimmed_job, trimmed_pod, without_texts
 
 _log = logging.getLogger("server_jobs.operator.watch")

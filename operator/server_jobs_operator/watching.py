@@ -9,25 +9,19 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import kopf
 from kopf._core.engines.peering import Identity
 
 from server_jobs.errors import DatabaseError
+from server_jobs_operator.known_resources import Keeper
 from server_jobs_operator.names import GROUP, VERSION
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.resources")
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-
-
-class Keeper(Protocol):
-    """Who is told of changes of one kind of resource."""
-
-    async def __call__(self, body: Mapping[str, Any], /, *, deleted: bool) -> None:
-        """One was added or changed, or ``deleted``."""
 
 
 async def watch_resources(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:

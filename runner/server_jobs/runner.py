@@ -207,7 +207,6 @@ class Runner:
             error,
             extra=self._fields | {"reason": reason},
         )
-        await _patiently(self._store.check_schema)
         record = await self._record()
         cause = error.__cause__
         lost = AttemptError(

@@ -84,6 +84,14 @@ class Bench:
         await self.launcher.finish(10)
         return claimed
 
+    async def rounds(self, count: int) -> None:
+        """So often: launch, and let everything end."""
+        for _ in range(count):
+            await self.launch()
+            for job in self.jobs:
+                await self.job_ends(job)
+            await self.view.relist("jobs")
+
     async def pod_runs(self, job: dict[str, Any], name: str = "a-pod") -> str:
         """The Job's pod is there → its uid."""
         pod = {

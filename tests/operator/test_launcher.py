@@ -102,11 +102,7 @@ async def test_queues_take_turns(bench: Bench) -> None:
     await bench.enqueue(100, queue="full")
     await bench.enqueue(4, queue="small")
 
-    for _ in range(4):
-        await bench.launch()
-        for job in bench.jobs:
-            await bench.job_ends(job)
-        await bench.view.relist("jobs")
+    await bench.rounds(4)
 
     assert bench.by_queue() == {"full": 4, "small": 4}
 
@@ -117,11 +113,7 @@ async def test_runners_take_turns(bench: Bench) -> None:
     await bench.enqueue(100, queue="a")
     await bench.enqueue(100, queue="b")
 
-    for _ in range(4):
-        await bench.launch()
-        for job in bench.jobs:
-            await bench.job_ends(job)
-        await bench.view.relist("jobs")
+    await bench.rounds(4)
 
     assert bench.by_runner() == {"a": 4, "b": 4}
 

@@ -125,11 +125,7 @@ async def test_each_queue_of_each_runner_gets_its_turn(bench: Bench) -> None:
     for queue in "abcd":
         await bench.enqueue(20, queue=queue)
 
-    for _ in range(8):
-        await bench.launch()
-        for job in bench.jobs:
-            await bench.job_ends(job)
-        await bench.view.relist("jobs")
+    await bench.rounds(8)
 
     assert bench.by_queue() == {"a": 2, "b": 2, "c": 2, "d": 2}
 

@@ -12,6 +12,7 @@ from server_jobs.migrate import migrate
 from server_jobs.store import Store
 from server_jobs_operator import default_runner, leadership, watching
 from server_jobs_operator.health import Health
+from server_jobs_operator.known_resources import Keeper
 from server_jobs_operator.metrics import Metrics
 from server_jobs_operator.names import config_map_path, group_path, leases_path, resources_path
 from server_jobs_operator.operator import Operator
@@ -22,7 +23,7 @@ from tests.support.scene import new_job
 from tests.support.workers import until
 
 
-async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, watching.Keeper]) -> None:
+async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
     """Instead of kopf, which needs a real API server: nothing changes."""
     await asyncio.Event().wait()
 
