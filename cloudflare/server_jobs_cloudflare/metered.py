@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy.engine import Dialect
-
-from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.database import Database, Row, Statement
 from server_jobs.errors import DatabaseError
-from server_jobs.schema import Tables
+from server_jobs_cloudflare.passing import PassingDatabase
 
 
 class Meter:
@@ -52,39 +50,24 @@ class Meter:
             self._passed += statements
 
 
-class MeteredDatabase:
+class MeteredDatabase(PassingDatabase):
     """The meter's database; with a ceiling, it refuses what would be counted above it."""
 
     def __init__(self, meter: Meter, ceiling: int | None = None) -> None:
         self._meter = meter
-        self._database = meter.database
         self._ceiling = ceiling
 
     def __repr__(self) -> str:
-        return repr(self._database)
+        return repr(self.behind)
 
     @property
-    def tables(self) -> Tables:
-        return self._database.tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._database.dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._database.capabilities
+    def behind(self) -> Database:
+        return self._meter.database
 
     async def execute(self, statement: Statement) -> list[Row]:
         with self._meter.counting(1, self._ceiling):
-            return await self._database.execute(statement)
+            return await super().execute(statement)
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         with self._meter.counting(len(statements), self._ceiling):
-            return await self._database.batch(statements)
-
-    async def wait_for_change(self, timeout: float) -> None:
-        await self._database.wait_for_change(timeout)
-
-    async def close(self) -> None:
-        await self._database.close()
+            return await super().batch(statements)
