@@ -30,7 +30,7 @@ from benchmarks.support.report import Figure, Target
 from benchmarks.support.run import Run
 from server_jobs import connect
 from server_jobs.launches import Launch
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs_operator.kube import connected
 from server_jobs_operator.manifest import job_manifest
 from server_jobs_operator.names import jobs_path

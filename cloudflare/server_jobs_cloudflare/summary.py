@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from server_jobs.outcomes import Failed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 LOST = "lost"
 """The lease was, and with it whatever the handler came to."""

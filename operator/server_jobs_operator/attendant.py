@@ -12,7 +12,7 @@ from server_jobs.launch_store import LaunchStore
 from server_jobs.launches import Launch
 from server_jobs.outcomes import Outcome
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.health import ROUND_SECONDS, Health
 from server_jobs_operator.jobs_view import JobsView

@@ -11,12 +11,7 @@ import yaml
 
 from server_jobs_operator.health import Health
 from server_jobs_operator.kube import APPLY, Json, Kube, KubeError
-from server_jobs_operator.names import (
-    API_VERSION,
-    FIELD_MANAGER,
-    config_map_path,
-    resources_path,
-)
+from server_jobs_operator.names import API_VERSION, FIELD_MANAGER, config_map_path, resources_path
 from server_jobs_operator.settings import OperatorSettings
 
 _log = logging.getLogger("server_jobs.operator.default")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from server_jobs.launches import Launch
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs_operator.conditions import Condition, changes, updated
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.jobs_view import JobsView

@@ -13,7 +13,7 @@ from server_jobs.launches import Launch, launch_backoff
 from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Outcome
 from server_jobs.records import AttemptError
 from server_jobs.retry import RetryPolicy
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.text import clean
 from server_jobs_operator.known_job import KnownJob
 from server_jobs_operator.reasons import DISRUPTIONS, Finding, Reason

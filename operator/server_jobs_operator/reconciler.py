@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from server_jobs.launch_store import LaunchStore
 from server_jobs.launches import Launch
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.known_job import KnownJob

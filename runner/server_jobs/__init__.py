@@ -30,7 +30,7 @@ from server_jobs.registry import JobRegistry, create_job_registry
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.retry import RetryPolicy
 from server_jobs.runtime import PodRuntime
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.sync import run_sync
 
 __version__ = "0.1.0"

@@ -13,12 +13,7 @@ from typing import ClassVar, Protocol
 
 from server_jobs.database import Database
 from server_jobs.definition import RunsOn
-from server_jobs.errors import (
-    ConfigurationError,
-    DatabaseError,
-    LeaseLostError,
-    SchemaError,
-)
+from server_jobs.errors import ConfigurationError, DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.ids import random_suffix

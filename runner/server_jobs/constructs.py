@@ -10,17 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    Float,
-    Integer,
-    Select,
-    Table,
-    case,
-    func,
-    literal,
-    literal_column,
-    select,
-)
+from sqlalchemy import Float, Integer, Select, Table, case, func, literal, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.elements import ColumnElement

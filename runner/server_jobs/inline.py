@@ -33,7 +33,7 @@ from server_jobs.leases import Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records import ClaimedJob, Lease, NewJob
 from server_jobs.result import JobMetadata, JobResult
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from server_jobs.text import message_of
 

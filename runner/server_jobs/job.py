@@ -28,7 +28,7 @@ from server_jobs.ids import new_id
 from server_jobs.inline import DEFAULT_LEASE, InlineHolder, holding, run_unpersisted
 from server_jobs.records import JobRecord, NewJob
 from server_jobs.result import JobMetadata, JobResult
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from server_jobs.constructs import add_seconds, count_errors, db_now
 from server_jobs.database import Statement
 from server_jobs.launches import OUT_OF_MEMORY, Launch
 from server_jobs.rowset import one_of, rows
-from server_jobs.schema import JobStatus, Tables, status_is
+from server_jobs.schema import Tables, status_is
+from server_jobs.status import JobStatus
 
 Rows = Sequence[Sequence[Any]]
 """Values for a ``rows`` parameter; their order is that of the method's docstring."""

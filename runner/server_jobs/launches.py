@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
 from server_jobs.monitoring_statements import MonitoringStatements, monitoring_statements
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _CLOCKS_DIFFER_BY = 3_600.0
 """How far the clocks of machines that make ids may be apart, so that none is overlooked."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)

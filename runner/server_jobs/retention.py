@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.records import Prunable, Stretch
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 
 _log = logging.getLogger("server_jobs.retention")

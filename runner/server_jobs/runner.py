@@ -38,8 +38,8 @@ from server_jobs.outcomes import LaunchLost, Outcome
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
-from server_jobs.schema import JobStatus
 from server_jobs.signals import Signals
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from server_jobs.text import clean
 from server_jobs.transitions import MAX_LAUNCH_FAILURES, MAX_RELEASES

@@ -40,7 +40,8 @@ from server_jobs.constructs import db_now, insert_or_ignore, notifying, same_sec
 from server_jobs.database import Statement
 from server_jobs.rowset import one_of, rows
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord
-from server_jobs.schema import LIVE, Tables, status_is
+from server_jobs.schema import Tables, status_is
+from server_jobs.status import LIVE
 
 RECORD_COLUMNS = tuple(ScheduleRecord.__dataclass_fields__)
 DEFINITION_COLUMNS = tuple(Schedule.__dataclass_fields__)

@@ -23,7 +23,7 @@ from server_jobs.schedule_statements import (
     schedule_statements,
 )
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 
 DUE_LIMIT = 500

@@ -18,14 +18,7 @@ from server_jobs.errors import DataRefusedError
 from server_jobs.ids import new_id
 from server_jobs.schedule_statements import Fire, Reset, Tick
 from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
-from server_jobs.schedules import (
-    MOST_CATCHUPS,
-    NEVER,
-    Catchup,
-    Decision,
-    Overlap,
-    ScheduleRecord,
-)
+from server_jobs.schedules import MOST_CATCHUPS, NEVER, Catchup, Decision, Overlap, ScheduleRecord
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.scheduler")

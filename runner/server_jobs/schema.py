@@ -9,7 +9,6 @@ row that was inserted by hand, or by another language, works.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 
@@ -32,32 +31,13 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import db_now
+from server_jobs.status import JobStatus
 
 SCHEMA_VERSION = 3
 """What the migrations of this release bring the tables to."""
 
 OLDEST_SCHEMA = 2
 """The oldest tables that this code can work on."""
-
-
-class JobStatus(StrEnum):
-    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are ends."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing happens to the job any more, unless somebody retries it."""
-        return self in FINISHED
-
-
-FINISHED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
-LIVE = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
-RETRYABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 def status_is(column: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[bool]:

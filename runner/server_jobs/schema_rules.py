@@ -13,7 +13,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.column_types import JsonText, UtcDateTime
 from server_jobs.constructs import is_json, is_json_array, is_timestamp
-from server_jobs.schema import FINISHED, JobStatus, Tables, make_tables, status_is
+from server_jobs.schema import Tables, make_tables, status_is
+from server_jobs.status import FINISHED, JobStatus
 
 
 @cache

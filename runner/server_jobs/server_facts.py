@@ -9,18 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Float,
-    Integer,
-    Select,
-    Text,
-    bindparam,
-    column,
-    func,
-    literal,
-    select,
-    table,
-)
+from sqlalchemy import Float, Integer, Select, Text, bindparam, column, func, literal, select, table
 from sqlalchemy.types import DateTime
 
 from server_jobs.constructs import db_now, seconds_between

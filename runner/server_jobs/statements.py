@@ -53,7 +53,8 @@ from server_jobs.constructs import (
 from server_jobs.database import Statement
 from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob, Prunable
 from server_jobs.rowset import one_of, rows
-from server_jobs.schema import FINISHED, LIVE, RETRYABLE, JobStatus, Tables, status_is
+from server_jobs.schema import Tables, status_is
+from server_jobs.status import FINISHED, LIVE, RETRYABLE, JobStatus
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite

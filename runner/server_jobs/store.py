@@ -51,8 +51,9 @@ from server_jobs.records import (
     Tally,
 )
 from server_jobs.retry import RetryPolicy
-from server_jobs.schema import OLDEST_SCHEMA, RETRYABLE, SCHEMA_VERSION, JobStatus
+from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.statements import ENDS, Statements, statements
+from server_jobs.status import RETRYABLE, JobStatus
 from server_jobs.text import utf8_size
 
 STAGE_LIMIT = 1_000

@@ -28,7 +28,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.constructs import add_seconds, json_append
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 Job: TypeAlias = ReadOnlyColumnCollection[str, Any]
 """The columns of the row in transition."""

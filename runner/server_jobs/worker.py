@@ -18,14 +18,7 @@ from server_jobs.outcomes import Completed, Failed, Outcome
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
-from server_jobs.retention import (
-    DAY,
-    KEEP_CANCELLED,
-    KEEP_COMPLETED,
-    KEEP_FAILED,
-    Keep,
-    Retention,
-)
+from server_jobs.retention import DAY, KEEP_CANCELLED, KEEP_COMPLETED, KEEP_FAILED, Keep, Retention
 from server_jobs.store import STAGE_LIMIT
 from server_jobs.work_loop import WorkLoop
 

@@ -13,7 +13,7 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

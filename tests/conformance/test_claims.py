@@ -4,7 +4,7 @@ import pytest
 
 from server_jobs.outcomes import Abandoned, Completed, Failed
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import JOB, Scene, changes, error, new_job
 
 

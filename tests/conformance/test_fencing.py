@@ -15,7 +15,7 @@ from server_jobs.outcomes import (
     Released,
 )
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import Scene, error, new_job
 
 OUTCOMES: list[Outcome] = [

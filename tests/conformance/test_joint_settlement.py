@@ -13,7 +13,7 @@ from server_jobs.outcomes import (
     Released,
 )
 from server_jobs.records import AttemptError, Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import Scene, claim_of, error, new_job
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from server_jobs.monitoring import Activity, EndedJobs, LiveJobs, LiveKind, Monitor
 from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import JOB, Scene, error
 
 HOUR = 3_600.0

@@ -13,7 +13,7 @@ from server_jobs.errors import JobNotFoundError
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
 from server_jobs.records import Prunable
 from server_jobs.retention import DAY, Keep, Retention, walk
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind
 from tests.support.faulty_database import Fault, FaultyDatabase

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from server_jobs.database import Database
 from server_jobs.outcomes import Completed, Released
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from server_jobs.transitions import MAX_LAUNCH_FAILURES
 from tests.support.clock import Clock

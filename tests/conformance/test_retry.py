@@ -5,7 +5,7 @@ import pytest
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
 from server_jobs.outcomes import Abandoned, Completed, Disrupted, Failed, LaunchLost, Released
 from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

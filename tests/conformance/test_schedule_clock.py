@@ -6,7 +6,7 @@ import pytest
 
 from server_jobs.scheduler import Scheduler
 from server_jobs.schedules import Catchup, Decision
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.agenda import NAME, Agenda, at, days
 
 LOG = "server_jobs.scheduler"

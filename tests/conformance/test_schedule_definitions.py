@@ -8,7 +8,7 @@ import pytest
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.schedule_sync import synchronise
 from server_jobs.schedules import NEVER, Decision, Overlap, Schedule
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.agenda import NAME, START, Agenda, at, days, schedule
 
 LOG = "server_jobs.scheduler"

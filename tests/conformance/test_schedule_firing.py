@@ -11,7 +11,7 @@ from server_jobs.records import JobRecord
 from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
 from server_jobs.scheduler import Scheduler
 from server_jobs.schedules import NEVER, Decision, ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.agenda import JOB, NAME, START, Agenda, at, days, schedule
 
 

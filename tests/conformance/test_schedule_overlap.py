@@ -7,7 +7,7 @@ import pytest
 from server_jobs.outcomes import Abandoned, Completed, Failed
 from server_jobs.scheduler import Scheduler
 from server_jobs.schedules import Catchup, Decision, Overlap
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.agenda import NAME, Agenda, at, days
 from tests.support.scene import error
 

@@ -18,13 +18,7 @@ from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped, thaw
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.e2e.support.waiting import (
-    begun,
-    errors,
-    record_when,
-    until,
-    until_served,
-)
+from tests.e2e.support.waiting import begun, errors, record_when, until, until_served
 from tests.support.postgres import PostgresServer
 
 OUTAGE_SECONDS = 60.0

@@ -17,15 +17,7 @@ from tests.support.endings import record_endings, recorded_endings
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
 from tests.support.raw_sql import break_down, mend, refuse
 from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
-from tests.support.workers import (
-    Number,
-    drain,
-    make_worker,
-    registry_of,
-    statuses,
-    until,
-    working,
-)
+from tests.support.workers import Number, drain, make_worker, registry_of, statuses, until, working
 
 REFUSED = '"refused"'
 """A result that the databases of some tests don't take."""

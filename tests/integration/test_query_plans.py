@@ -27,8 +27,9 @@ from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.records import JobFilter, Prunable
 from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
-from server_jobs.schema import JobStatus, tables
+from server_jobs.schema import tables
 from server_jobs.statements import ENDS, Statements
+from server_jobs.status import JobStatus
 from tests.support.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300

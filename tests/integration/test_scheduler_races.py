@@ -12,7 +12,7 @@ from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.schedules import Decision, Overlap, Schedule
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from tests.support.agenda import NAME, Agenda, at, schedule
 from tests.support.clock import Clock
 from tests.support.faulty_database import Fault, FaultyDatabase

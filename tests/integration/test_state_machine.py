@@ -43,7 +43,7 @@ from server_jobs.outcomes import (
     Released,
 )
 from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob, Prunable
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Claim, Store
 from tests.support.clock import Clock
 from tests.support.databases import create_tables

@@ -15,7 +15,8 @@ from server_jobs.errors import DatabaseError, MigrationRequiredError
 from server_jobs.migrate import migrate
 from server_jobs.outcomes import Completed
 from server_jobs.records import Lease
-from server_jobs.schema import SCHEMA_VERSION, JobStatus, Tables, tables
+from server_jobs.schema import SCHEMA_VERSION, Tables, tables
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 from tests.support.old_tables import Rows, make_tables_at, read_sql, run_sql

@@ -11,7 +11,7 @@ from server_jobs.records import ClaimedJob, JobRecord
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.scheduler import Scheduler, Ticked
 from server_jobs.schedules import Decision, Schedule, ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.clock import Clock
 from tests.support.scene import claim_of

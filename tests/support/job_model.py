@@ -22,7 +22,7 @@ from server_jobs.outcomes import (
     Released,
 )
 from server_jobs.records import Lease, NewJob, Prunable, Stretch
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 from server_jobs.store import Claim, Settled
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING

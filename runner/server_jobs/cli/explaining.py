@@ -21,7 +21,7 @@ from server_jobs.cli.schedule_records import both_clocks
 from server_jobs.cron import clock_changes, parse, time_zone
 from server_jobs.scheduler import plan
 from server_jobs.schedules import NEVER, Catchup, Overlap, Schedule, ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)

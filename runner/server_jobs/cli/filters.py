@@ -11,7 +11,7 @@ import typer
 
 from server_jobs.cli.durations import as_typed, seconds_of
 from server_jobs.records import JobFilter
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _PANEL = "Which jobs"
 

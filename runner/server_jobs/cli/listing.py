@@ -10,7 +10,7 @@ from rich.text import Text
 
 from server_jobs.cli.output import STATUS_STYLES, moment, percent, plain
 from server_jobs.records import JobRecord, JobSummary
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _GAP = 2
 _LEAST = {"NOTE": 10, "QUEUE": 7, "JOB": 12}

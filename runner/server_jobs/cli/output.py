@@ -17,7 +17,7 @@ from rich.text import Text
 from server_jobs.cli.masking import mask_passwords
 from server_jobs.codec import mask_secrets
 from server_jobs.records import JobRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000

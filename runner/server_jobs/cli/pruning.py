@@ -17,7 +17,7 @@ from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.records import Prunable
 from server_jobs.retention import walk
-from server_jobs.schema import FINISHED, JobStatus
+from server_jobs.status import FINISHED, JobStatus
 from server_jobs.store import Store
 
 _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)

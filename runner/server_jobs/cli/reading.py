@@ -14,12 +14,7 @@ from server_jobs.cli.filters import as_arguments, takes_filters
 from server_jobs.cli.finding import is_whole_id, the_job
 from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import (
-    print_json,
-    print_plain,
-    record_document,
-    remark,
-)
+from server_jobs.cli.output import print_json, print_plain, record_document, remark
 from server_jobs.cli.records import lease_document, print_record, print_records
 from server_jobs.records import JobFilter, JobRecord
 

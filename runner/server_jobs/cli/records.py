@@ -22,7 +22,7 @@ from server_jobs.cli.output import (
 )
 from server_jobs.records import AttemptError, JobRecord
 from server_jobs.retry import RetryPolicy
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
 

@@ -14,7 +14,7 @@ from server_jobs.cli.durations import as_typed
 from server_jobs.cli.listing import line_of
 from server_jobs.cli.output import as_json, json_value, masked_document, moment, plain
 from server_jobs.schedules import NEVER, Decision, ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _GAP = 2
 _GIVE_WAY = ("ZONE", "SOURCE", "LAST", "JOB")

@@ -9,7 +9,7 @@ from server_jobs.cli.output import print_json, print_lines, remark, terminal_wid
 from server_jobs.cli.schedule_finding import ScheduleArgument, opened_schedules, the_schedule
 from server_jobs.cli.schedule_records import listed, schedule_document, schedule_lines
 from server_jobs.schedules import ScheduleRecord
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 
 def list_schedules(database: DatabaseOption = None, *, as_json: JsonOption = False) -> None:

@@ -18,7 +18,7 @@ from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
 from server_jobs.cli.output import STATUS_STYLES, plain, print_json, print_lines, remark
 from server_jobs.cli.tables import aligned
 from server_jobs.monitoring import EndedJobs, LiveJobs, LiveKind, Monitor
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 

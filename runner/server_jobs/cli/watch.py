@@ -20,7 +20,7 @@ from server_jobs.cli.watching import Change, JsonView, LiveView, PlainView, View
 from server_jobs.errors import DatabaseUnavailableError, InvalidOptionError
 from server_jobs.monitoring import LiveJobs, Monitor
 from server_jobs.records import JobFilter
-from server_jobs.schema import LIVE, JobStatus
+from server_jobs.status import LIVE, JobStatus
 from server_jobs.store import Store
 
 MOST = 10_000

@@ -21,7 +21,7 @@ from server_jobs.cli.listing import note_of
 from server_jobs.cli.output import STATUS_STYLES, console, json_value, plain, print_lines
 from server_jobs.monitoring import LiveJobs, LiveKind
 from server_jobs.records import JobSummary
-from server_jobs.schema import JobStatus
+from server_jobs.status import JobStatus
 
 _BAR_WIDTH = 20
 _ENDINGS = 8

@@ -13,12 +13,7 @@ from server_jobs.cli.durations import seconds_or_forever
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.loading import load_registry
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
-from server_jobs.cli.options import (
-    AppOption,
-    DatabaseOption,
-    LogFormatOption,
-    LogLevelOption,
-)
+from server_jobs.cli.options import AppOption, DatabaseOption, LogFormatOption, LogLevelOption
 from server_jobs.cli.stopping import SPARE_SECONDS, StopOnSignals, leave_after, leave_now
 from server_jobs.database import Database
 from server_jobs.logs import get_logger

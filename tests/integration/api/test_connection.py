@@ -9,12 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
-    AsyncEngine,
-    AsyncSession,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 

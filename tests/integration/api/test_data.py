@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import update
 
-from server_jobs import (
-    Job,
-    JobContext,
-    JobStatus,
-    RetryPolicy,
-    define_job,
-)
+from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.codec import mask_secrets
 from server_jobs.database import Database, Statement
 from server_jobs.store import Store
