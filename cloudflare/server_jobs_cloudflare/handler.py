@@ -10,8 +10,8 @@ from typing import Any
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, UnknownJobError
+from server_jobs.outcomes import MAX_RELEASES
 from server_jobs.registry import JobRegistry
-from server_jobs.transitions import MAX_RELEASES
 from server_jobs_cloudflare.api import Answer, Api, Request
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend
 from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig, variable

@@ -23,11 +23,18 @@ from server_jobs.database import Database
 from server_jobs.definition import JobDefinition
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
 from server_jobs.leases import Held, StopReason
-from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Postponed, Released
+from server_jobs.outcomes import (
+    MAX_RELEASES,
+    Abandoned,
+    Completed,
+    Failed,
+    Outcome,
+    Postponed,
+    Released,
+)
 from server_jobs.records import AttemptError, ClaimedJob
 from server_jobs.retry import RetryPolicy
 from server_jobs.text import clean, message_of
-from server_jobs.transitions import MAX_RELEASES
 
 TIMED_OUT = "TimedOut"
 """The type of the error of an attempt that took longer than its timeout."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from server_jobs.records import AttemptError
-from server_jobs.transitions import MAX_DISRUPTIONS, MAX_LAUNCH_FAILURES, MAX_RELEASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +89,15 @@ def columns_of(outcome: Outcome) -> tuple[object, ...]:
             return (reason,)
         case LaunchLost(error, delay, maximum) | Disrupted(error, delay, maximum):
             return error.message, error.as_json(), delay, maximum
+
+
+MAX_RELEASES = 10
+"""How often in a row a started job may be given back before it fails."""
+
+
+MAX_LAUNCH_FAILURES = 10
+"""How often a job may be lost before its handler began, before it fails."""
+
+
+MAX_DISRUPTIONS = 10
+"""How often the platform may take a started job down before it fails."""

@@ -28,6 +28,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.constructs import add_seconds, json_append
+from server_jobs.outcomes import MAX_LAUNCH_FAILURES
 from server_jobs.status import JobStatus
 
 Job: TypeAlias = ReadOnlyColumnCollection[str, Any]
@@ -36,14 +37,6 @@ Job: TypeAlias = ReadOnlyColumnCollection[str, Any]
 Sql: TypeAlias = ColumnElement[Any]
 Changes: TypeAlias = dict[str, Any]
 
-MAX_RELEASES = 10
-"""How often in a row a started job may be given back before it fails."""
-
-MAX_LAUNCH_FAILURES = 10
-"""How often a job may be lost before its handler began, before it fails."""
-
-MAX_DISRUPTIONS = 10
-"""How often the platform may take a started job down before it fails."""
 
 _ONE: Sql = literal_column("1", Integer)
 _ZERO: Sql = literal_column("0", Integer)

@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed, Released
+from server_jobs.outcomes import MAX_LAUNCH_FAILURES, Completed, Released
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
-from server_jobs.transitions import MAX_LAUNCH_FAILURES
 from tests.support.clock import Clock
 from tests.support.databases import Place, each_shared_kind
 from tests.support.interrupted_database import InterruptedDatabase

@@ -25,10 +25,10 @@ from server_jobs.errors import (
 from server_jobs.ids import random_suffix
 from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.launches import SCHEMA_MISMATCH_STATUS
+from server_jobs.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES
 from server_jobs.records import Lease
 from server_jobs.runner import Ending, Runner, RunnerConfig
 from server_jobs.signals import Signals
-from server_jobs.transitions import MAX_LAUNCH_FAILURES, MAX_RELEASES
 
 _log = logging.getLogger("server_jobs.runner")
 
