@@ -17,15 +17,15 @@ from server_jobs.errors import ConfigurationError, DatabaseError, LeaseLostError
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.ids import random_suffix
-from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.leases import HAS_THREADS, TICK_SECONDS, Held, LeaseKeeper, StopReason
 from server_jobs.outcomes import MAX_RELEASES, Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
+from server_jobs.requests import DEFAULT_LEASE, Claim
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.schedule_sync import synchronise
 from server_jobs.scheduler import Scheduler, Ticked
-from server_jobs.store import Claim, Store
+from server_jobs.store import Store
 
 _log = logging.getLogger("server_jobs.worker")
 

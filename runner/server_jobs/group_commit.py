@@ -11,8 +11,9 @@ from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefu
 from server_jobs.leases import Held
 from server_jobs.outcomes import Completed, Failed, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob, Lease
+from server_jobs.requests import Claim, Settled
 from server_jobs.status import JobStatus
-from server_jobs.store import Claim, Settled, Store
+from server_jobs.store import Store
 from server_jobs.text import clean
 
 _log = logging.getLogger("server_jobs.group_commit")

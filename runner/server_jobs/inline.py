@@ -40,9 +40,6 @@ from server_jobs.text import message_of
 R = TypeVar("R")
 T = TypeVar("T")
 
-DEFAULT_LEASE = 300.0
-"""Seconds for which a claim holds without a heartbeat."""
-
 
 async def run_unpersisted(
     definition: JobDefinition[Any, R],

@@ -25,8 +25,9 @@ from server_jobs.errors import (
 )
 from server_jobs.execution import call_handler
 from server_jobs.ids import new_id
-from server_jobs.inline import DEFAULT_LEASE, InlineHolder, holding, run_unpersisted
+from server_jobs.inline import InlineHolder, holding, run_unpersisted
 from server_jobs.records import JobRecord, NewJob
+from server_jobs.requests import DEFAULT_LEASE
 from server_jobs.result import JobMetadata, JobResult
 from server_jobs.status import JobStatus
 from server_jobs.store import Store

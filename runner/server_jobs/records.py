@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -169,51 +168,6 @@ class JobSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs are meant: those that fit everything that is said. Said nothing, all of them.
-
-    Ages are in seconds since ``created_at``, by the database's clock.
-    """
-
-    job_names: tuple[str, ...] = ()
-    statuses: tuple[JobStatus, ...] = ()
-    queues: tuple[str, ...] = ()
-    correlation_id: str | None = None
-    older_than: float | None = None
-    newer_than: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many jobs fit a filter, by status, and the newest id among them."""
-
-    counts: Mapping[JobStatus, int]
-    newest_id: str | None
-
-    @property
-    def total(self) -> int:
-        """Of all statuses."""
-        return sum(self.counts.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A job that a retry or a cancellation left as it was; no status means no such job."""
-
-    job_id: str
-    status: JobStatus | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What a retry or a cancellation of many did: the statuses now, and what it left alone."""
-
-    statuses: Mapping[str, JobStatus] = field(default_factory=dict)
-    skipped: Sequence[Skipped] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class NewJob:
     """A row to be. It is due at ``scheduled_for``, or ``delay_seconds`` after now.
 
@@ -233,23 +187,3 @@ class NewJob:
     unique_key: str | None = None
     correlation_id: str | None = None
     runtime: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prunable:
-    """Which finished jobs may be deleted: those that ended before the moment of their status.
-
-    A status without a moment keeps its jobs. Names, where there are any, narrow it down.
-    """
-
-    before: Mapping[JobStatus, datetime]
-    job_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A stretch of the primary key that was looked at: its end, its rows, the prunable ones."""
-
-    last_id: str
-    rows: int
-    prunable: Mapping[JobStatus, int]

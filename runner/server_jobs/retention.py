@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server_jobs.errors import ConfigurationError, DatabaseError
-from server_jobs.records import Prunable, Stretch
+from server_jobs.requests import Prunable, Stretch
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 

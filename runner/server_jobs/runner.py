@@ -31,13 +31,13 @@ from server_jobs.errors import (
 )
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
-from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.launches import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_JOB, launch_backoff
 from server_jobs.leases import LeaseKeeper, StopReason
 from server_jobs.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Outcome
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.reports import report
+from server_jobs.requests import DEFAULT_LEASE
 from server_jobs.signals import Signals
 from server_jobs.status import JobStatus
 from server_jobs.store import Store

@@ -51,7 +51,8 @@ from server_jobs.constructs import (
     within,
 )
 from server_jobs.database import Statement
-from server_jobs.records import JobFilter, JobRecord, JobSummary, NewJob, Prunable
+from server_jobs.records import JobRecord, JobSummary, NewJob
+from server_jobs.requests import JobFilter, Prunable
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import Tables, status_is
 from server_jobs.status import FINISHED, LIVE, RETRYABLE, JobStatus

@@ -7,7 +7,6 @@ its writes were accepted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -36,16 +35,15 @@ from server_jobs.outcomes import (
     Released,
     columns_of,
 )
-from server_jobs.records import (
-    AttemptError,
+from server_jobs.records import AttemptError, ClaimedJob, JobRecord, JobSummary, Lease, NewJob
+from server_jobs.requests import (
+    ANY_JOB,
     Changed,
-    ClaimedJob,
+    Claim,
+    JobCount,
     JobFilter,
-    JobRecord,
-    JobSummary,
-    Lease,
-    NewJob,
     Prunable,
+    Settled,
     Skipped,
     Stretch,
     Tally,
@@ -62,40 +60,6 @@ _ROWS_PER_STATEMENT = 1_000
 _BYTES_BESIDE_PAYLOAD = 500
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a settled job has become."""
-
-    status: JobStatus
-    scheduled_for: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A request for work: how much of which queue, for whom. No names are all names."""
-
-    queue: str
-    job_names: Sequence[str] | None
-    limit: int
-    worker_id: str
-    lease_seconds: float
-    starting: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class JobCount:
-    """How many jobs of a name and queue have a status, and how long their attempts took."""
-
-    job_name: str
-    queue: str
-    status: JobStatus
-    count: int
-    mean_seconds: float | None
-
-
-ANY_JOB = JobFilter()
 
 
 class Store:

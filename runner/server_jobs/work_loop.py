@@ -17,7 +17,7 @@ from server_jobs.leases import HAS_THREADS, TICK_SECONDS
 from server_jobs.outcomes import Completed, Outcome
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Claim
+from server_jobs.requests import Claim
 
 _log = logging.getLogger("server_jobs.worker")
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from server_jobs.database import Statement
 from server_jobs.errors import JobNotFoundError
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
-from server_jobs.records import Prunable
+from server_jobs.requests import Prunable
 from server_jobs.retention import DAY, Keep, Retention, walk
 from server_jobs.status import JobStatus
 from server_jobs.store import Store

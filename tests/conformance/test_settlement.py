@@ -14,8 +14,8 @@ from server_jobs.outcomes import (
     Released,
 )
 from server_jobs.records import AttemptError, Lease
+from server_jobs.requests import Settled
 from server_jobs.status import JobStatus
-from server_jobs.store import Settled
 from tests.support.scene import Scene, changes, error
 
 

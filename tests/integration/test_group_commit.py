@@ -12,7 +12,8 @@ from server_jobs.database import Database, Statement
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.group_commit import GroupCommit, Over
 from server_jobs.outcomes import Completed
-from server_jobs.store import Claim, Store
+from server_jobs.requests import Claim
+from server_jobs.store import Store
 from tests.support.endings import record_endings, recorded_endings
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
 from tests.support.raw_sql import break_down, mend, refuse

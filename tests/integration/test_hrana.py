@@ -28,8 +28,9 @@ from server_jobs.errors import (
 )
 from server_jobs.migrate import migrate
 from server_jobs.records import NewJob
+from server_jobs.requests import Claim
 from server_jobs.schema import tables
-from server_jobs.store import Claim, Store
+from server_jobs.store import Store
 from tests.support.hrana_server import TOKEN, Cut, HranaServer
 
 ONE = Statement(select(literal(1)))

@@ -25,7 +25,7 @@ from server_jobs.database.compiled import StatementCompiler
 from server_jobs.launch_statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
-from server_jobs.records import JobFilter, Prunable
+from server_jobs.requests import JobFilter, Prunable
 from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
 from server_jobs.schema import tables
 from server_jobs.statements import ENDS, Statements

@@ -42,9 +42,10 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob, Prunable
+from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob
+from server_jobs.requests import Claim, Prunable
 from server_jobs.status import JobStatus
-from server_jobs.store import Claim, Store
+from server_jobs.store import Store
 from tests.support.clock import Clock
 from tests.support.databases import create_tables
 from tests.support.interrupted_database import InterruptedDatabase

@@ -24,7 +24,8 @@ from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
 from server_jobs.outcomes import Completed
 from server_jobs.records import NewJob
-from server_jobs.store import Claim, Store
+from server_jobs.requests import Claim
+from server_jobs.store import Store
 from tests.support.workers import (
     Number,
     drain,

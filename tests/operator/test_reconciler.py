@@ -9,7 +9,7 @@ from server_jobs import create_job_registry, define_job
 from server_jobs.database import Database
 from server_jobs.launch_store import LaunchStore
 from server_jobs.records import Lease
-from server_jobs.store import Claim
+from server_jobs.requests import Claim
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.jobs_view import JobsView
 from server_jobs_operator.known_job import KnownJob

@@ -10,7 +10,7 @@ from server_jobs.database import Database
 from server_jobs.launch_store import LaunchStore
 from server_jobs.outcomes import Completed
 from server_jobs.records import Lease
-from server_jobs.store import Claim
+from server_jobs.requests import Claim
 from server_jobs_operator.attendant import Attendant
 from server_jobs_operator.events import Recorder
 from server_jobs_operator.health import Health

@@ -10,7 +10,8 @@ from sqlalchemy import bindparam
 from server_jobs import JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
-from server_jobs.store import Claim, Store
+from server_jobs.requests import Claim
+from server_jobs.store import Store
 from server_jobs.worker import LocalWorker
 from tests.support.endings import recorded_endings
 from tests.support.scripted_database import Incident, ScriptedDatabase

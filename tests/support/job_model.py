@@ -21,9 +21,9 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import Lease, NewJob, Prunable, Stretch
+from server_jobs.records import Lease, NewJob
+from server_jobs.requests import Claim, Prunable, Settled, Stretch
 from server_jobs.status import JobStatus
-from server_jobs.store import Claim, Settled
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED

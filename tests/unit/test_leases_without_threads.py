@@ -7,7 +7,8 @@ from typing import Any
 from server_jobs import create_job_registry, define_job
 from server_jobs.leases import LeaseKeeper
 from server_jobs.memory import InMemoryBackend
-from server_jobs.store import Claim, Store
+from server_jobs.requests import Claim
+from server_jobs.store import Store
 
 
 async def work(params: dict[str, Any]) -> None:

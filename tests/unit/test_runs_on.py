@@ -7,8 +7,8 @@ import pytest
 from server_jobs import JobStatus, PodRuntime, create_job_registry, define_job
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.memory import InMemoryBackend
+from server_jobs.requests import Claim
 from server_jobs.runner import Runner, RunnerConfig
-from server_jobs.store import Claim
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 

@@ -17,7 +17,7 @@ from server_jobs.cli.finding import JobIdsArgument, the_ids
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.cli.records import print_records
-from server_jobs.records import Changed, JobFilter, Skipped, Tally
+from server_jobs.requests import Changed, JobFilter, Skipped, Tally
 from server_jobs.status import LIVE, RETRYABLE, JobStatus
 from server_jobs.store import Store
 

@@ -15,7 +15,7 @@ from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.durations import seconds_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
-from server_jobs.records import Prunable
+from server_jobs.requests import Prunable
 from server_jobs.retention import walk
 from server_jobs.status import FINISHED, JobStatus
 from server_jobs.store import Store

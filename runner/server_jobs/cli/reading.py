@@ -16,7 +16,8 @@ from server_jobs.cli.masking import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import print_json, print_plain, record_document, remark
 from server_jobs.cli.records import lease_document, print_record, print_records
-from server_jobs.records import JobFilter, JobRecord
+from server_jobs.records import JobRecord
+from server_jobs.requests import JobFilter
 
 
 @takes_filters

@@ -23,10 +23,10 @@ from server_jobs.errors import (
     ServerJobsError,
 )
 from server_jobs.ids import random_suffix
-from server_jobs.inline import DEFAULT_LEASE
 from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES
 from server_jobs.records import Lease
+from server_jobs.requests import DEFAULT_LEASE
 from server_jobs.runner import Ending, Runner, RunnerConfig
 from server_jobs.signals import Signals
 

@@ -19,7 +19,7 @@ from server_jobs.cli.output import remark
 from server_jobs.cli.watching import Change, JsonView, LiveView, PlainView, View, Watched
 from server_jobs.errors import DatabaseUnavailableError, InvalidOptionError
 from server_jobs.monitoring import LiveJobs, Monitor
-from server_jobs.records import JobFilter
+from server_jobs.requests import JobFilter
 from server_jobs.status import LIVE, JobStatus
 from server_jobs.store import Store
 

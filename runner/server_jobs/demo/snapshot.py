@@ -10,7 +10,8 @@ from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.database import Database, Statement
-from server_jobs.records import JobFilter, Lease
+from server_jobs.records import Lease
+from server_jobs.requests import JobFilter
 from server_jobs.store import Store
 
 _TROUBLED = 20

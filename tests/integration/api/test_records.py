@@ -29,7 +29,8 @@ from server_jobs.errors import (
     JobNotRetryableError,
     WaitTimeoutError,
 )
-from server_jobs.store import Claim, Store
+from server_jobs.requests import Claim
+from server_jobs.store import Store
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
