@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import Float, Integer, LargeBinary
 
-from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.base import Capabilities
 from server_jobs.database.compiled import CompiledStatement, StatementCompiler
 from server_jobs.database.remote_errors import error_of
 from server_jobs.errors import (
@@ -25,6 +25,7 @@ from server_jobs.errors import (
 )
 from server_jobs.schema import Tables
 from server_jobs.schema import tables as usual_tables
+from server_jobs.statement import Row, Statement
 from server_jobs_cloudflare.under_way import UnderWay
 
 MAX_INTEGER = 2**53 - 1

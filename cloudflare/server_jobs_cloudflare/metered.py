@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
+from server_jobs.statement import Row, Statement
 from server_jobs_cloudflare.passing import PassingDatabase
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.definition import (
     JobDefinition,
     check_max_attempts,
@@ -18,6 +18,7 @@ from server_jobs.definition import (
 from server_jobs.errors import DatabaseError, InvalidOptionError
 from server_jobs.ids import new_id
 from server_jobs.records import NewJob
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.constructs import add_seconds, count_errors, db_now
-from server_jobs.database import Statement
 from server_jobs.launches import OUT_OF_MEMORY, Launch
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import Tables, status_is
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 
 Rows = Sequence[Sequence[Any]]

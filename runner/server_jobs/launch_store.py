@@ -9,11 +9,12 @@ from datetime import datetime
 
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.database import Database, Row
+from server_jobs.database import Database
 from server_jobs.launch_statements import LaunchStatements, launch_statements
 from server_jobs.launches import Launch
 from server_jobs.records import AttemptError, Lease
 from server_jobs.requests import Claim
+from server_jobs.statement import Row
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from server_jobs.backend import BaseWorkerBackend, PollResult, WorkerBackendConfig
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.enqueuing import new_job
 from server_jobs.records import NewJob
 from server_jobs.registry import JobRegistry
 from server_jobs.schema import SCHEMA_VERSION
 from server_jobs.schema_rules import complete_tables
+from server_jobs.statement import Statement
 
 
 class InMemoryBackend(BaseWorkerBackend):

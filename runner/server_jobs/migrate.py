@@ -39,7 +39,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from server_jobs.database import (
     POSTGRES_OPTIONS,
     Database,
-    Statement,
     connect,
     locate,
     speaks_hrana,
@@ -56,6 +55,7 @@ from server_jobs.errors import (
 )
 from server_jobs.schema import Tables
 from server_jobs.schema_rules import complete_tables
+from server_jobs.statement import Statement
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30

@@ -31,9 +31,9 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.constructs import add_seconds, db_now, seconds_between
-from server_jobs.database import Statement
 from server_jobs.rowset import one_of
 from server_jobs.schema import Tables, status_is
+from server_jobs.statement import Statement
 from server_jobs.status import FINISHED, JobStatus
 
 _FLOOR = bindparam("floor", type_=Text())

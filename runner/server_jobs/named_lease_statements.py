@@ -11,8 +11,8 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.constructs import add_seconds, db_now, insert_or_ignore
-from server_jobs.database import Statement
 from server_jobs.schema import Tables
+from server_jobs.statement import Statement
 
 _NAME = bindparam("name", type_=Text())
 _HOLDER = bindparam("holder", type_=Text())

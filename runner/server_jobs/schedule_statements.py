@@ -37,10 +37,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs import transitions
 from server_jobs.column_types import UtcDateTime
 from server_jobs.constructs import db_now, insert_or_ignore, notifying, same_second, within
-from server_jobs.database import Statement
 from server_jobs.rowset import one_of, rows
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.schema import Tables, status_is
+from server_jobs.statement import Statement
 from server_jobs.status import LIVE
 
 RECORD_COLUMNS = tuple(ScheduleRecord.__dataclass_fields__)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.database import Database, Row
+from server_jobs.database import Database
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.ids import new_id
 from server_jobs.schedule_statements import (
@@ -23,6 +23,7 @@ from server_jobs.schedule_statements import (
     schedule_statements,
 )
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord
+from server_jobs.statement import Row
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 

@@ -13,7 +13,8 @@ from sqlalchemy import Float, Integer, Select, Text, bindparam, column, func, li
 from sqlalchemy.types import DateTime
 
 from server_jobs.constructs import db_now, seconds_between
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,11 @@ from server_jobs.constructs import (
     seconds_between,
     within,
 )
-from server_jobs.database import Statement
 from server_jobs.records import JobRecord, JobSummary, NewJob
 from server_jobs.requests import JobFilter, Prunable
 from server_jobs.rowset import one_of, rows
 from server_jobs.schema import Tables, status_is
+from server_jobs.statement import Statement
 from server_jobs.status import FINISHED, LIVE, RETRYABLE, JobStatus
 
 if TYPE_CHECKING:

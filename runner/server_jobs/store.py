@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -50,6 +50,7 @@ from server_jobs.requests import (
 )
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION
+from server_jobs.statement import Row, Statement
 from server_jobs.statements import ENDS, Statements, statements
 from server_jobs.status import RETRYABLE, JobStatus
 from server_jobs.text import utf8_size

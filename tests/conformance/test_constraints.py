@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError, DatabaseError
 from server_jobs.outcomes import Completed
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.scene import JOB, claim_of

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Integer, Text, bindparam, column, func, insert, select, text, update
 from sqlalchemy.sql.selectable import Subquery
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -14,6 +14,7 @@ from server_jobs.errors import (
     MigrationRequiredError,
 )
 from server_jobs.rowset import rows
+from server_jobs.statement import Statement
 from tests.support.databases import Place, each_shared_kind
 
 TOO_LARGE = 2**70

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError
 from server_jobs.outcomes import Abandoned, Completed, Failed
 from server_jobs.requests import Changed, Skipped
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.databases import Kind, Place, each_shared_kind

@@ -8,11 +8,11 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from server_jobs.database import Statement
 from server_jobs.errors import JobNotFoundError
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
 from server_jobs.requests import Prunable
 from server_jobs.retention import DAY, Keep, Retention, walk
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.databases import Place, each_shared_kind

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus, PodRuntime, connect, create_job_registry, define_job
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
+from server_jobs.statement import Row, Statement
 from server_jobs.store import Store
 from server_jobs_cloudflare import EdgeConfig, create_cron_handler
 from tests.support.edge_worker import (

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import literal, select
 
 from server_jobs import JobContext, JobStatus, connect, define_job
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
+from server_jobs.statement import Row, Statement
 from server_jobs.store import Store
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
 from tests.support.edge_worker import Params, backend_of, double, registry_of, statuses, tick

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.database import Capabilities, Database
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.errors import DataRefusedError
 from server_jobs.outcomes import Completed, Outcome
 from server_jobs.records import Lease
+from server_jobs.statement import Row, Statement
 from server_jobs.store import Store
 from tests.support.passing_database import PassingDatabase
 from tests.support.scene import claim_of, new_job

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError, MigrationRequiredError
 from server_jobs.requests import Claim
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from tests.support.edge_worker import (
     EXPIRE,

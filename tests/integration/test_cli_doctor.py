@@ -13,8 +13,9 @@ from sqlalchemy import text
 
 from server_jobs import connect
 from server_jobs.cli import server_checks
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.server_facts import notifications_arrive
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 

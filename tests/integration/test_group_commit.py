@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import pytest
 
 from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.group_commit import GroupCommit, Over
 from server_jobs.outcomes import Completed
 from server_jobs.requests import Claim
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from tests.support.endings import record_endings, recorded_endings
 from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Select, column, literal, select
 from sqlalchemy.engine import make_url
 
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.database.hrana import HranaDatabase
 from server_jobs.database.httpx_transport import HttpxTransport
 from server_jobs.errors import (
@@ -30,6 +30,7 @@ from server_jobs.migrate import migrate
 from server_jobs.records import NewJob
 from server_jobs.requests import Claim
 from server_jobs.schema import tables
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from tests.support.hrana_server import TOKEN, Cut, HranaServer
 

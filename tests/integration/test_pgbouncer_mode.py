@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from server_jobs import connect
-from server_jobs.database import Statement
 from server_jobs.migrate import migrate
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 
 PREPARED = Statement(text("SELECT count(*) FROM pg_prepared_statements"))

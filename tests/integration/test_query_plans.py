@@ -20,7 +20,6 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
-from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.launch_statements import LaunchStatements
 from server_jobs.migrate import migrate
@@ -28,6 +27,7 @@ from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.requests import JobFilter, Prunable
 from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
 from server_jobs.schema import tables
+from server_jobs.statement import Statement
 from server_jobs.statements import ENDS, Statements
 from server_jobs.status import JobStatus
 from tests.support.postgres import temporary_database

@@ -16,11 +16,12 @@ from sqlalchemy import delete, insert, literal, select
 
 from server_jobs import JobStatus, connect, define_job
 from server_jobs.column_types import UtcDateTime
-from server_jobs.database import Database, Statement
-from server_jobs.database import Row as DatabaseRow
+from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseUnavailableError
 from server_jobs.migrate import migrate
 from server_jobs.retention import DAY, Keep, Retention, walk
+from server_jobs.statement import Row as DatabaseRow
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from server_jobs.worker import WorkerConfig
 from tests.support.faulty_database import Fault, FaultyDatabase

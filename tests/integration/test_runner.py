@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from server_jobs import Job, JobContext, JobStatus, create_job_registry, define_job
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.launches import SCHEMA_MISMATCH_STATUS
 from server_jobs.records import JobRecord, Lease
 from server_jobs.requests import Claim
 from server_jobs.runner import Ending, Runner, RunnerConfig
 from server_jobs.signals import Signals
+from server_jobs.statement import Row, Statement
 from server_jobs.store import Store
 from tests.support.faulty_database import Fault, FaultyDatabase, settles
 from tests.support.passing_database import PassingDatabase

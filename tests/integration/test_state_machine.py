@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, select
 
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
 from server_jobs.outcomes import (
     Abandoned,
@@ -44,6 +44,7 @@ from server_jobs.outcomes import (
 )
 from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob
 from server_jobs.requests import Claim, Prunable
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.clock import Clock

@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.outcomes import Completed
 from server_jobs.records import ClaimedJob, JobRecord
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.scheduler import Scheduler, Ticked
 from server_jobs.schedules import Decision, Schedule, ScheduleRecord
+from server_jobs.statement import Statement
 from server_jobs.status import JobStatus
 from server_jobs.store import Store
 from tests.support.clock import Clock

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.schema import SCHEMA_VERSION
 from server_jobs.schema_rules import complete_tables
+from server_jobs.statement import Statement
 
 
 class Place:

@@ -2,7 +2,8 @@
 
 from sqlalchemy import text
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Statement
 from tests.support.raw_sql import run
 
 

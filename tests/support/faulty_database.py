@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError
+from server_jobs.statement import Row, Statement
 from tests.support.passing_database import PassingDatabase
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Row, Statement
 from tests.support.passing_database import PassingDatabase
 
 Interruption = Callable[[], Awaitable[object]]

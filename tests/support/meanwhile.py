@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Row, Statement
 from tests.support.passing_database import PassingDatabase
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.engine import Dialect
 
-from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.database import Capabilities, Database
 from server_jobs.schema import Tables
+from server_jobs.statement import Row, Statement
 
 
 class PassingDatabase:

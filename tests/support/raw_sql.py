@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Statement
 
 
 async def refuse(database: Database, condition: str) -> None:

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from server_jobs.database import Statement, connect
+from server_jobs.database import connect
 from server_jobs.database.postgres_connection import PostgresConnection
 from server_jobs.database.sqlite import SqliteDatabase
 from server_jobs.errors import DatabaseError
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.scheduler import Scheduler, Ticked
+from server_jobs.statement import Statement
 from tests.support.clock import Clock
 from tests.support.timeline import Places, moments
 

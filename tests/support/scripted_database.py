@@ -8,8 +8,9 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import NamedTuple
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.statement import Row, Statement
 from server_jobs.statements import Statements, statements
 from tests.support.passing_database import PassingDatabase
 

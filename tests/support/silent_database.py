@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Row, Statement
 from tests.support.passing_database import PassingDatabase
 
 

@@ -27,7 +27,6 @@ from server_jobs.backend import (
     WorkerBackendConfig,
     WorkerExecutionResult,
 )
-from server_jobs.database import Statement
 from server_jobs.errors import (
     ConfigurationError,
     LeaseLostError,
@@ -35,6 +34,7 @@ from server_jobs.errors import (
     UnknownJobError,
 )
 from server_jobs.memory import InMemoryBackend
+from server_jobs.statement import Statement
 
 
 class Input(BaseModel):

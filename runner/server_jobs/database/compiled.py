@@ -18,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
-from server_jobs.database.base import Row, Statement
+from server_jobs.statement import Row, Statement
 
 _Convert: TypeAlias = Callable[[Any], Any]
 

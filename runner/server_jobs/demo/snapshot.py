@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.records import Lease
 from server_jobs.requests import JobFilter
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 
 _TROUBLED = 20

@@ -12,7 +12,8 @@ from sqlalchemy import update
 
 from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.codec import mask_secrets
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from tests.support.payloads import Everything, everything
 from tests.support.workers import drain, registry_of

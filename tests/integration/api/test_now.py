@@ -25,9 +25,10 @@ from server_jobs import (
     connect,
     define_job,
 )
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import InvalidOptionError, MigrationRequiredError
 from server_jobs.leases import TICK_SECONDS
+from server_jobs.statement import Row, Statement
 from server_jobs.store import Store
 from tests.support.faulty_database import FaultyDatabase
 

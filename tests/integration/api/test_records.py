@@ -21,7 +21,7 @@ from server_jobs import (
     RetryPolicy,
     define_job,
 )
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import (
     InvalidResultError,
     JobNotClaimableError,
@@ -30,6 +30,7 @@ from server_jobs.errors import (
     WaitTimeoutError,
 )
 from server_jobs.requests import Claim
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -6,7 +6,7 @@ import pytest
 from pyodide.ffi import run_sync
 from sqlalchemy import text
 
-from server_jobs.database import Statement
+from server_jobs.statement import Statement
 from server_jobs_cloudflare.d1 import D1Database
 from tests.support.databases import Place
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from server_jobs.database import Statement
 from server_jobs.outcomes import Completed
+from server_jobs.statement import Statement
 from server_jobs.store import Store
 from server_jobs_cloudflare.d1 import D1Database
 from tests.support.databases import Place
