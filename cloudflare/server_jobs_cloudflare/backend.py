@@ -12,8 +12,8 @@ import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not int
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
 from server_jobs.group_commit import Over
+from server_jobs.held import StopReason
 from server_jobs.ids import random_suffix
-from server_jobs.leases import StopReason
 from server_jobs.outcomes import Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry

@@ -16,8 +16,9 @@ from server_jobs.definition import RunsOn
 from server_jobs.errors import ConfigurationError, DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
+from server_jobs.held import Held, StopReason
 from server_jobs.ids import random_suffix
-from server_jobs.leases import HAS_THREADS, TICK_SECONDS, Held, LeaseKeeper, StopReason
+from server_jobs.leases import HAS_THREADS, TICK_SECONDS, LeaseKeeper
 from server_jobs.outcomes import MAX_RELEASES, Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry

@@ -11,7 +11,7 @@ from server_jobs.database import Database
 from server_jobs.errors import DatabaseNotConfiguredError
 
 if TYPE_CHECKING:
-    from server_jobs.leases import Held
+    from server_jobs.held import Held
     from server_jobs.logs import JobLog
 
 

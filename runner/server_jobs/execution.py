@@ -22,7 +22,7 @@ from server_jobs.context import JobContext
 from server_jobs.database import Database
 from server_jobs.definition import JobDefinition
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
-from server_jobs.leases import Held, StopReason
+from server_jobs.held import Held, StopReason
 from server_jobs.outcomes import (
     MAX_RELEASES,
     Abandoned,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
-from server_jobs.leases import Held
+from server_jobs.held import Held
 from server_jobs.outcomes import Completed, Failed, Outcome, Progress
 from server_jobs.records import AttemptError, ClaimedJob, Lease
 from server_jobs.requests import Claim, Settled

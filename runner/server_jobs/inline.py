@@ -28,8 +28,9 @@ from server_jobs.execution import (
     cancellations_of_this_task,
 )
 from server_jobs.group_commit import settle_alone
+from server_jobs.held import Held, StopReason
 from server_jobs.ids import random_suffix
-from server_jobs.leases import Held, LeaseKeeper, StopReason
+from server_jobs.leases import LeaseKeeper
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records import ClaimedJob, Lease, NewJob
 from server_jobs.result import JobMetadata, JobResult

@@ -31,8 +31,9 @@ from server_jobs.errors import (
 )
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
+from server_jobs.held import StopReason
 from server_jobs.launches import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_JOB, launch_backoff
-from server_jobs.leases import LeaseKeeper, StopReason
+from server_jobs.leases import LeaseKeeper
 from server_jobs.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Outcome
 from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease
 from server_jobs.registry import JobRegistry

@@ -13,7 +13,7 @@ from server_jobs.backend import WorkerBackendConfig
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.group_commit import Over
-from server_jobs.leases import StopReason
+from server_jobs.held import StopReason
 from server_jobs.outcomes import Completed, Failed, Outcome
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry

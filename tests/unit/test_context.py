@@ -8,7 +8,7 @@ import pytest
 
 from server_jobs import JobContext, connect, create_job_context
 from server_jobs.errors import DatabaseNotConfiguredError
-from server_jobs.leases import Held, StopReason
+from server_jobs.held import Held, StopReason
 from server_jobs.records import Lease
 
 
