@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Integer,
@@ -38,6 +38,7 @@ from server_jobs import transitions
 from server_jobs.column_types import UtcDateTime
 from server_jobs.constructs import db_now, insert_or_ignore, notifying, same_second, within
 from server_jobs.rowset import one_of, rows
+from server_jobs.schedule_plan import Fire, Reset, Tick
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.schema import Tables, status_is
 from server_jobs.statement import Statement
@@ -57,42 +58,6 @@ _NOW = bindparam("now", type_=UtcDateTime())
 _NEXT = bindparam("next_run_at", type_=UtcDateTime())
 # What became of an earlier fire time (it waits, it was broken) says nothing about this one.
 _ANEW = {"next_run_at": _NEXT, "last_decision": null(), "last_note": null()}
-
-
-class Fire(NamedTuple):
-    """What a tick makes of one due schedule. Without a job, its fire times were missed."""
-
-    schedule_id: str
-    cron_expression: str
-    """With the zone, what ``next_run_at`` was computed by."""
-    time_zone: str
-    seen: datetime
-    next_run_at: datetime
-    token: str
-    fire_at: datetime | None
-    """The newest fire time that gets a job."""
-    job_id: str | None
-    note: str | None
-
-
-class Tick(NamedTuple):
-    """One fire time and the job to be made for it."""
-
-    job_id: str
-    schedule_id: str
-    token: str | None
-    fire_at: datetime | None
-    scheduled_for: datetime
-
-
-class Reset(NamedTuple):
-    """A schedule's next fire time, set without firing."""
-
-    schedule_id: str
-    seen: datetime | None
-    next_run_at: datetime
-    decision: str | None
-    note: str | None
 
 
 class ScheduleStatements:

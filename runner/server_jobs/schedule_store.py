@@ -13,13 +13,11 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.database import Database
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.ids import new_id
+from server_jobs.schedule_plan import Fire, Reset, Tick
 from server_jobs.schedule_statements import (
     EDITED_COLUMNS,
     RECORD_COLUMNS,
-    Fire,
-    Reset,
     ScheduleStatements,
-    Tick,
     schedule_statements,
 )
 from server_jobs.schedules import Decision, Overlap, Schedule, ScheduleRecord

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from server_jobs.scheduler import ON_TIME
+from server_jobs.schedule_plan import ON_TIME
 from server_jobs.schedules import Catchup, Decision
 from tests.support.agenda import NAME, Agenda, at, days
 

@@ -6,7 +6,7 @@ from itertools import takewhile
 import pytest
 
 from server_jobs.cron import ALIASES, fire_times, parse, time_zone
-from server_jobs.scheduler import ON_TIME
+from server_jobs.schedule_plan import ON_TIME
 from server_jobs.schedules import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS, Catchup, Decision, Overlap
 from tests.support.pages import ROOT, codes, tables
 

@@ -25,7 +25,8 @@ from server_jobs.launch_statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring_statements import MonitoringStatements
 from server_jobs.requests import JobFilter, Prunable
-from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
+from server_jobs.schedule_plan import Fire, Reset, Tick
+from server_jobs.schedule_statements import ScheduleStatements
 from server_jobs.schema import tables
 from server_jobs.statement import Statement
 from server_jobs.statements import ENDS, Statements

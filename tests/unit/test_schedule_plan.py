@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server_jobs.scheduler import ON_TIME, Plan, plan
+from server_jobs.schedule_plan import ON_TIME, Plan, plan
 from server_jobs.schedules import NEVER, Catchup, Decision, Overlap, ScheduleRecord
 
 MINUTE = timedelta(minutes=1)

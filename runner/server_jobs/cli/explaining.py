@@ -19,7 +19,7 @@ from server_jobs.cli.output import json_value, plain, print_json, print_lines
 from server_jobs.cli.schedule_finding import opened_schedules, the_schedule
 from server_jobs.cli.schedule_records import both_clocks
 from server_jobs.cron import clock_changes, parse, time_zone
-from server_jobs.scheduler import plan
+from server_jobs.schedule_plan import plan
 from server_jobs.schedules import NEVER, Catchup, Overlap, Schedule, ScheduleRecord
 from server_jobs.status import JobStatus
 
