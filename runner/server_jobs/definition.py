@@ -17,21 +17,24 @@ from server_jobs.errors import (
     InvalidParamsError,
     InvalidResultError,
 )
+from server_jobs.options import (
+    check_max_attempts,
+    check_priority,
+    check_text,
+    check_timeout,
+    seconds_of,
+)
 from server_jobs.retry import RetryPolicy
 from server_jobs.runtime import PodRuntime
-from server_jobs.text import clean
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-LONGEST_NAME = 200
-"""Characters of a job's name, a queue, a unique key and a correlation id."""
 
 RunsOn: TypeAlias = Literal["kubernetes", "edge", "local"]
 """The backends that a job can be kept to."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-_PRIORITIES = range(-32_768, 32_768)
 
 
 @dataclass(frozen=True)
@@ -121,53 +124,6 @@ def _check_runs_on(value: object, runtime: PodRuntime | None, job_name: str) -> 
     if runtime is not None and value not in {None, "kubernetes"}:
         raise InvalidOptionError(
             f"{job_name}: runtime= asks for a pod, and runs_on={value!r} has none"
-        )
-
-
-def check_text(option: str, value: object, job_name: object) -> None:
-    """Names and keys: text that every database can hold and index."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or value != clean(value):
-        raise InvalidOptionError(
-            f"{job_name}: {option}={value!r} isn't text of 1 to {LONGEST_NAME} characters"
-            " without NUL and lone surrogates"
-        )
-
-
-def check_priority(value: object, job_name: str) -> None:
-    """Priorities: higher goes first."""
-    if isinstance(value, bool) or not isinstance(value, int) or value not in _PRIORITIES:
-        raise InvalidOptionError(
-            f"{job_name}: priority={value!r} isn't a whole number from {_PRIORITIES.start} to"
-            f" {_PRIORITIES.stop - 1} (higher goes first)"
-        )
-
-
-def check_max_attempts(value: object, job_name: str) -> None:
-    """Attempts: the first one counts too."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000:
-        raise InvalidOptionError(
-            f"{job_name}: max_attempts={value!r} isn't a whole number from 1 to 1000"
-            " (the first attempt counts)"
-        )
-
-
-def seconds_of(value: object, option: str, job_name: str) -> float:
-    """A timedelta or a number of seconds, as the latter. Raises InvalidOptionError."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidOptionError(
-            f"{job_name}: {option}={value!r} is neither a timedelta nor a number of seconds;"
-            " for instance timedelta(minutes=5)"
-        )
-    return value
-
-
-def check_timeout(value: float | None, job_name: str) -> None:
-    """Timeouts: seconds that one attempt may take."""
-    if value is not None and not 0 < value <= 366 * 86_400:
-        raise InvalidOptionError(
-            f"{job_name}: a timeout of {value!r} s isn't more than 0 and at most 366 days"
         )
 
 

@@ -8,15 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from server_jobs.database import Database
-from server_jobs.definition import (
-    JobDefinition,
-    check_max_attempts,
-    check_priority,
-    check_text,
-    seconds_of,
-)
+from server_jobs.definition import JobDefinition
 from server_jobs.errors import DatabaseError, InvalidOptionError
 from server_jobs.ids import new_id
+from server_jobs.options import check_max_attempts, check_priority, check_text, seconds_of
 from server_jobs.records import NewJob
 from server_jobs.statement import Statement
 from server_jobs.store import Store

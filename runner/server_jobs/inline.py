@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from server_jobs.context import JobContext
 from server_jobs.database import Database
-from server_jobs.definition import JobDefinition, seconds_of
+from server_jobs.definition import JobDefinition
 from server_jobs.errors import (
     CancelJob,
     InvalidOptionError,
@@ -31,6 +31,7 @@ from server_jobs.group_commit import settle_alone
 from server_jobs.held import Held, StopReason
 from server_jobs.ids import random_suffix
 from server_jobs.leases import LeaseKeeper
+from server_jobs.options import seconds_of
 from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records import ClaimedJob, Lease, NewJob
 from server_jobs.result import JobMetadata, JobResult

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from server_jobs.database import Capabilities, Database, connect, url_from_environment
-from server_jobs.definition import seconds_of
 from server_jobs.enqueuing import check_overrides
 from server_jobs.errors import (
     DuplicateJobError,
@@ -18,6 +17,7 @@ from server_jobs.errors import (
     UnknownJobError,
 )
 from server_jobs.job import Job
+from server_jobs.options import seconds_of
 
 if TYPE_CHECKING:
     from server_jobs.schedules import Schedule
