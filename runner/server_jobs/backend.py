@@ -6,103 +6,28 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from server_jobs.database import Database
 from server_jobs.definition import RunsOn
-from server_jobs.errors import ConfigurationError, DatabaseError, LeaseLostError, SchemaError
+from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution import Execution
 from server_jobs.group_commit import settle_alone
 from server_jobs.held import Held, StopReason
 from server_jobs.ids import random_suffix
 from server_jobs.leases import HAS_THREADS, TICK_SECONDS, LeaseKeeper
-from server_jobs.outcomes import MAX_RELEASES, Abandoned, Completed, Outcome, Postponed, Released
+from server_jobs.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records import ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.requests import DEFAULT_LEASE, Claim
+from server_jobs.requests import Claim
 from server_jobs.schedule_store import ScheduleStore
 from server_jobs.schedule_sync import synchronise
 from server_jobs.scheduler import Scheduler, Ticked
 from server_jobs.store import Store
+from server_jobs.worker_backend import PollResult, WorkerBackendConfig, WorkerExecutionResult
 
 _log = logging.getLogger("server_jobs.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerBackendConfig:
-    """How a backend works. Times are in seconds."""
-
-    queues: Sequence[str] = ("default",)
-    concurrency: int = 50
-    lease: float = DEFAULT_LEASE
-    max_releases: int = MAX_RELEASES
-
-    def __post_init__(self) -> None:
-        if not self.queues or isinstance(self.queues, str) or not all(self.queues):
-            raise ConfigurationError(f"queues={self.queues!r} must name one queue at least")
-        if not 1 <= self.concurrency <= 10_000:
-            raise ConfigurationError(f"concurrency={self.concurrency} isn't from 1 to 10000")
-        if not 1 <= self.lease <= 7 * 86_400:
-            raise ConfigurationError(
-                f"lease={self.lease} isn't between 1 second and 7 days; it is renewed while the"
-                " worker lives, so that minutes are enough"
-            )
-        if self.max_releases < 0:
-            raise ConfigurationError(f"max_releases={self.max_releases} must be at least 0")
-
-
-@dataclass(frozen=True, slots=True)
-class PollResult:
-    """What a poll claimed; ``available_count`` is how many due jobs it found, these included."""
-
-    claimed_jobs: list[ClaimedJob] = field(default_factory=list)
-    available_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExecutionResult:
-    """How one execution went. ``duration`` is in milliseconds."""
-
-    job_id: str
-    success: bool
-    duration: float
-    error: str | None = None
-
-
-class WorkerBackend(Protocol):
-    """Where work runs."""
-
-    @property
-    def name(self) -> str:
-        """What kind of backend this is."""
-
-    @property
-    def config(self) -> WorkerBackendConfig:
-        """How it works."""
-
-    async def initialize(self) -> None:
-        """Make ready. Raises SchemaError where the tables can't be used."""
-
-    async def shutdown(self) -> None:
-        """Give back what is held and let go of everything."""
-
-    async def poll_and_claim(self, limit: int | None = None) -> PollResult:
-        """Claim due jobs, ``concurrency`` of them at most."""
-
-    async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
-        """Execute a claimed job and settle its record. Never raises for the job."""
-
-    async def release_lock(self, job_id: str) -> None:
-        """Give a claimed job back. Raises LeaseLostError where it isn't held here."""
-
-    async def handle_expired_locks(self) -> int:
-        """Take back jobs whose lease has expired, whoever held them → how many."""
-
-    async def health_check(self) -> bool:
-        """Whether the database answers and its tables can be used."""
 
 
 class BaseWorkerBackend:

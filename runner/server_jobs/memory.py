@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.backend import BaseWorkerBackend, PollResult, WorkerBackendConfig
+from server_jobs.backend import BaseWorkerBackend
 from server_jobs.database import Database, connect
 from server_jobs.enqueuing import new_job
 from server_jobs.records import NewJob
@@ -16,6 +16,7 @@ from server_jobs.registry import JobRegistry
 from server_jobs.schema import SCHEMA_VERSION
 from server_jobs.schema_rules import complete_tables
 from server_jobs.statement import Statement
+from server_jobs.worker_backend import PollResult, WorkerBackendConfig
 
 
 class InMemoryBackend(BaseWorkerBackend):

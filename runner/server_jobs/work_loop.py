@@ -9,7 +9,7 @@ import math
 import time
 from concurrent.futures import Executor
 
-from server_jobs.backend import BaseWorkerBackend, WorkerBackendConfig
+from server_jobs.backend import BaseWorkerBackend
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.group_commit import GroupCommit, Over
@@ -18,6 +18,7 @@ from server_jobs.outcomes import Completed, Outcome
 from server_jobs.records import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
 from server_jobs.requests import Claim
+from server_jobs.worker_backend import WorkerBackendConfig
 
 _log = logging.getLogger("server_jobs.worker")
 

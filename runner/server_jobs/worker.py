@@ -9,7 +9,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server_jobs.backend import WorkerBackendConfig
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.group_commit import Over
@@ -21,6 +20,7 @@ from server_jobs.reports import report
 from server_jobs.retention import DAY, KEEP_CANCELLED, KEEP_COMPLETED, KEEP_FAILED, Keep, Retention
 from server_jobs.store import STAGE_LIMIT
 from server_jobs.work_loop import WorkLoop
+from server_jobs.worker_backend import WorkerBackendConfig
 
 _log = logging.getLogger("server_jobs.worker")
 

@@ -20,13 +20,7 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend import (
-    BaseWorkerBackend,
-    PollResult,
-    WorkerBackend,
-    WorkerBackendConfig,
-    WorkerExecutionResult,
-)
+from server_jobs.backend import BaseWorkerBackend
 from server_jobs.errors import (
     ConfigurationError,
     LeaseLostError,
@@ -35,6 +29,12 @@ from server_jobs.errors import (
 )
 from server_jobs.memory import InMemoryBackend
 from server_jobs.statement import Statement
+from server_jobs.worker_backend import (
+    PollResult,
+    WorkerBackend,
+    WorkerBackendConfig,
+    WorkerExecutionResult,
+)
 
 
 class Input(BaseModel):
