@@ -7,6 +7,17 @@ from typing import TypeAlias
 
 from server_jobs.records import AttemptError
 
+MAX_RELEASES = 10
+"""How often in a row a started job may be given back before it fails."""
+
+
+MAX_LAUNCH_FAILURES = 10
+"""How often a job may be lost before its handler began, before it fails."""
+
+
+MAX_DISRUPTIONS = 10
+"""How often the platform may take a started job down before it fails."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -89,15 +100,3 @@ def columns_of(outcome: Outcome) -> tuple[object, ...]:
             return (reason,)
         case LaunchLost(error, delay, maximum) | Disrupted(error, delay, maximum):
             return error.message, error.as_json(), delay, maximum
-
-
-MAX_RELEASES = 10
-"""How often in a row a started job may be given back before it fails."""
-
-
-MAX_LAUNCH_FAILURES = 10
-"""How often a job may be lost before its handler began, before it fails."""
-
-
-MAX_DISRUPTIONS = 10
-"""How often the platform may take a started job down before it fails."""

@@ -6,17 +6,13 @@ its writes were accepted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar, cast
 
-from sqlalchemy.sql.elements import ColumnElement
-
-from server_jobs.database import Database
+from server_jobs.chunks import size_of_new, size_of_values
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
-    DatabaseUnavailableError,
     ForeignTableError,
     JobNotFoundError,
     JobNotRetryableError,
@@ -35,47 +31,24 @@ from server_jobs.outcomes import (
     Released,
     columns_of,
 )
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, JobSummary, Lease, NewJob
-from server_jobs.requests import (
-    ANY_JOB,
-    Changed,
-    Claim,
-    JobCount,
-    JobFilter,
-    Prunable,
-    Settled,
-    Skipped,
-    Stretch,
-    Tally,
-)
+from server_jobs.reading import Reader
+from server_jobs.records import AttemptError, ClaimedJob, JobSummary, Lease, NewJob
+from server_jobs.requests import Changed, Claim, Prunable, Settled, Skipped, Stretch
 from server_jobs.retry import RetryPolicy
 from server_jobs.schema import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.statement import Row, Statement
-from server_jobs.statements import ENDS, Statements, statements
+from server_jobs.statements import ENDS
 from server_jobs.status import RETRYABLE, JobStatus
-from server_jobs.text import utf8_size
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
-_ROWS_PER_STATEMENT = 1_000
-_BYTES_BESIDE_PAYLOAD = 500
-
-T = TypeVar("T")
 
 
-class Store:
+class Store(Reader):
     """The records of one database.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
-
-    def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
-        self.database = database
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = statements(database.tables, dialect_name)
-        else:
-            self._sql = Statements(database.tables, dialect_name, now)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
@@ -93,7 +66,7 @@ class Store:
         Where a live job has the same unique key, its id stands in the answer instead. Safe to
         run again: an id that exists is passed over.
         """
-        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, _size_of_new)]
+        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
             await self._again(chunks)
@@ -257,7 +230,9 @@ class Store:
             Disrupted: self._sql.disrupt,
         }
         return [
-            write[kind](chunk) for kind, rows in kinds.items() for chunk in self._cut(rows, _size)
+            write[kind](chunk)
+            for kind, rows in kinds.items()
+            for chunk in self._cut(rows, size_of_values)
         ]
 
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
@@ -366,82 +341,7 @@ class Store:
             for job_id in left
         ]
 
-    # ── read ─────────────────────────────────────────────────────────────────────────────────
-
-    async def get(self, job_id: str) -> JobRecord:
-        """One record. Raises JobNotFoundError."""
-        rows = await self.database.execute(self._sql.get(job_id))
-        if not rows:
-            raise JobNotFoundError(f"there is no job {job_id}")
-        return _record(rows[0])
-
-    async def by_prefix(self, prefix: str, limit: int = 2) -> list[JobRecord]:
-        """Records whose id begins so."""
-        return [
-            _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
-        ]
-
-    async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary]:
-        """How those of these jobs stand that there are, in no order."""
-        return [
-            _summary(row)
-            for chunk in self._cut(job_ids, len)
-            for row in await self.database.execute(self._sql.summaries(chunk))
-        ]
-
-    async def list_jobs(
-        self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50
-    ) -> list[JobRecord]:
-        """Records that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_jobs(wanted, before_id=before_id, limit=limit)
-        return [_record(row) for row in await self.database.execute(statement)]
-
-    async def list_ids(
-        self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 1_000
-    ) -> list[str]:
-        """Ids of jobs that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_ids(wanted, before_id=before_id, limit=limit)
-        return [job_id for (job_id,) in await self.database.execute(statement)]
-
-    async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
-        """Pending and running jobs that fit, newest first."""
-        statement = self._sql.list_live(wanted, limit=limit)
-        return [_summary(row) for row in await self.database.execute(statement)]
-
-    async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
-        """How many jobs fit."""
-        rows = await self.database.execute(self._sql.tally(wanted))
-        return Tally(
-            {JobStatus(status): count for status, count, _ in rows},
-            max((newest for _, _, newest in rows), default=None),
-        )
-
-    async def counts(self) -> list[JobCount]:
-        """How many jobs there are by name, queue and status."""
-        return [
-            JobCount(name, queue, JobStatus(status), count, seconds)
-            for name, queue, status, count, seconds in await self.database.execute(
-                self._sql.counts()
-            )
-        ]
-
-    async def outstanding(
-        self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
-    ) -> bool:
-        """Whether a pending job of these is due by then."""
-        statement = self._sql.outstanding(
-            queues=queues, job_names=job_names, within_seconds=within_seconds
-        )
-        return bool(await self.database.execute(statement))
-
-    async def available(self, *, queues: Sequence[str], job_names: Sequence[str]) -> int:
-        """How many jobs of these could be claimed now, counted up to a thousand."""
-        statement = self._sql.available(queues=queues, job_names=job_names, limit=1_000)
-        return int((await self.database.execute(statement))[0][0])
-
-    async def clock(self) -> datetime:
-        """The moment by the database's clock."""
-        return cast("datetime", (await self.database.execute(self._sql.clock()))[0][0])
+    # ── schema ───────────────────────────────────────────────────────────────────────────────────
 
     async def check_schema(self) -> None:
         """Raise SchemaError unless the tables are what this code can work on."""
@@ -477,60 +377,11 @@ class Store:
                 " (SERVER_JOBS_SCHEMA)"
             ) from missing
 
-    # ── shared ───────────────────────────────────────────────────────────────────────────────
-
-    def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-        """Cut into what one statement takes, by number and by bytes."""
-        # Half of the limit: inside of JSON a quote and a backslash take two bytes each.
-        limit = self.database.capabilities.max_statement_bytes // 2
-        chunk: list[T] = []
-        length = 0
-        for item in items:
-            length += size(item) + _BYTES_BESIDE_PAYLOAD
-            if chunk and (length > limit or len(chunk) == _ROWS_PER_STATEMENT):
-                yield chunk
-                chunk, length = [], size(item) + _BYTES_BESIDE_PAYLOAD
-            chunk.append(item)
-        if chunk:
-            yield chunk
-
-    async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        if len(wanted) == 1:
-            return [await self.database.execute(wanted[0])]
-        return await self.database.batch(wanted)
-
-    async def _again(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        """Run what may safely run twice; a connection that had gone stale gets a second chance."""
-        try:
-            return await self._run(wanted)
-        except DatabaseUnavailableError:
-            return await self._run(wanted)
-
-
-def _size(row: Sequence[object]) -> int:
-    return sum(utf8_size(value) for value in row if isinstance(value, str))
-
-
-def _size_of_new(job: NewJob) -> int:
-    return _size((job.params, job.unique_key, job.correlation_id, job.retry_policy, job.runtime))
-
 
 def _claimed(rows: list[Row]) -> list[ClaimedJob]:
     jobs = [ClaimedJob(*row) for row in rows]
     jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
     return jobs
-
-
-def _record(row: Row) -> JobRecord:
-    record = dict(zip(JobRecord.__dataclass_fields__, row, strict=True))
-    record["status"] = JobStatus(record["status"])
-    return JobRecord(**record)
-
-
-def _summary(row: Row) -> JobSummary:
-    summary = dict(zip(JobSummary.__dataclass_fields__, row, strict=True))
-    summary["status"] = JobStatus(summary["status"])
-    return JobSummary(**summary)
 
 
 def _why_not_retried(job: JobSummary) -> str:
