@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.app import Params, noop, params
 from benchmarks.ours import Span
 from benchmarks.support.bare import Bare, Bound, bare
-from server_jobs.enqueuing import new_job
-from server_jobs.records import NewJob
-from server_jobs.schedule_store import DUE_LIMIT
-from server_jobs.statements import CLAIMED_COLUMNS
+from server_jobs.definition.enqueue import new_job
+from server_jobs.records.rows import NewJob
+from server_jobs.schedules.store import DUE_LIMIT
+from server_jobs.store.statements.shared import CLAIMED_COLUMNS
 
 CLAIM = 50
 """How many jobs a bare loop claims at once."""

@@ -17,9 +17,9 @@ from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 from server_jobs import connect
-from server_jobs.records import Lease
-from server_jobs.requests import Claim
-from server_jobs.store import Store
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import Lease
+from server_jobs.store.store import Store
 
 # `import pydantic` alone imports next to nothing of it, and `import sqlalchemy` no dialect.
 NEEDED: dict[Kind, str] = {

@@ -17,8 +17,8 @@ from sqlalchemy.engine import make_url
 from server_jobs.database import connect
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.sqlite import POLL_SECONDS
-from server_jobs.schedule_statements import schedule_statements
-from server_jobs.statements import statements
+from server_jobs.schedules.statements import schedule_statements
+from server_jobs.store.statements.shared import statements
 
 Bound: TypeAlias = tuple[str, Sequence[Any]]
 """A statement's text and its parameters."""

@@ -9,16 +9,16 @@ import time
 
 import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not into a tick
 
+from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
+from server_jobs.definition.held import StopReason
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
-from server_jobs.group_commit import Over
-from server_jobs.held import StopReason
-from server_jobs.ids import random_suffix
-from server_jobs.outcomes import Outcome, Postponed, Released
-from server_jobs.records import ClaimedJob, Lease
+from server_jobs.execution.group_commit import Over
+from server_jobs.records.ids import random_suffix
+from server_jobs.records.outcomes import Outcome, Postponed, Released
+from server_jobs.records.rows import ClaimedJob, Lease
+from server_jobs.records.text import message_of
 from server_jobs.registry import JobRegistry
-from server_jobs.text import message_of
-from server_jobs.work_loop import WorkLoop
 from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig
 from server_jobs_cloudflare.maintenance import Maintenance
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.errors import ConfigurationError
-from server_jobs.worker_backend import WorkerBackendConfig
 
 LONGEST_BUDGET = 840.0
 """Seconds. The platform ends an invocation after fifteen minutes; what is interrupted needs a

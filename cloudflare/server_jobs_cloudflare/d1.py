@@ -23,9 +23,9 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
-from server_jobs.schema import tables as usual_tables
-from server_jobs.statement import Row, Statement
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
+from server_jobs.sql.tables import tables as usual_tables
 from server_jobs_cloudflare.under_way import UnderWay
 
 MAX_INTEGER = 2**53 - 1

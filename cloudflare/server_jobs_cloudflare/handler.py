@@ -10,7 +10,7 @@ from typing import Any
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, UnknownJobError
-from server_jobs.outcomes import MAX_RELEASES
+from server_jobs.records.outcomes import MAX_RELEASES
 from server_jobs.registry import JobRegistry
 from server_jobs_cloudflare.api import Answer, Api, Request
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
-from server_jobs.statement import Row, Statement
-from server_jobs_cloudflare.passing import PassingDatabase
+from server_jobs.sql.statement import Row, Statement
+from server_jobs_cloudflare.pass_through import PassingDatabase
 
 
 class Meter:

@@ -9,18 +9,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from server_jobs.backend.protocol import WorkerBackendConfig
+from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
+from server_jobs.definition.held import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
-from server_jobs.group_commit import Over
-from server_jobs.held import StopReason
-from server_jobs.outcomes import Completed, Failed, Outcome
-from server_jobs.records import ClaimedJob, Lease
+from server_jobs.execution.group_commit import Over
+from server_jobs.execution.reports import report
+from server_jobs.records.outcomes import Completed, Failed, Outcome
+from server_jobs.records.rows import ClaimedJob, Lease
 from server_jobs.registry import JobRegistry
-from server_jobs.reports import report
-from server_jobs.retention import DAY, KEEP_CANCELLED, KEEP_COMPLETED, KEEP_FAILED, Keep, Retention
-from server_jobs.store import STAGE_LIMIT
-from server_jobs.work_loop import WorkLoop
-from server_jobs.worker_backend import WorkerBackendConfig
+from server_jobs.store.retention import (
+    DAY,
+    KEEP_CANCELLED,
+    KEEP_COMPLETED,
+    KEEP_FAILED,
+    Keep,
+    Retention,
+)
+from server_jobs.store.store import STAGE_LIMIT
 
 _log = logging.getLogger("server_jobs.worker")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -13,7 +13,7 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.status import JobStatus
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

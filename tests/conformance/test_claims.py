@@ -2,9 +2,9 @@
 
 import pytest
 
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.records import Lease
-from server_jobs.status import JobStatus
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.rows import Lease
+from server_jobs.records.status import JobStatus
 from tests.support.scene import JOB, Scene, changes, error, new_job
 
 

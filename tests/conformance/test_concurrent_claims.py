@@ -6,9 +6,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.records.outcomes import Completed
+from server_jobs.store.store import Store
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import claim_of, new_job
 
 CLAIMERS = 8

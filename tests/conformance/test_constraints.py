@@ -7,10 +7,10 @@ from sqlalchemy import text
 
 from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError, DatabaseError
-from server_jobs.outcomes import Completed
-from server_jobs.statement import Statement
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.scene import JOB, claim_of
 
 FINISHED = {"status": "'completed'", "completed_at": "'2030-01-01 00:00:00'"}

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from server_jobs.errors import ConstraintViolatedError
-from server_jobs.records import JobRecord
-from server_jobs.status import JobStatus
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, claim_of, new_job
 
 

@@ -13,9 +13,9 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.rowset import rows
-from server_jobs.statement import Statement
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.sql.rowset import rows
+from server_jobs.sql.statement import Statement
+from tests.support.databases.kinds import Place, each_shared_kind
 
 TOO_LARGE = 2**70
 NO_UTF8 = "\ud800"

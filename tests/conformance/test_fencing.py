@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -14,8 +14,8 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import Lease
-from server_jobs.status import JobStatus
+from server_jobs.records.rows import Lease
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, error, new_job
 
 OUTCOMES: list[Outcome] = [

@@ -3,7 +3,7 @@
 import pytest
 
 from server_jobs.errors import DatabaseError
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Failed,
@@ -12,8 +12,8 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError, Lease
-from server_jobs.status import JobStatus
+from server_jobs.records.rows import AttemptError, Lease
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, claim_of, error, new_job
 
 

@@ -4,10 +4,10 @@ import pytest
 
 from server_jobs import JobStatus
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.launches import OUT_OF_MEMORY, Launch, launch_backoff
-from server_jobs.outcomes import Completed, Failed
-from server_jobs.records import AttemptError, Lease
+from server_jobs.launches.launch import OUT_OF_MEMORY, Launch, launch_backoff
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.rows import AttemptError, Lease
 from tests.support.clock import Clock
 from tests.support.scene import Scene, changes, new_job
 

@@ -1,7 +1,7 @@
 """Holding jobs: heartbeats, progress, and what the database says a worker holds."""
 
-from server_jobs.outcomes import Completed
-from server_jobs.records import Lease
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.rows import Lease
 from tests.support.scene import Scene, changes, new_job
 
 

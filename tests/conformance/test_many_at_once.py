@@ -6,13 +6,13 @@ from typing import Any
 
 from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.requests import Changed, Skipped
-from server_jobs.statement import Statement
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
-from tests.support.databases import Kind, Place, each_shared_kind
-from tests.support.faulty_database import Fault, FaultyDatabase
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.requests import Changed, Skipped
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.databases.kinds import Kind, Place, each_shared_kind
 from tests.support.scene import Scene, error, new_job
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING

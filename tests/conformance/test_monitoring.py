@@ -2,9 +2,9 @@
 
 import pytest
 
-from server_jobs.monitoring import Activity, EndedJobs, LiveJobs, LiveKind, Monitor
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.status import JobStatus
+from server_jobs.monitoring.monitor import Activity, EndedJobs, LiveJobs, LiveKind, Monitor
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.status import JobStatus
 from tests.support.scene import JOB, Scene, error
 
 HOUR = 3_600.0

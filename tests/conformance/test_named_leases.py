@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.named_lease import NamedLease
+from server_jobs.store.named_lease import NamedLease
 from tests.support.clock import Clock
-from tests.support.databases import Place, each_shared_kind
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import new_job
 
 

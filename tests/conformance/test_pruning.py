@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
-from server_jobs.requests import Prunable
-from server_jobs.retention import DAY, Keep, Retention, walk
-from server_jobs.statement import Statement
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
-from tests.support.faulty_database import Fault, FaultyDatabase
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome
+from server_jobs.records.requests import Prunable
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.retention import DAY, Keep, Retention, walk
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import JOB, Scene, error, new_job
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED

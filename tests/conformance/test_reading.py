@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import Completed, Failed
-from server_jobs.requests import JobCount, JobFilter, Tally
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.requests import JobCount, JobFilter, Tally
+from server_jobs.records.status import JobStatus
+from server_jobs.store.store import Store
 from tests.support.scene import JOB, Scene, error, new_job
 
 

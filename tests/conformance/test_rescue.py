@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from server_jobs.database import Database
-from server_jobs.outcomes import MAX_LAUNCH_FAILURES, Completed, Released
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
+from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, Completed, Released
+from server_jobs.records.status import JobStatus
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
-from tests.support.databases import Place, each_shared_kind
-from tests.support.interrupted_database import InterruptedDatabase
+from tests.support.databases.interrupted import InterruptedDatabase
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import Scene, changes, new_job
 
 AT_ONCE = '{"base_seconds": 0.0}'

@@ -3,9 +3,16 @@
 import pytest
 
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
-from server_jobs.outcomes import Abandoned, Completed, Disrupted, Failed, LaunchLost, Released
-from server_jobs.records import Lease
-from server_jobs.status import JobStatus
+from server_jobs.records.outcomes import (
+    Abandoned,
+    Completed,
+    Disrupted,
+    Failed,
+    LaunchLost,
+    Released,
+)
+from server_jobs.records.rows import Lease
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.scheduler import Scheduler
-from server_jobs.schedules import Catchup, Decision, Overlap
-from server_jobs.status import JobStatus
-from tests.support.agenda import NAME, Agenda, at, days
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.schedule import Catchup, Decision, Overlap
+from server_jobs.schedules.scheduler import Scheduler
+from tests.support.drills.agenda import NAME, Agenda, at, days
 from tests.support.scene import error
 
 LOG = "server_jobs.scheduler"

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -13,9 +13,9 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError, Lease
-from server_jobs.requests import Settled
-from server_jobs.status import JobStatus
+from server_jobs.records.requests import Settled
+from server_jobs.records.rows import AttemptError, Lease
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Abandoned, Completed, Failed, Released
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Released
+from server_jobs.store.store import Store
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import Scene, error, new_job
 
 KEY = "order-17"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
-from tests.support.pages import ROOT, code_blocks
+from tests.support.pages.markdown import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "cli.md"
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -9,9 +9,9 @@ import pytest
 import typer
 
 from server_jobs.cli.app import app
-from server_jobs.cli.run import parser
+from server_jobs.cli.commands.run import parser
 from server_jobs_operator.cli import app as operator_app
-from tests.support.pages import ROOT, codes, tables
+from tests.support.pages.markdown import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "configuration.md"
 KUBERNETES = ROOT / "docs" / "kubernetes.md"

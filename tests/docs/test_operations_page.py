@@ -16,11 +16,11 @@ from sqlalchemy import insert
 from server_jobs import JobStatus, connect, create_job_registry, define_job, run_sync
 from server_jobs.errors import DatabaseError
 from server_jobs.migrate import migrate
-from server_jobs.retention import Keep, Retention
-from server_jobs.statement import Statement
-from server_jobs.store import Store
+from server_jobs.sql.statement import Statement
+from server_jobs.store.retention import Keep, Retention
+from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker, WorkerConfig
-from tests.support.pages import ROOT, code_blocks, codes, tables
+from tests.support.pages.markdown import ROOT, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "operations.md"
 OWN_TEST = {"roles", "alert", "backup"}

@@ -12,7 +12,7 @@ import pytest
 
 from server_jobs import Job
 from server_jobs.migrate import migrate
-from tests.support.pages import PAGES, ROOT, CodeBlock, anchors, code_blocks, links
+from tests.support.pages.markdown import PAGES, ROOT, CodeBlock, anchors, code_blocks, links
 
 CONTRACT = (
     "enqueue is atomic with your transaction; execution is at-least-once; completion is recorded"

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, eat, gate, leave, registry, sleep, timed, unknown
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import Kubectl

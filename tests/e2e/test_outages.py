@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.completions import Completions, all_completed_once
@@ -19,7 +19,7 @@ from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped, thaw
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import begun, errors, record_when, until, until_served
-from tests.support.postgres import PostgresServer
+from tests.support.servers.postgres import PostgresServer
 
 OUTAGE_SECONDS = 60.0
 

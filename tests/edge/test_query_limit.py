@@ -11,12 +11,12 @@ from sqlalchemy import literal, select
 from server_jobs import JobContext, JobStatus, connect, define_job
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
-from server_jobs.statement import Row, Statement
-from server_jobs.store import Store
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
+from tests.support.databases.pass_through import PassingDatabase
 from tests.support.edge_worker import Params, backend_of, double, registry_of, statuses, tick
-from tests.support.hrana_server import TOKEN, HranaServer
-from tests.support.passing_database import PassingDatabase
+from tests.support.servers.hrana import TOKEN, HranaServer
 
 ONE = Statement(select(literal(1)))
 

@@ -7,11 +7,11 @@ import pytest
 from server_jobs.database import Capabilities, Database
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.errors import DataRefusedError
-from server_jobs.outcomes import Completed, Outcome
-from server_jobs.records import Lease
-from server_jobs.statement import Row, Statement
-from server_jobs.store import Store
-from tests.support.passing_database import PassingDatabase
+from server_jobs.records.outcomes import Completed, Outcome
+from server_jobs.records.rows import Lease
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
+from tests.support.databases.pass_through import PassingDatabase
 from tests.support.scene import claim_of, new_job
 
 LIMIT = 200_000

@@ -9,9 +9,12 @@ import pytest
 from server_jobs import JobStatus
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError, MigrationRequiredError
-from server_jobs.requests import Claim
-from server_jobs.statement import Statement
-from server_jobs.store import Store
+from server_jobs.records.requests import Claim
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import FaultyDatabase, claims, settles
+from tests.support.databases.scripted import Incident, Mishap, Point, ScriptedDatabase
+from tests.support.databases.silent import SilentDatabase
 from tests.support.edge_worker import (
     EXPIRE,
     Params,
@@ -23,9 +26,6 @@ from tests.support.edge_worker import (
     statuses,
     tick,
 )
-from tests.support.faulty_database import FaultyDatabase, claims, settles
-from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
-from tests.support.silent_database import SilentDatabase
 
 REFUSE_SCHEDULES = (
     "CREATE TRIGGER refusal BEFORE INSERT ON cron_jobs BEGIN SELECT RAISE(ABORT, 'not now'); END"

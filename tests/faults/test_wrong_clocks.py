@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from tests.support.drill import JOBS, Drill
-from tests.support.supervisor import AS_A_USER_WOULD
+from tests.support.drills.drill import JOBS, Drill
+from tests.support.processes.supervisor import AS_A_USER_WOULD
 
-WRONG = ["-m", "tests.support.worker_with_wrong_clock"]
+WRONG = ["-m", "tests.support.processes.worker_with_wrong_clock"]
 ENTRIES = (AS_A_USER_WOULD, [*WRONG, "3600"], [*WRONG, "-3600"])
 SLACK = timedelta(seconds=2)
 

@@ -10,9 +10,9 @@ import pytest
 import server_jobs
 from server_jobs import connect
 from server_jobs.cli.app import app
-from server_jobs.outcomes import Failed
-from server_jobs.records import AttemptError, Lease
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Failed
+from server_jobs.records.rows import AttemptError, Lease
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 APP = "tests.support.cli_app:registry"

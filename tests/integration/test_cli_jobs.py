@@ -9,12 +9,11 @@ from typing import TypeVar
 import pytest
 
 from server_jobs import connect
-from server_jobs.cli import changing
-from server_jobs.outcomes import Failed
-from server_jobs.records import AttemptError, Lease
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Failed
+from server_jobs.records.rows import AttemptError, Lease
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
-from tests.support.raw_sql import run
+from tests.support.databases.raw_sql import run
 
 APP = "tests.support.cli_app:registry"
 T = TypeVar("T")

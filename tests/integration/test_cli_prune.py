@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from server_jobs import JobStatus, connect
-from server_jobs.cli import asking
-from server_jobs.statement import Statement
+from server_jobs.sql.statement import Statement
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED

@@ -10,15 +10,15 @@ import pytest
 from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
-from server_jobs.group_commit import GroupCommit, Over
-from server_jobs.outcomes import Completed
-from server_jobs.requests import Claim
-from server_jobs.statement import Statement
-from server_jobs.store import Store
-from tests.support.endings import record_endings, recorded_endings
-from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
-from tests.support.raw_sql import break_down, mend, refuse
-from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
+from server_jobs.execution.group_commit import GroupCommit, Over
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import Claim
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.endings import record_endings, recorded_endings
+from tests.support.databases.faulty import Fault, FaultyDatabase, claims, looks_up, settles
+from tests.support.databases.raw_sql import break_down, mend, refuse
+from tests.support.databases.scripted import Incident, Mishap, Point, ScriptedDatabase
 from tests.support.workers import Number, drain, make_worker, registry_of, statuses, until, working
 
 REFUSED = '"refused"'

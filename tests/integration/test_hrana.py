@@ -27,12 +27,12 @@ from server_jobs.errors import (
     SchemaTooNewError,
 )
 from server_jobs.migrate import migrate
-from server_jobs.records import NewJob
-from server_jobs.requests import Claim
-from server_jobs.schema import tables
-from server_jobs.statement import Statement
-from server_jobs.store import Store
-from tests.support.hrana_server import TOKEN, Cut, HranaServer
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import NewJob
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import tables
+from server_jobs.store.store import Store
+from tests.support.servers.hrana import TOKEN, Cut, HranaServer
 
 ONE = Statement(select(literal(1)))
 

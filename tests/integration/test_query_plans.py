@@ -21,17 +21,17 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
 from server_jobs.database.compiled import StatementCompiler
-from server_jobs.launch_statements import LaunchStatements
+from server_jobs.launches.statements import LaunchStatements
 from server_jobs.migrate import migrate
-from server_jobs.monitoring_statements import MonitoringStatements
-from server_jobs.requests import JobFilter, Prunable
-from server_jobs.schedule_plan import Fire, Reset, Tick
-from server_jobs.schedule_statements import ScheduleStatements
-from server_jobs.schema import tables
-from server_jobs.statement import Statement
-from server_jobs.statements import ENDS, Statements
-from server_jobs.status import JobStatus
-from tests.support.postgres import temporary_database
+from server_jobs.monitoring.statements import MonitoringStatements
+from server_jobs.records.requests import JobFilter, Prunable
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.plan import Fire, Reset, Tick
+from server_jobs.schedules.statements import ScheduleStatements
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import tables
+from server_jobs.store.statements.shared import ENDS, Statements
+from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
 

@@ -14,16 +14,16 @@ import pytest
 
 from server_jobs import Job, JobContext, JobStatus, create_job_registry, define_job
 from server_jobs.database import Database
-from server_jobs.launches import SCHEMA_MISMATCH_STATUS
-from server_jobs.records import JobRecord, Lease
-from server_jobs.requests import Claim
-from server_jobs.runner import Ending, Runner, RunnerConfig
-from server_jobs.signals import Signals
-from server_jobs.statement import Row, Statement
-from server_jobs.store import Store
-from tests.support.faulty_database import Fault, FaultyDatabase, settles
-from tests.support.passing_database import PassingDatabase
-from tests.support.process_app import (
+from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
+from server_jobs.launches.runner import Ending, Runner, RunnerConfig
+from server_jobs.launches.signals import Signals
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import JobRecord, Lease
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import Fault, FaultyDatabase, settles
+from tests.support.databases.pass_through import PassingDatabase
+from tests.support.processes.app import (
     Task,
     blocking,
     deaf,
@@ -34,7 +34,7 @@ from tests.support.process_app import (
     registry,
     stuck,
 )
-from tests.support.runner_process import RunnerProcess, runner_process
+from tests.support.processes.runner import RunnerProcess, runner_process
 from tests.support.workers import until, until_status
 
 LAUNCHER = "k8s/install/default/runner"
@@ -162,7 +162,7 @@ async def test_an_app_that_cannot_be_imported_costs_a_launch_and_says_why(
     [
         ("tests.support.cli_app:registry", "unknown_job"),
         ("no_such_module:registry", "app_not_loaded"),
-        ("tests.support.edge_only_app:registry", "runs_elsewhere"),
+        ("tests.support.processes.edge_only_app:registry", "runs_elsewhere"),
     ],
 )
 async def test_a_launch_too_many_fails_the_job_whatever_its_image_lacks(
@@ -203,7 +203,7 @@ async def test_a_limit_below_one_is_refused(
     assert "max_launch_failures is 0" in runner.log
 
 
-@pytest.mark.parametrize("app", ["tests.support.process_app:registry", "no_such_module:registry"])
+@pytest.mark.parametrize("app", ["tests.support.processes.app:registry", "no_such_module:registry"])
 @pytest.mark.parametrize(
     ("columns", "says"),
     [({"oldest_code": 99}, "upgrade server-jobs"), ({"version": 0}, "run `server-jobs migrate`")],

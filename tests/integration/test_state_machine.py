@@ -31,7 +31,7 @@ from sqlalchemy import delete, select
 
 from server_jobs.database import Database, connect
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -42,15 +42,15 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob
-from server_jobs.requests import Claim, Prunable
-from server_jobs.statement import Statement
-from server_jobs.status import JobStatus
-from server_jobs.store import Store
+from server_jobs.records.requests import Claim, Prunable
+from server_jobs.records.rows import AttemptError, ClaimedJob, Lease, NewJob
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
-from tests.support.databases import create_tables
-from tests.support.interrupted_database import InterruptedDatabase
-from tests.support.job_model import Model, ModelJob, Step
+from tests.support.databases.interrupted import InterruptedDatabase
+from tests.support.databases.kinds import create_tables
+from tests.support.drills.job_model import Model, ModelJob, Step
 
 T = TypeVar("T")
 S = TypeVar("S")

@@ -20,12 +20,12 @@ from server_jobs import (
     connect,
     define_job,
 )
-from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed
-from server_jobs.records import NewJob
-from server_jobs.requests import Claim
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import NewJob
+from server_jobs.sql.column_types import UtcDateTime
+from server_jobs.store.store import Store
 from tests.support.workers import (
     Number,
     drain,

@@ -9,8 +9,8 @@ import pytest
 
 from server_jobs import JobStatus
 from server_jobs.database import Database
-from server_jobs.store import Store
-from tests.support.process_app import (
+from server_jobs.store.store import Store
+from tests.support.processes.app import (
     Event,
     Task,
     deaf,
@@ -20,7 +20,7 @@ from tests.support.process_app import (
     quick,
     registry,
 )
-from tests.support.worker_process import WorkerProcess, worker_process
+from tests.support.processes.worker import WorkerProcess, worker_process
 from tests.support.workers import statuses, until, until_status
 
 SHORT_LEASE = ("--lease", "2")

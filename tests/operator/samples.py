@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from server_jobs import JobStatus
-from server_jobs.launches import Launch
-from server_jobs.records import Lease
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.resources import JobRunnerSpec
-from server_jobs_operator.runner_table import Runner
+from server_jobs.launches.launch import Launch
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.resources.runner_table import Runner
+from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)

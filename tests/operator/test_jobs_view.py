@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.kube import Json, Kube, KubeError
-from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
-from server_jobs_operator.reasons import Reason
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.cluster.reasons import Reason
 from tests.operator.samples import condition, ended, pod
 
 

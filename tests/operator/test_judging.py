@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost
-from server_jobs.records import Lease
-from server_jobs_operator.judging import LEAVING_SECONDS, NOTHING, Judgement, judge
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.reasons import Finding, Reason
+from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.reasons import Finding, Reason
+from server_jobs_operator.launches.judge import LEAVING_SECONDS, NOTHING, Judgement, judge
 from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, pod, spec
 
 FAILED = condition("Failed", "BackoffLimitExceeded")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records import Lease
-from server_jobs_operator.manifest import job_manifest
-from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs_operator.launches.manifest import job_manifest
 from tests.operator.bench import Bench
 from tests.operator.samples import launch, runner
 

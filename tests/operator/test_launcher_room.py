@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs_operator.kube import KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from tests.operator.bench import Bench
 from tests.operator.samples import runner
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from server_jobs import PodRuntime
-from server_jobs_operator.manifest import InvalidRuntime, job_manifest
-from server_jobs_operator.runner_table import Runner
-from server_jobs_operator.templates import merged
+from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
+from server_jobs_operator.launches.templates import merged
+from server_jobs_operator.resources.runner_table import Runner
 from tests.operator.samples import JOB_ID, SETTINGS, launch, runner
 
 

@@ -7,15 +7,15 @@ import pytest
 
 from server_jobs import create_job_registry, define_job
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.records import Lease
-from server_jobs.requests import Claim
-from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.launcher import Launcher
-from server_jobs_operator.reconciler import Reconciler
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.launches.launcher import Launcher
+from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.runner_table import RunnerTable
 from tests.operator.samples import SETTINGS
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server_jobs_operator.runner_table import Runner, RunnerTable, place_of
+from server_jobs_operator.resources.runner_table import Runner, RunnerTable, place_of
 from tests.operator.samples import runner
 
 

@@ -7,18 +7,18 @@ import pytest
 
 from server_jobs import JobStatus, create_job_registry, define_job
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.outcomes import Completed
-from server_jobs.records import Lease
-from server_jobs.requests import Claim
-from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.events import Recorder
-from server_jobs_operator.health import Health
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.kube import Json, Kube
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import Claim
+from server_jobs.records.rows import Lease
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.kube import Json, Kube
+from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.resources.runner_table import RunnerTable
+from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
 from tests.operator.samples import ended, pod, runner
 
 PREFIX = "k8s/here/"

@@ -6,10 +6,10 @@ from typing import Any
 from uuid6 import uuid7
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Outcome
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
-from server_jobs.requests import Claim, Settled
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Outcome
+from server_jobs.records.requests import Claim, Settled
+from server_jobs.records.rows import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
 
 JOB = "Greet"

@@ -28,10 +28,10 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend import BaseWorkerBackend
+from server_jobs.backend.base import BaseWorkerBackend
+from server_jobs.backend.protocol import WorkerBackend, WorkerBackendConfig
 from server_jobs.memory import InMemoryBackend
 from server_jobs.worker import LocalWorker
-from server_jobs.worker_backend import WorkerBackend, WorkerBackendConfig
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from server_jobs import JobContext, connect, create_job_context
+from server_jobs.definition.held import Held, StopReason
 from server_jobs.errors import DatabaseNotConfiguredError
-from server_jobs.held import Held, StopReason
-from server_jobs.records import Lease
+from server_jobs.records.rows import Lease
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from server_jobs.demo.crew import Worker
 from server_jobs.demo.jobs import PrimesCounted, Report
 from server_jobs.demo.modules import ModuleStatistics
 from server_jobs.demo.scenario import Cast, Facts, Kill
-from server_jobs.records import AttemptError, Lease
+from server_jobs.records.rows import AttemptError, Lease
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEAD = "local/host/11/aaaa"

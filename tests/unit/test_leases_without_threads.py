@@ -5,10 +5,10 @@ import threading
 from typing import Any
 
 from server_jobs import create_job_registry, define_job
-from server_jobs.leases import LeaseKeeper
+from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.memory import InMemoryBackend
-from server_jobs.requests import Claim
-from server_jobs.store import Store
+from server_jobs.records.requests import Claim
+from server_jobs.store.store import Store
 
 
 async def work(params: dict[str, Any]) -> None:

@@ -20,7 +20,13 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend import BaseWorkerBackend
+from server_jobs.backend.base import BaseWorkerBackend
+from server_jobs.backend.protocol import (
+    PollResult,
+    WorkerBackend,
+    WorkerBackendConfig,
+    WorkerExecutionResult,
+)
 from server_jobs.errors import (
     ConfigurationError,
     LeaseLostError,
@@ -28,13 +34,7 @@ from server_jobs.errors import (
     UnknownJobError,
 )
 from server_jobs.memory import InMemoryBackend
-from server_jobs.statement import Statement
-from server_jobs.worker_backend import (
-    PollResult,
-    WorkerBackend,
-    WorkerBackendConfig,
-    WorkerExecutionResult,
-)
+from server_jobs.sql.statement import Statement
 
 
 class Input(BaseModel):

@@ -22,8 +22,8 @@ from server_jobs import (
     create_job_registry,
     define_job,
 )
+from server_jobs.backend.protocol import WorkerExecutionResult
 from server_jobs.memory import InMemoryBackend
-from server_jobs.worker_backend import WorkerExecutionResult
 
 MINUTE = RetryPolicy.fixed(60)
 

@@ -6,9 +6,9 @@ import pytest
 
 from server_jobs import JobStatus, PodRuntime, create_job_registry, define_job
 from server_jobs.errors import InvalidJobDefinitionError
+from server_jobs.launches.runner import Runner, RunnerConfig
 from server_jobs.memory import InMemoryBackend
-from server_jobs.requests import Claim
-from server_jobs.runner import Runner, RunnerConfig
+from server_jobs.records.requests import Claim
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from server_jobs.database.base import Capabilities, Database
 from server_jobs.errors import InvalidDatabaseUrlError
-from server_jobs.schema import Tables, tables
+from server_jobs.sql.tables import Tables, tables
 
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"

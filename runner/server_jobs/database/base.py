@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sqlalchemy.engine import URL, Dialect
 
-from server_jobs.schema import Tables
-from server_jobs.statement import Row, Statement
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)

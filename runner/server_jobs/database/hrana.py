@@ -20,8 +20,8 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
-from server_jobs.statement import Row, Statement
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 OPTIONS = frozenset({"answer_timeout", "authToken", "tls"})
 

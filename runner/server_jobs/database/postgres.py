@@ -22,8 +22,8 @@ from server_jobs.errors import (
     MigrationRequiredError,
     MissingDependencyError,
 )
-from server_jobs.schema import Tables
-from server_jobs.statement import Row, Statement
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 try:
     import psycopg

@@ -21,8 +21,8 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
-from server_jobs.statement import Row, Statement
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
 """How often a file is looked at for other connections' commits. One look costs microseconds."""

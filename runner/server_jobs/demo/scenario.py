@@ -25,7 +25,7 @@ from server_jobs.demo.jobs import (
 )
 from server_jobs.demo.snapshot import Snapshot, SnapshotReader
 from server_jobs.demo.story import News, Story, Tone, count_of_jobs
-from server_jobs.records import Lease
+from server_jobs.records.rows import Lease
 
 FAILURES = 2
 DELAY_SECONDS = 3.0

@@ -10,10 +10,10 @@ from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.database import Database
-from server_jobs.records import Lease
-from server_jobs.requests import JobFilter
-from server_jobs.statement import Statement
-from server_jobs.store import Store
+from server_jobs.records.requests import JobFilter
+from server_jobs.records.rows import Lease
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 
 _TROUBLED = 20
 """How many jobs with an error to look at, at most."""

@@ -17,7 +17,7 @@ from server_jobs import Job, JobStatus, RetryPolicy, connect, define_job, run_sy
 from server_jobs.database import Database
 from server_jobs.errors import InvalidOptionError, InvalidParamsError
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 AnyConnection: TypeAlias = Connection | Session | AsyncConnection | AsyncSession
 """What ``connection=`` takes."""

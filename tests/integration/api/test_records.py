@@ -29,9 +29,9 @@ from server_jobs.errors import (
     JobNotRetryableError,
     WaitTimeoutError,
 )
-from server_jobs.requests import Claim
-from server_jobs.statement import Statement
-from server_jobs.store import Store
+from server_jobs.records.requests import Claim
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 

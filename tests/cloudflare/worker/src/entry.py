@@ -7,9 +7,9 @@ from typing import Any
 from workers import Response, WorkerEntrypoint, fetch
 
 from server_jobs import create_job_registry, define_job
-from server_jobs.outcomes import Completed
-from server_jobs.requests import Claim
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import Claim
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.d1 import D1Database
 
 __all__ = ["Default"]

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from server_jobs.outcomes import Completed
-from server_jobs.statement import Statement
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.d1 import D1Database
-from tests.support.databases import Place
+from tests.support.databases.kinds import Place
 from tests.support.scene import claim_of, new_job
 
 ONE = Statement(text("SELECT 1 AS n"))

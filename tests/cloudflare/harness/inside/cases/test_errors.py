@@ -13,7 +13,7 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.statement import Statement
+from server_jobs.sql.statement import Statement
 from server_jobs_cloudflare.d1 import D1Database
 
 FAILING = "(message) => ({ prepare: () => ({ all: async () => { throw new Error(message) } }) })"
