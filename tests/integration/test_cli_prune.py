@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from server_jobs import JobStatus, connect
+from server_jobs.cli import confirmation
 from server_jobs.sql.statement import Statement
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
@@ -132,7 +133,7 @@ def test_person_at_a_terminal_is_asked(
     class WithTerminal:
         stdin = stderr = Terminal
 
-    monkeypatch.setattr(asking, "sys", WithTerminal)
+    monkeypatch.setattr(confirmation, "sys", WithTerminal)
     before = ids(filled_url)
 
     result = Cli(database_url=filled_url)("prune", "--older-than", "7d", stdin=f"{answer}\n")

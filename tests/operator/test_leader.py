@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server_jobs_operator.cluster.names import leases_path
+from server_jobs_operator.leadership import election
 from server_jobs_operator.leadership.election import LeaderElection
 from server_jobs_operator.telemetry.health import Health
 from tests.operator.fake_kube import FakeKube

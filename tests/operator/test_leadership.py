@@ -17,6 +17,7 @@ from server_jobs_operator.cluster.names import (
     resources_path,
 )
 from server_jobs_operator.controllers import default_runner, kopf_watch
+from server_jobs_operator.leadership import term
 from server_jobs_operator.operator import Operator
 from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.settings import OperatorSettings

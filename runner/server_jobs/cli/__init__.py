@@ -1,7 +1,7 @@
 """The command line, ``server-jobs``. It needs the extra: ``pip install 'server-jobs[cli]'``.
 
-Commands lie in ``commands``, checks of ``doctor`` in ``doctor``, and ``app`` puts them together. What
-several commands share lies here. The library imports nothing of it.
+Commands lie in ``commands``, the checks of ``server-jobs doctor`` in ``doctor``, and ``app`` puts
+them together. What several commands share lies here. The library imports nothing of it.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class CompiledStatement:
 class StatementCompiler:
     """Compiles shapes for one dialect and keeps what it compiled.
 
-    Shapes are compared by identity: those of :mod:`server_jobs.store.statements.shared` live as long as the
-    process, those that a filter builds fall out of the cache.
+    Shapes are compared by identity: those of ``store.statements`` live as long as the process,
+    those that a filter builds fall out of the cache.
     """
 
     def __init__(self, dialect: Dialect) -> None:

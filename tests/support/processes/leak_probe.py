@@ -1,6 +1,7 @@
 """A process that sends 100,000 jobs through one worker, and says what it holds on the way.
 
-``python -m tests.support.processes.leak_probe DATABASE_URL`` prints a JSON list, one document a round.
+``python -m tests.support.processes.leak_probe DATABASE_URL`` prints a JSON list, a document a
+round.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 A method builds one statement: its shape, made once, and the values of this run. Rows travel as
 lists of tuples through :func:`server_jobs.sql.rowset.rows`, so that one settled job and a hundred
-are the same statement. What a transition sets stands in :mod:`server_jobs.store.transitions`; who may
-make it stands here, in the ``WHERE``.
+are the same statement. What a transition sets stands in ``store.transitions``;
+who may make it stands here, in the ``WHERE``.
 """
 
 from __future__ import annotations
