@@ -34,7 +34,7 @@ from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.kube import connected
 from server_jobs_operator.cluster.names import jobs_path
 from server_jobs_operator.launches.manifest import job_manifest
-from server_jobs_operator.resources.runner_table import Runner
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 from tests.cluster import programs
@@ -218,7 +218,7 @@ async def _create(bodies: list[dict[str, Any]]) -> Span:
 
 def _manifests(uid: str, count: int) -> list[dict[str, Any]]:
     spec = JobRunnerSpec.model_validate(_RUNNER["spec"])
-    runner = Runner(_NAMESPACE, "bench", uid, 1, "", spec)
+    runner = JobRunner(_NAMESPACE, "bench", uid, 1, "", spec)
     settings = OperatorSettings(install_id="bare", own_namespace=_NAMESPACE)
     launch = Launch(
         id="",

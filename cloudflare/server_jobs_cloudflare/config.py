@@ -98,7 +98,7 @@ class EdgeConfig(WorkerBackendConfig):
         return CLAIMING * self.wall_budget
 
     @property
-    def handlers_ceiling(self) -> int:
+    def handler_ceiling(self) -> int:
         """How many queries a tick has sent when its handlers may send no more."""
         return self.max_queries + max(self.max_queries // 25, 5)
 

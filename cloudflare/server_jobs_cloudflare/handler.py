@@ -117,7 +117,7 @@ class _Worker:
             backend = CloudflareWorkerBackend(
                 database=database, job_registry=self._registry, config=config
             )
-            with serving_with(backend.handlers_database):
+            with serving_with(backend.handler_database):
                 # Once an isolate: a registry doesn't change in it, and a release starts new ones.
                 try:
                     return await backend.tick(declare=not self._declared)

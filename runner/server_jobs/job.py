@@ -46,7 +46,7 @@ class HasDatabase(Protocol):
     def database(self) -> Database | None:
         """What was bound."""
 
-    def environments_database(self) -> Database | None:
+    def environment_database(self) -> Database | None:
         """What the environment names."""
 
 
@@ -99,7 +99,7 @@ class Job(Generic[P, R]):
             if registry.database is not None:
                 return registry.database
         for registry in self._registries:
-            database = registry.environments_database()
+            database = registry.environment_database()
             if database is not None:
                 return database
         if self._from_environment is None:

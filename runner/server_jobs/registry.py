@@ -162,7 +162,7 @@ class JobRegistry:
         """What was bound; None where jobs look elsewhere."""
         return self._bound
 
-    def environments_database(self) -> Database | None:
+    def environment_database(self) -> Database | None:
         """What the environment names, if anything: one for all jobs, not one each."""
         url = url_from_environment()
         if self._from_environment is None and url:

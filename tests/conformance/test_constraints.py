@@ -38,7 +38,7 @@ async def test_row_of_an_id_and_a_name_is_a_job(database: Database) -> None:
 
     assert await store.stage() == 1
     (job,) = await store.claim(claim_of())
-    settled = await store.settle({job.lease: Completed("1")})
+    settled = await store.settle({job.claim: Completed("1")})
 
     assert settled["by-hand"].status is JobStatus.COMPLETED
 

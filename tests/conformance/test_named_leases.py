@@ -64,6 +64,6 @@ async def test_of_many_at_once_one_gets_it(place: Place, name: str) -> None:
     databases = [place.open() for _ in range(3)]
     wanted = [NamedLease(databases[number % 3], name, f"{number}") for number in range(9)]
 
-    taken = await asyncio.gather(*(lease.take(60) for lease in wanted))
+    taken = await asyncio.gather(*(claim.take(60) for claim in wanted))
 
     assert sum(taken) == 1

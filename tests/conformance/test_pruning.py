@@ -37,16 +37,16 @@ def all_before(moment: datetime, *names: str) -> Prunable:
 
 
 async def ended(scene: Scene, status: JobStatus = COMPLETED, job_name: str = JOB) -> str:
-    lease = await scene.running(job_name=job_name)
-    await scene.settle(lease, ENDS[status])
-    return lease.job_id
+    claim = await scene.running(job_name=job_name)
+    await scene.settle(claim, ENDS[status])
+    return claim.job_id
 
 
 async def finished(scene: Scene, count: int) -> list[str]:
     await scene.store.enqueue([new_job() for _ in range(count)])
-    leases = [job.lease for job in await scene.claim(count)]
-    await scene.store.settle({lease: Completed("1") for lease in leases})
-    return sorted(lease.job_id for lease in leases)
+    claims = [job.claim for job in await scene.claim(count)]
+    await scene.store.settle({claim: Completed("1") for claim in claims})
+    return sorted(claim.job_id for claim in claims)
 
 
 async def ids(scene: Scene) -> list[str]:

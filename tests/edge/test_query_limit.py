@@ -61,7 +61,7 @@ async def test_handler_that_sends_too_much_fails_alone_and_all_is_settled(
     await registry.get("double").later_many([{}] * 3)
     platforms = PlatformsDatabase(database, 60)
     backend = backend_of(platforms, registry.register(other), max_queries=40)
-    registry.bind(backend.handlers_database)
+    registry.bind(backend.handler_database)
 
     done = await backend.tick()
 

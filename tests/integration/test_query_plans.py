@@ -26,7 +26,7 @@ from server_jobs.migrate import migrate
 from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.requests import JobFilter, Prunable
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.plan import Fire, Reset, Tick
+from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.statements import ScheduleStatements
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import tables
@@ -567,9 +567,9 @@ def fire() -> Fire:
     return Fire(SOME_ID, "0 * * * *", "UTC", now, following, "token", now, "job", None)
 
 
-def tick() -> Tick:
+def tick() -> FireTime:
     now = datetime.now(UTC)
-    return Tick("job", SOME_ID, "token", now, now)
+    return FireTime("job", SOME_ID, "token", now, now)
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from server_jobs.database import Database, connect
 from server_jobs.errors import DatabaseError, MigrationRequiredError
 from server_jobs.migrate import migrate
 from server_jobs.records.outcomes import Completed
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.tables import SCHEMA_VERSION, Tables, tables
 from server_jobs.store.store import Store
@@ -188,7 +188,7 @@ async def test_jobs_go_on_where_they_stood(old: Place) -> None:
         await store.check_schema()
         (due,) = await store.claim(claim_of(9))
         settled = await store.settle(
-            {due.lease: Completed("1"), Lease("before-running", 7): Completed("2")}
+            {due.claim: Completed("1"), Claim("before-running", 7): Completed("2")}
         )
     finally:
         await database.close()
@@ -222,7 +222,7 @@ async def test_old_code_goes_on_across_the_upgrade(old: Place) -> None:
 async def complete_one(store: Store) -> None:
     (job_id,) = await store.enqueue([new_job()])
     (job,) = await store.claim(claim_of())
-    settled = await store.settle({job.lease: Completed("1")})
+    settled = await store.settle({job.claim: Completed("1")})
     assert settled[job_id].status is JobStatus.COMPLETED
 
 

@@ -16,7 +16,7 @@ from server_jobs_operator.cluster.names import QUEUE, RUNNER, jobs_path, pods_pa
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
-from server_jobs_operator.resources.runner_table import Runner, RunnerTable
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
 from server_jobs_operator.telemetry.health import Health
@@ -56,7 +56,7 @@ class Bench:
     def _changed(self, job: Any, gone: bool) -> None:
         self.attendant.notice(job, gone)
 
-    def serve(self, *runners: Runner) -> None:
+    def serve(self, *runners: JobRunner) -> None:
         for runner in runners:
             self.table.put(runner)
 

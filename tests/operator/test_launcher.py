@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
 from server_jobs_operator.launches.manifest import job_manifest
 from tests.operator.bench import Bench
@@ -255,7 +255,7 @@ async def test_a_job_of_ours_that_is_there_already_is_adopted(bench: Bench) -> N
     await bench.launch()
 
     assert (await bench.record(job_id)).status is JobStatus.RUNNING
-    assert bench.view.of(Lease(job_id, 1)) is not None
+    assert bench.view.of(Claim(job_id, 1)) is not None
     assert len(bench.jobs) == 1
 
 

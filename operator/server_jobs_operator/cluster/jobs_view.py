@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
@@ -57,7 +57,7 @@ class JobsView:
         self._selector = f"{INSTALL}={install_id}"
         self._on_change = on_change
         self._jobs: dict[str, KnownJob] = {}
-        self._by_lease: dict[Lease, KnownJob] = {}
+        self._by_claim: dict[Claim, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
         self._listed: set[tuple[str, str | None]] = set()
         self._listings: list[Listing] = []
@@ -70,9 +70,9 @@ class JobsView:
     def __iter__(self) -> Iterator[KnownJob]:
         return iter(list(self._jobs.values()))
 
-    def of(self, lease: Lease) -> KnownJob | None:
+    def of(self, claim: Claim) -> KnownJob | None:
         """The Job of a launch."""
-        return self._by_lease.get(lease)
+        return self._by_claim.get(claim)
 
     def in_flight(self, namespace: str | None = None, runner: str | None = None) -> int:
         """How many haven't finished, of one runner or in all."""
@@ -179,7 +179,7 @@ class JobsView:
         if job is None:
             labels = metadata.pop("labels")  # said by the lease from here on
             try:
-                lease = Lease(labels[JOB_ID], int(labels[FENCE]))
+                claim = Claim(labels[JOB_ID], int(labels[FENCE]))
             except (KeyError, ValueError):
                 _log.warning("Job %s has our label and no job's: left alone", metadata["name"])
                 return
@@ -187,7 +187,7 @@ class JobsView:
                 metadata["namespace"],
                 metadata["name"],
                 uid,
-                lease,
+                claim,
                 labels.get(RUNNER, ""),
                 item,
                 self._early_pods.pop(uid, {}),
@@ -195,7 +195,7 @@ class JobsView:
             # An earlier leader has seen to the end of one whose time to live has been changed.
             time_to_live = item["spec"].get("ttlSecondsAfterFinished")
             job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
-            self._jobs[uid] = self._by_lease[lease] = job
+            self._jobs[uid] = self._by_claim[claim] = job
         else:
             self._in_flight[job.namespace, job.runner] -= not job.finished
             metadata.pop("labels")
@@ -256,7 +256,7 @@ class JobsView:
         self._is_gone(job.uid)
         del self._jobs[job.uid]
         self._in_flight[job.namespace, job.runner] -= not job.finished
-        if self._by_lease.get(job.lease) is job:
-            del self._by_lease[job.lease]
+        if self._by_claim.get(job.claim) is job:
+            del self._by_claim[job.claim]
         self._early_pods.pop(job.uid, None)
         self._on_change(job, True)

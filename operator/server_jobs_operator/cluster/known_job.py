@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.kube import Json
 from server_jobs_operator.cluster.reasons import Finding
 from server_jobs_operator.cluster.trim import without_texts
@@ -18,7 +18,7 @@ class KnownJob:
     namespace: str
     name: str
     uid: str
-    lease: Lease
+    claim: Claim
     runner: str
     job: Json
     """What :mod:`~server_jobs_operator.cluster.trim` leaves of it."""

@@ -18,7 +18,7 @@ from server_jobs_operator.launches.manifest import job_manifest
 from server_jobs_operator.launches.templates import InvalidTemplate
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
-from server_jobs_operator.resources.runner_table import Runner, RunnerTable
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
 from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
@@ -41,7 +41,7 @@ class JobRunners:
         view: JobsView,
         settings: OperatorSettings,
         events: Recorder,
-        refusal: Callable[[Runner], str | None],
+        refusal: Callable[[JobRunner], str | None],
     ) -> None:
         self._kube = kube
         self._table = table
@@ -76,7 +76,7 @@ class JobRunners:
             else:
                 self._invalid.pop(key, None)
                 self._table.put(
-                    Runner(
+                    JobRunner(
                         key[0],
                         key[1],
                         metadata["uid"],
@@ -155,7 +155,7 @@ class JobRunners:
             ready = _paused(self._view.in_flight(*key))
         return [ready, conflict, template, _launching(self._refusal(runner))]
 
-    async def _template(self, runner: Runner) -> Condition:
+    async def _template(self, runner: JobRunner) -> Condition:
         """Whether the API server would take a Job of it: asked until it has said so."""
         generation, known = self._templates.get(runner.key, (None, None))
         if known is not None and generation == runner.generation:

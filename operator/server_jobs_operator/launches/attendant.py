@@ -11,7 +11,7 @@ from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
 from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
@@ -57,23 +57,23 @@ class Attendant:
         self._events = events
         self._health = health
         self._requests = asyncio.Semaphore(_MOST_REQUESTS)
-        self._due: dict[Lease, float] = {}
-        self._gone: dict[Lease, KnownJob] = {}
-        self._missing: dict[Lease, float] = {}
+        self._due: dict[Claim, float] = {}
+        self._gone: dict[Claim, KnownJob] = {}
+        self._missing: dict[Claim, float] = {}
         self._news = asyncio.Event()
 
     def notice(self, job: KnownJob, gone: bool) -> None:
         """A Job has changed, or is gone."""
         if gone:
             job.gone_at = time.monotonic()
-            self._gone[job.lease] = job
-        self.look_at(job.lease)
+            self._gone[job.claim] = job
+        self.look_at(job.claim)
 
-    def look_at(self, lease: Lease, after: float = 0.0) -> None:
+    def look_at(self, claim: Claim, after: float = 0.0) -> None:
         """Judge a launch, after so many seconds or as soon as it is due anyway."""
         moment = time.monotonic() + after
-        if moment < self._due.get(lease, float("inf")):
-            self._due[lease] = moment
+        if moment < self._due.get(claim, float("inf")):
+            self._due[claim] = moment
             self._news.set()
 
     async def run(self) -> None:
@@ -82,26 +82,26 @@ class Attendant:
             self._health.beat("attend", ROUND_SECONDS)
             await self._wait()
             now = time.monotonic()
-            due = [lease for lease, moment in self._due.items() if moment <= now][:_MOST_AT_ONCE]
-            for lease in due:
-                del self._due[lease]
+            due = [claim for claim, moment in self._due.items() if moment <= now][:_MOST_AT_ONCE]
+            for claim in due:
+                del self._due[claim]
             await self._try_to_attend(due)
 
-    async def _try_to_attend(self, due: list[Lease]) -> None:
+    async def _try_to_attend(self, due: list[Claim]) -> None:
         try:
             return await self.attend(due)
         except DatabaseError as error:
             _log.warning("%d launches have to wait: %s", len(due), error)
         except Exception as error:  # noqa: BLE001 - a loop that ends would end the operator's work
             if len(due) > 1:  # one is the trouble: the others needn't wait for it
-                for lease in due:
-                    await self._try_to_attend([lease])
+                for claim in due:
+                    await self._try_to_attend([claim])
                 return None
-            for lease in due:
+            for claim in due:
                 text = "job %s: attending to it went wrong, trying again"
-                _log.error(text, lease.job_id, exc_info=error, extra=fields_of(lease))
-        for lease in due:
-            self.look_at(lease, AGAIN_SECONDS)
+                _log.error(text, claim.job_id, exc_info=error, extra=fields_of(claim))
+        for claim in due:
+            self.look_at(claim, AGAIN_SECONDS)
 
     async def _wait(self) -> None:
         while True:
@@ -116,23 +116,23 @@ class Attendant:
             except TimeoutError:
                 return
 
-    async def attend(self, leases: Iterable[Lease]) -> None:
+    async def attend(self, claims: Iterable[Claim]) -> None:
         """Judge these launches and act; one that can't be acted on is looked at again.
 
         Raises DatabaseError.
         """
-        wanted = list(leases)
+        wanted = list(claims)
         # Known before the rows are read: a runner settles its record before its pod ends.
-        jobs = {lease: self._view.of(lease) or self._gone.get(lease) for lease in wanted}
-        gone = {lease for lease in wanted if self._view.of(lease) is None}
-        rows = await self._launches.read({lease.job_id for lease in wanted})
+        jobs = {claim: self._view.of(claim) or self._gone.get(claim) for claim in wanted}
+        gone = {claim for claim in wanted if self._view.of(claim) is None}
+        rows = await self._launches.read({claim.job_id for claim in wanted})
         now = await self._launches.records.clock()
-        judged: list[tuple[Lease, KnownJob | None, Judgement]] = []
+        judged: list[tuple[Claim, KnownJob | None, Judgement]] = []
         settled: list[tuple[KnownJob, Launch]] = []
-        for lease in wanted:
-            known, launch = jobs[lease], rows.get(lease.job_id)
-            if lease in gone and launch is not None and launch.lease != lease:
-                self._gone.pop(lease, None)
+        for claim in wanted:
+            known, launch = jobs[claim], rows.get(claim.job_id)
+            if claim in gone and launch is not None and launch.claim != claim:
+                self._gone.pop(claim, None)
                 continue
             runner = self._runners.get(*self._place_of(known, launch))
             spec = runner.spec if runner else None
@@ -147,16 +147,16 @@ class Attendant:
                 spec,
                 now=now,
                 moment=moment,
-                gone=lease in gone,
-                missing_since=self._missing.setdefault(lease, moment) if known is None else None,
+                gone=claim in gone,
+                missing_since=self._missing.setdefault(claim, moment) if known is None else None,
             )
-            judged.append((lease, known, judgement))
+            judged.append((claim, known, judgement))
         await self._write(judged)
         await self._tell_of(settled)
         await asyncio.gather(
             *(
-                self._try_to_act(lease, known, judgement, gone=lease in gone)
-                for lease, known, judgement in judged
+                self._try_to_act(claim, known, judgement, gone=claim in gone)
+                for claim, known, judgement in judged
             )
         )
 
@@ -170,23 +170,23 @@ class Attendant:
         if known is not None and not running and known.settled_at is None:
             known.settled_at = moment
 
-    async def _write(self, judged: list[tuple[Lease, KnownJob | None, Judgement]]) -> None:
-        outcomes: dict[Lease, Outcome] = {
-            lease: judgement.outcome for lease, _, judgement in judged if judgement.outcome
+    async def _write(self, judged: list[tuple[Claim, KnownJob | None, Judgement]]) -> None:
+        outcomes: dict[Claim, Outcome] = {
+            claim: judgement.outcome for claim, _, judgement in judged if judgement.outcome
         }
         if not outcomes:
             return
         settled = await self._launches.records.settle(outcomes)
-        for lease, known, judgement in judged:
+        for claim, known, judgement in judged:
             if judgement.outcome is None:
                 continue
-            accepted = settled.get(lease.job_id)
+            accepted = settled.get(claim.job_id)
             if accepted is None:
-                self.look_at(lease)  # its runner was faster, or it has begun meanwhile
+                self.look_at(claim)  # its runner was faster, or it has begun meanwhile
                 continue
             error = getattr(judgement.outcome, "error", None)
             text = error.message if error else str(getattr(judgement.outcome, "reason", ""))
-            self._tell(lease, known, judgement.reason, text, accepted.status)
+            self._tell(claim, known, judgement.reason, text, accepted.status)
 
     async def _tell_of(self, settled: list[tuple[KnownJob, Launch]]) -> None:
         """Tell of launches that their own runners have given up: nobody else does."""
@@ -196,20 +196,20 @@ class Attendant:
             # Of this very launch: what an earlier one died of stands there, too.
             pod = error.worker.rpartition("/")[2] if error else ""
             if error is not None and error.type in BY_RUNNER and pod in known.pods:
-                self._tell(known.lease, known, Reason(error.type), error.message, launch.status)
+                self._tell(known.claim, known, Reason(error.type), error.message, launch.status)
             elif known.finished and known.pods:
                 known.told = True
 
     def _tell(
         self,
-        lease: Lease,
+        claim: Claim,
         known: KnownJob | None,
         reason: Reason | None,
         text: str,
         status: JobStatus,
     ) -> None:
-        fields = fields_of(lease, known, reason=str(reason or ""))
-        _log.warning("job %s: %s; it is %s now", lease.job_id, text, status, extra=fields)
+        fields = fields_of(claim, known, reason=str(reason or ""))
+        _log.warning("job %s: %s; it is %s now", claim.job_id, text, status, extra=fields)
         if reason is not None:
             self._metrics.reasons.labels(str(reason)).inc()
         if known is not None:
@@ -218,34 +218,34 @@ class Attendant:
                 self._events.about_job(known, str(reason), text)
 
     async def _try_to_act(
-        self, lease: Lease, known: KnownJob | None, judgement: Judgement, *, gone: bool
+        self, claim: Claim, known: KnownJob | None, judgement: Judgement, *, gone: bool
     ) -> None:
         try:
             async with self._requests:
                 self._health.beat("attend", ROUND_SECONDS)
-                await self._act(lease, known, judgement, gone=gone)
+                await self._act(claim, known, judgement, gone=gone)
         except KubeError as error:
-            fields = fields_of(lease, known)
-            _log.warning("job %s: %s; trying again", lease.job_id, error, extra=fields)
-            self.look_at(lease, AGAIN_SECONDS)
+            fields = fields_of(claim, known)
+            _log.warning("job %s: %s; trying again", claim.job_id, error, extra=fields)
+            self.look_at(claim, AGAIN_SECONDS)
 
     async def _act(
-        self, lease: Lease, known: KnownJob | None, judgement: Judgement, *, gone: bool
+        self, claim: Claim, known: KnownJob | None, judgement: Judgement, *, gone: bool
     ) -> None:
         if gone or known is None:
             if judgement.again is None:
-                self._gone.pop(lease, None)
-                self._missing.pop(lease, None)
+                self._gone.pop(claim, None)
+                self._missing.pop(claim, None)
             else:
-                self.look_at(lease, judgement.again)
+                self.look_at(claim, judgement.again)
             return
-        self._missing.pop(lease, None)
+        self._missing.pop(claim, None)
         if judgement.delete and not known.deleting:
             await self._kube.delete(jobs_path(known.namespace, known.name), known.uid)
         elif judgement.expire:
             await self._expire(known)
         if judgement.again is not None:
-            self.look_at(lease, judgement.again)
+            self.look_at(claim, judgement.again)
 
     async def _expire(self, known: KnownJob) -> None:
         """Let the cluster remove a Job that is over, after the runner's time to live."""
@@ -271,5 +271,5 @@ class Attendant:
 
 def _may_tell(known: KnownJob, launch: Launch) -> bool:
     """Whether its runner may have given up this launch, and nobody has told yet."""
-    over = launch.status is not JobStatus.RUNNING or launch.lease != known.lease
+    over = launch.status is not JobStatus.RUNNING or launch.claim != known.claim
     return over and launch.launch_failures > 0 and not known.told

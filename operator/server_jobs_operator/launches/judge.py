@@ -59,7 +59,7 @@ def judge(
     gone = gone or job is None
     if launch is None or launch.status is not JobStatus.RUNNING:
         return NOTHING if gone or job is None else _over(job, launch, moment)
-    if job is not None and launch.lease != job.lease:
+    if job is not None and launch.claim != job.claim:
         # Of an older claim: whatever it does is refused. One that is over keeps its log a while.
         return NOTHING if gone else Judgement(expire=job.finished, delete=not job.finished)
     ended = gone or (job is not None and job.finished)
@@ -102,7 +102,7 @@ _OF_AN_END = frozenset({Reason.EXIT_CODE, Reason.OOM_KILLED, Reason.SCHEMA_MISMA
 def _over(job: KnownJob, launch: Launch | None, moment: float) -> Judgement:
     if job.finished:
         return Judgement(expire=True)
-    if launch is None or launch.lease != job.lease or launch.status is JobStatus.CANCELLED:
+    if launch is None or launch.claim != job.claim or launch.status is JobStatus.CANCELLED:
         return Judgement(delete=True)
     if job.settled_at is None:
         return Judgement(again=LEAVING_SECONDS)

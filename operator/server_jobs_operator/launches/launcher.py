@@ -13,7 +13,7 @@ from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
 from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome, Postponed, Released
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.kube import Kube, KubeError
 from server_jobs_operator.cluster.reasons import Finding, Reason
@@ -22,7 +22,7 @@ from server_jobs_operator.launches.judge import outcome_of
 from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
 from server_jobs_operator.launches.pace import Pace
 from server_jobs_operator.launches.templates import InvalidTemplate
-from server_jobs_operator.resources.runner_table import Runner, RunnerTable
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
 from server_jobs_operator.telemetry.log_fields import fields_of
@@ -67,10 +67,10 @@ class Launcher:
         self._settings = settings
         self._metrics = metrics
         self._events = events
-        self._unstarted: dict[Lease, float] = {}  # since when, by our clock
-        self._without_job: dict[Lease, tuple[str, str]] = {}
+        self._unstarted: dict[Claim, float] = {}  # since when, by our clock
+        self._without_job: dict[Claim, tuple[str, str]] = {}
         """Whose Job there isn't yet, and the runner that it takes a place of."""
-        self._creating: set[Lease] = set()
+        self._creating: set[Claim] = set()
         self._slots = asyncio.Semaphore(settings.create_concurrency)
         self._pace = Pace(settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
@@ -105,7 +105,7 @@ class Launcher:
         self._turn += claimed > 0
         return claimed
 
-    async def _claim_from(self, queue: str, runner: Runner) -> int:
+    async def _claim_from(self, queue: str, runner: JobRunner) -> int:
         room = self.room(runner)
         if room <= 0:
             return 0
@@ -121,7 +121,7 @@ class Launcher:
         self._metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
         return len(launches)
 
-    def room(self, runner: Runner) -> int:
+    def room(self, runner: JobRunner) -> int:
         """How many more of a runner may be in flight.
 
         What is claimed and can't be created just now takes its place: else an API server that is
@@ -137,18 +137,18 @@ class Launcher:
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
 
-    def launch(self, launch: Launch, runner: Runner) -> None:
+    def launch(self, launch: Launch, runner: JobRunner) -> None:
         """Create the Job of a claimed record, in the background; once, however often asked."""
-        if launch.lease in self._creating:
+        if launch.claim in self._creating:
             return
-        self._unstarted.setdefault(launch.lease, time.monotonic())
-        self._without_job[launch.lease] = runner.key
-        self._creating.add(launch.lease)
+        self._unstarted.setdefault(launch.claim, time.monotonic())
+        self._without_job[launch.claim] = runner.key
+        self._creating.add(launch.claim)
         task = asyncio.create_task(self._create(launch, runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _create(self, launch: Launch, runner: Runner) -> None:
+    async def _create(self, launch: Launch, runner: JobRunner) -> None:
         try:
             await self._pace.next()
             async with self._slots:
@@ -166,9 +166,9 @@ class Launcher:
             fields = self._fields(launch, runner)
             _log.exception("job %s: launching it went wrong", launch.id, extra=fields)
         finally:
-            self._creating.discard(launch.lease)
+            self._creating.discard(launch.claim)
 
-    async def _created(self, launch: Launch, runner: Runner) -> _NotCreated | None:
+    async def _created(self, launch: Launch, runner: JobRunner) -> _NotCreated | None:
         """Create the Job → None, or what becomes of the record instead."""
         fields = self._fields(launch, runner)
         try:
@@ -190,9 +190,9 @@ class Launcher:
             _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
             return _NotCreated(Released(reason))
         self._view.add(created)
-        self._without_job.pop(launch.lease, None)
+        self._without_job.pop(launch.claim, None)
         self._refusals.pop(runner.key, None)
-        since = self._unstarted.get(launch.lease)
+        since = self._unstarted.get(launch.claim)
         if since is not None:
             self._metrics.launch_seconds.observe(time.monotonic() - since)
         self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
@@ -206,13 +206,13 @@ class Launcher:
         )
         return None
 
-    def _refused(self, launch: Launch, runner: Runner, error: KubeError) -> _NotCreated:
+    def _refused(self, launch: Launch, runner: JobRunner, error: KubeError) -> _NotCreated:
         text = f"the API server refuses its Job: {error.message or error.reason}"
         if error.held_up:
             return self._hold_up(runner, text)
         return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
 
-    def _hold_up(self, runner: Runner, text: str) -> _NotCreated:
+    def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
         """No Job of this runner is taken: not this record's fault, which waits uncharged."""
         if self._refused_until.get(runner.key, 0.0) < time.monotonic():
             where = f"JobRunner {runner.namespace}/{runner.name}"
@@ -223,30 +223,30 @@ class Launcher:
         self._refusals[runner.key] = text
         return _NotCreated(Postponed(text, REFUSED_SECONDS))
 
-    def _pause(self, runner: Runner, seconds: float) -> None:
+    def _pause(self, runner: JobRunner, seconds: float) -> None:
         until = time.monotonic() + seconds
         self._refused_until[runner.key] = max(self._refused_until.get(runner.key, 0.0), until)
 
-    def refusal(self, runner: Runner) -> str | None:
+    def refusal(self, runner: JobRunner) -> str | None:
         """Why no Job of a runner is taken just now, if so."""
         return self._refusals.get(runner.key)
 
-    def _wrong(self, launch: Launch, runner: Runner, reason: Reason, text: str) -> _NotCreated:
+    def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
         fields = self._fields(launch, runner) | {"reason": str(reason)}
         _log.error("job %s: %s", launch.id, text, extra=fields)
         found = Finding(reason, text, final=True)
         return _NotCreated(outcome_of(launch, runner.spec, found), found)
 
-    async def _give_back(self, launch: Launch, runner: Runner, instead: _NotCreated) -> None:
-        self._forget(launch.lease)
-        settled = await self._launches.records.settle({launch.lease: instead.outcome})
+    async def _give_back(self, launch: Launch, runner: JobRunner, instead: _NotCreated) -> None:
+        self._forget(launch.claim)
+        settled = await self._launches.records.settle({launch.claim: instead.outcome})
         if instead.found is not None and launch.id in settled:
             self._metrics.reasons.labels(str(instead.found.reason)).inc()
             self._events.about_launch(runner, instead.found)
 
     @staticmethod
-    def _fields(launch: Launch, runner: Runner) -> dict[str, str | int]:
-        return fields_of(launch.lease, namespace=runner.namespace, runner=runner.name)
+    def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:
+        return fields_of(launch.claim, namespace=runner.namespace, runner=runner.name)
 
     # ── renew ────────────────────────────────────────────────────────────────────────────────
 
@@ -254,23 +254,23 @@ class Launcher:
         """Renew the leases of what hasn't begun. Raises DatabaseError."""
         held = list(self._unstarted)
         ours = await self._launches.renew(held, lease_seconds=self._settings.lease)
-        for lease in held:
-            if lease.job_id not in ours:
-                self._forget(lease)  # begun, settled, or somebody else's
+        for claim in held:
+            if claim.job_id not in ours:
+                self._forget(claim)  # begun, settled, or somebody else's
 
     def hold(self, launch: Launch) -> None:
         """Its Job is there. Whoever has claimed it, it is ours to renew until it begins."""
-        self._without_job.pop(launch.lease, None)
+        self._without_job.pop(launch.claim, None)
         if not launch.begun:
-            self._unstarted.setdefault(launch.lease, time.monotonic())
+            self._unstarted.setdefault(launch.claim, time.monotonic())
 
-    def _forget(self, lease: Lease) -> None:
-        self._unstarted.pop(lease, None)
-        self._without_job.pop(lease, None)
+    def _forget(self, claim: Claim) -> None:
+        self._unstarted.pop(claim, None)
+        self._without_job.pop(claim, None)
 
-    def is_creating(self, lease: Lease) -> bool:
+    def is_creating(self, claim: Claim) -> bool:
         """Whether its Job is on its way."""
-        return lease in self._creating
+        return claim in self._creating
 
     async def finish(self, seconds: float) -> None:
         """Wait for Jobs that are being created."""

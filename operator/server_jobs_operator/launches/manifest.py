@@ -21,7 +21,7 @@ from server_jobs.launches.launch import Launch
 from server_jobs_operator.cluster import names
 from server_jobs_operator.cluster.jobs_view import FIRST_TTL_SECONDS
 from server_jobs_operator.launches.templates import merged
-from server_jobs_operator.resources.runner_table import Runner
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec, RuntimeSpec
 from server_jobs_operator.settings import OperatorSettings
 
@@ -37,7 +37,7 @@ class InvalidRuntime(ValueError):
     """A record asks for what its JobRunner doesn't give; the message says what, and the way out."""
 
 
-def job_manifest(launch: Launch, runner: Runner, settings: OperatorSettings) -> Json:
+def job_manifest(launch: Launch, runner: JobRunner, settings: OperatorSettings) -> Json:
     """The Job of a launch: always the same one. Raises InvalidRuntime."""
     spec = runner.spec
     runtime = _runtime(launch)
@@ -97,7 +97,7 @@ def job_manifest(launch: Launch, runner: Runner, settings: OperatorSettings) -> 
 
 def _ours(
     launch: Launch,
-    runner: Runner,
+    runner: JobRunner,
     settings: OperatorSettings,
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
@@ -158,7 +158,7 @@ def _ours(
     return {"metadata": {"labels": dict(labels), "annotations": dict(annotations)}, "spec": pod}
 
 
-def _asked_for(launch: Launch, runner: Runner, runtime: RuntimeSpec) -> Json:
+def _asked_for(launch: Launch, runner: JobRunner, runtime: RuntimeSpec) -> Json:
     """What the record asks for, where its JobRunner gives that; else what a JobRunner gives."""
     spec = runner.spec
     requests, limits = _given(spec, "requests"), _given(spec, "limits")
@@ -236,7 +236,7 @@ def _matches(image: str, patterns: list[str]) -> bool:
 
 
 def _not_allowed(
-    launch: Launch, runner: Runner, field: str, value: object, allow: str
+    launch: Launch, runner: JobRunner, field: str, value: object, allow: str
 ) -> InvalidRuntime:
     return InvalidRuntime(
         f"{launch.job_name} asks for {field}={value}, which JobRunner {runner.name} doesn't allow:"

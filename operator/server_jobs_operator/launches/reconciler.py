@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from server_jobs.launches.launch import Launch
 from server_jobs.launches.store import LaunchStore
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
@@ -47,33 +47,33 @@ class Reconciler:
         """Once. Raises DatabaseError and KubeError, and then has done nothing."""
         before = await self._launches.in_hand()
         jobs = {
-            job.lease: job
+            job.claim: job
             for namespace in self._settings.namespaces or (None,)
             for job in await self._view.relist(namespace)
         }
         self._go_on(before, jobs)
         # What differs, some of it because it has moved meanwhile, is read again.
-        missing = [one for one in before.values() if self._view.of(one.lease) is None]
+        missing = [one for one in before.values() if self._view.of(one.claim) is None]
         rows = await self._launches.read({launch.id for launch in missing})
         created = 0
         for launch in missing:
             now = rows.get(launch.id)
-            if now is None or now.status is not JobStatus.RUNNING or now.lease != launch.lease:
+            if now is None or now.status is not JobStatus.RUNNING or now.claim != launch.claim:
                 continue
             created += self._create_again(now)
         if created:
             _log.info("%d records had no Kubernetes Job", created)
 
-    def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Lease, KnownJob]) -> None:
+    def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Claim, KnownJob]) -> None:
         """Keep what waits for its pod, and have everything looked at that may need it."""
-        for lease, job in jobs.items():
-            launch = before.get(lease.job_id)
-            if launch is None or launch.lease != lease:
-                self._attendant.look_at(lease)  # whose row it is, if anybody's, is read there
+        for claim, job in jobs.items():
+            launch = before.get(claim.job_id)
+            if launch is None or launch.claim != claim:
+                self._attendant.look_at(claim)  # whose row it is, if anybody's, is read there
                 continue
             self._launcher.hold(launch)
             if not launch.begun or launch.cancel_requested_at or job.finished or job.finding:
-                self._attendant.look_at(lease)
+                self._attendant.look_at(claim)
 
     def _create_again(self, launch: Launch) -> bool:
         """Whether a record whose Job isn't there is launched, or judged."""
@@ -82,7 +82,7 @@ class Reconciler:
             return False  # no longer ours to look at: what runs there still settles its record
         runner = self._runners.get(namespace, name)
         if launch.begun or launch.cancel_requested_at or runner is None:
-            self._attendant.look_at(launch.lease)
-        elif not self._launcher.is_creating(launch.lease):
+            self._attendant.look_at(launch.claim)
+        elif not self._launcher.is_creating(launch.claim):
             self._launcher.launch(launch, runner)
         return True

@@ -193,7 +193,7 @@ class Leadership:
         for launch in (await self._launches.cancelled()).values():
             namespace, _ = place_of(launch.worker_id, self._settings.worker_prefix)
             if self._settings.serves(namespace):
-                self._attendant.look_at(launch.lease)
+                self._attendant.look_at(launch.claim)
 
     async def _fire(self) -> None:
         ticked = await self._scheduler.tick()

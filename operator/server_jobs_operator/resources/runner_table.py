@@ -9,7 +9,7 @@ from server_jobs_operator.resources.specs import JobRunnerSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
+class JobRunner:
     """A JobRunner whose spec can be read."""
 
     namespace: str
@@ -24,7 +24,7 @@ class Runner:
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
 
-    def overlaps(self, other: Runner) -> bool:
+    def overlaps(self, other: JobRunner) -> bool:
         """Whether some job could be served by either."""
         if not set(self.spec.queues) & set(other.spec.queues):
             return False
@@ -36,15 +36,15 @@ class RunnerTable:
     """The JobRunners of all namespaces that are watched."""
 
     def __init__(self) -> None:
-        self._runners: dict[tuple[str, str], Runner] = {}
-        self._oldest_first: list[Runner] = []
-        self._serving: list[Runner] | None = None
+        self._runners: dict[tuple[str, str], JobRunner] = {}
+        self._oldest_first: list[JobRunner] = []
+        self._serving: list[JobRunner] | None = None
 
-    def __iter__(self) -> Iterator[Runner]:
+    def __iter__(self) -> Iterator[JobRunner]:
         """Oldest first."""
         return iter(self._oldest_first)
 
-    def put(self, runner: Runner) -> None:
+    def put(self, runner: JobRunner) -> None:
         """Add one, or its new generation."""
         self._runners[runner.key] = runner
         self._has_changed()
@@ -54,11 +54,11 @@ class RunnerTable:
         self._runners.pop((namespace, name), None)
         self._has_changed()
 
-    def get(self, namespace: str, name: str) -> Runner | None:
+    def get(self, namespace: str, name: str) -> JobRunner | None:
         """The one of that name."""
         return self._runners.get((namespace, name))
 
-    def winner_over(self, runner: Runner) -> Runner | None:
+    def winner_over(self, runner: JobRunner) -> JobRunner | None:
         """The older one that serves what this one would; None where it may serve."""
         for older in self:
             if older.key == runner.key:
@@ -67,7 +67,7 @@ class RunnerTable:
                 return older
         return None
 
-    def serving(self) -> list[Runner]:
+    def serving(self) -> list[JobRunner]:
         """Those that may claim, oldest first. Asked at every claim, worked out at each change."""
         if self._serving is None:
             self._serving = [

@@ -14,7 +14,7 @@ from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import API_VERSION, events_path
 from server_jobs_operator.cluster.reasons import Finding
-from server_jobs_operator.resources.runner_table import Runner
+from server_jobs_operator.resources.runner_table import JobRunner
 
 _log = logging.getLogger("server_jobs.operator.events")
 
@@ -48,7 +48,7 @@ class Recorder:
 
     def about_runner(
         self,
-        runner: Runner,
+        runner: JobRunner,
         reason: str,
         message: str,
         kind: Literal["Normal", "Warning"] = "Warning",
@@ -63,7 +63,7 @@ class Recorder:
         }
         self._write(about, reason, message, kind)
 
-    def about_launch(self, runner: Runner, found: Finding) -> None:
+    def about_launch(self, runner: JobRunner, found: Finding) -> None:
         """Why there is no Kubernetes Job of a launch, on the JobRunner."""
         self.about_runner(runner, _camel(str(found.reason)), found.text)
 

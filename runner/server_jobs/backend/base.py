@@ -19,7 +19,7 @@ from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import HAS_THREADS, TICK_SECONDS, LeaseKeeper
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Outcome, Postponed, Released
-from server_jobs.records.requests import Claim
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.registry import JobRegistry
 from server_jobs.schedules.declare import synchronise
@@ -78,12 +78,12 @@ class BaseWorkerBackend:
         try:
             if held:
                 await self.store.settle(
-                    {job.lease: self._released("its worker shut down") for job in held}
+                    {job.claim: self._released("its worker shut down") for job in held}
                 )
         finally:
             # What couldn't be given back must expire: nobody works on it any more.
             for job in held:
-                self.leases.drop(job.lease)
+                self.leases.drop(job.claim)
             await self.leases.__aexit__(None, None, None)
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
@@ -111,7 +111,7 @@ class BaseWorkerBackend:
         """Execute a claimed job and settle its record."""
         began = time.perf_counter()
         held = self.leases.get(job.id)
-        if held is None or held.lease.fence != job.fence:
+        if held is None or held.claim.fence != job.fence:
             return WorkerExecutionResult(job.id, False, 0.0, "the lease was lost")
         self._executing.add(held)
         accepted: Outcome | None = None
@@ -121,7 +121,7 @@ class BaseWorkerBackend:
                 accepted = await settle_alone(self.store, held, outcome)
         finally:
             self._executing.discard(held)
-            self.leases.drop(held.lease)
+            self.leases.drop(held.claim)
         duration = (time.perf_counter() - began) * 1000
         if accepted is None:
             return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
@@ -133,9 +133,9 @@ class BaseWorkerBackend:
         held = self.leases.get(job_id)
         if held is None:
             raise LeaseLostError(f"job {job_id} isn't held by {self.worker_id}")
-        self.leases.drop(held.lease)
+        self.leases.drop(held.claim)
         outcome = self._released("given back by its worker")
-        if not await self.store.settle({held.lease: outcome}):
+        if not await self.store.settle({held.claim: outcome}):
             raise LeaseLostError(f"the lease of job {job_id} was lost before it was given back")
 
     async def handle_expired_locks(self) -> int:
@@ -172,7 +172,7 @@ class BaseWorkerBackend:
 
         Only while no claim of ours is under way. Raises DatabaseError.
         """
-        known = {held.lease for held in self.leases.all}
+        known = {held.claim for held in self.leases.all}
         unknown = await self.store.held_by(self.worker_id) - known
         if unknown:
             _log.info("giving back %d jobs whose claim went unanswered", len(unknown))
@@ -182,7 +182,7 @@ class BaseWorkerBackend:
         return len(unknown)
 
     @property
-    def handlers_database(self) -> Database:
+    def handler_database(self) -> Database:
         """The database as handlers see it, in their context."""
         return self.store.database
 
@@ -194,9 +194,9 @@ class BaseWorkerBackend:
         may = {None, self.runs_on}
         return [name for name in names if self.registry.get(name).definition.runs_on in may]
 
-    def claim_of(self, queue: str, limit: int) -> Claim:
+    def claim_of(self, queue: str, limit: int) -> ClaimRequest:
         """A request for jobs that this backend can execute."""
-        return Claim(
+        return ClaimRequest(
             queue=queue,
             job_names=self.job_names(),
             limit=limit,
@@ -209,13 +209,13 @@ class BaseWorkerBackend:
     ) -> tuple[Outcome | None, Execution]:
         """Execute a held job → what is to be written."""
         held = self.leases.get(job.id)
-        if held is None or held.lease != job.lease:
+        if held is None or held.claim != job.claim:
             raise LeaseLostError(f"job {job.id} isn't held by {self.worker_id}")
         execution = Execution(
             self.registry.get(job.job_name).definition,
             job,
             held,
-            database=self.handlers_database,
+            database=self.handler_database,
             threads=threads,
             max_releases=self.config.max_releases,
         )

@@ -16,8 +16,8 @@ from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.execution.group_commit import GroupCommit, Over
 from server_jobs.execution.lease_keeper import HAS_THREADS, TICK_SECONDS
 from server_jobs.records.outcomes import Completed, Outcome
-from server_jobs.records.requests import Claim
-from server_jobs.records.rows import ClaimedJob, Lease
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.registry import JobRegistry
 
 _log = logging.getLogger("server_jobs.worker")
@@ -79,7 +79,7 @@ class WorkLoop(BaseWorkerBackend):
         """A handler that began then, by the monotonic clock, has ended so → what is written."""
         return outcome
 
-    def _settled(self, lease: Lease, over: Over) -> None:
+    def _settled(self, claim: Claim, over: Over) -> None:
         """What had ended is written, or lost."""
 
     def _lost(self, job: ClaimedJob, began: float) -> None:
@@ -90,27 +90,27 @@ class WorkLoop(BaseWorkerBackend):
 
     # ── the cycle ────────────────────────────────────────────────────────────────────────────
 
-    async def _cycle(self, claim: Claim | None) -> None:
+    async def _cycle(self, request: ClaimRequest | None) -> None:
         """Settle what has ended and claim the next, in one commit."""
         if self._doubtful:
             await self._recover()
-        if claim is not None:
+        if request is not None:
             # Before the question: news that arrives while it is asked must not be forgotten.
-            self._hungry.discard(claim.queue)
-        settled, claimed = await self._ended.commit(claim)
-        for lease, over in settled.items():
-            self.leases.drop(lease)
-            self._settled(lease, over)
+            self._hungry.discard(request.queue)
+        settled, claimed = await self._ended.commit(request)
+        for claim, over in settled.items():
+            self.leases.drop(claim)
+            self._settled(claim, over)
             if over.status is None:
-                _log.warning("job %s: the lease was lost, its outcome is refused", lease.job_id)
+                _log.warning("job %s: the lease was lost, its outcome is refused", claim.job_id)
             elif not isinstance(over.outcome, Completed):
                 self._all_hungry()  # it may be due again at once, and nothing announces that
-        if claim is not None and len(claimed) == claim.limit:
-            self._hungry.add(claim.queue)
+        if request is not None and len(claimed) == request.limit:
+            self._hungry.add(request.queue)
         for job in claimed:
             self._begin(job)
 
-    def _next_claim(self) -> Claim | None:
+    def _next_claim(self) -> ClaimRequest | None:
         """A claim for the free slots, from the next queue that may have something."""
         free = self._free()
         if free <= 0:
@@ -135,17 +135,17 @@ class WorkLoop(BaseWorkerBackend):
         outcome, execution = await self.run(job, self._threads)
         held = execution.held
         if outcome is None or self.leases.get(job.id) is not held:
-            self.leases.drop(held.lease)
+            self.leases.drop(held.claim)
             self._lost(job, began)
         else:
             outcome = self._has_ended(job, outcome, began)
-            self._ended.add(held.lease, outcome, held.unwritten_progress)
+            self._ended.add(held.claim, outcome, held.unwritten_progress)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:
         job = self._running.pop(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
-            self.leases.drop(job.lease)  # left to expire: nobody knows what was done
+            self.leases.drop(job.claim)  # left to expire: nobody knows what was done
         if error is not None:
             self._broke_off(job, error)
         self._news.set()

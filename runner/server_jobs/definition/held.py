@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from server_jobs.records.outcomes import Progress
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs.records.text import clean
 
 _LONGEST_MESSAGE = 2_000
@@ -27,10 +27,10 @@ class StopReason(Enum):
 class Held:
     """One running job, as its holder sees it. Safe to use from any thread."""
 
-    __slots__ = ("_interrupt", "_lock", "_unwritten", "last_message", "lease", "stop_reason")
+    __slots__ = ("_interrupt", "_lock", "_unwritten", "claim", "last_message", "stop_reason")
 
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
         self.stop_reason: StopReason | None = None
         self.last_message: str | None = None
         self._interrupt: Callable[[], None] | None = None

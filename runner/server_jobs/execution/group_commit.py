@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from server_jobs.definition.held import Held
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
 from server_jobs.records.outcomes import Completed, Failed, Outcome, Progress
-from server_jobs.records.requests import Claim, Settled
-from server_jobs.records.rows import AttemptError, ClaimedJob, Lease
+from server_jobs.records.requests import ClaimRequest, Settled
+from server_jobs.records.rows import AttemptError, Claim, ClaimedJob
 from server_jobs.records.status import JobStatus
 from server_jobs.records.text import clean
 from server_jobs.store.store import Store
@@ -46,21 +46,23 @@ class GroupCommit:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: dict[Lease, Outcome] = {}
-        self._reports: dict[Lease, Progress] = {}
-        self._uncertain: set[Lease] = set()
-        self._over: dict[Lease, Over] = {}
+        self._waiting: dict[Claim, Outcome] = {}
+        self._reports: dict[Claim, Progress] = {}
+        self._uncertain: set[Claim] = set()
+        self._over: dict[Claim, Over] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._over)
 
-    def add(self, lease: Lease, outcome: Outcome, progress: Progress | None = None) -> None:
+    def add(self, claim: Claim, outcome: Outcome, progress: Progress | None = None) -> None:
         """An execution has ended so, with this progress not written yet."""
-        self._waiting[lease] = outcome
+        self._waiting[claim] = outcome
         if progress is not None:
-            self._reports[lease] = progress
+            self._reports[claim] = progress
 
-    async def commit(self, claim: Claim | None) -> tuple[dict[Lease, Over], list[ClaimedJob]]:
+    async def commit(
+        self, request: ClaimRequest | None
+    ) -> tuple[dict[Claim, Over], list[ClaimedJob]]:
         """Write what waits, and claim the next in the same commit.
 
         The answer has what is no longer ours to settle. Raises DatabaseUnavailableError, and
@@ -71,10 +73,10 @@ class GroupCommit:
             await self._look_up()
         group = dict(self._waiting)
         claimed: list[ClaimedJob] = []
-        if group or claim is not None:
+        if group or request is not None:
             try:
                 settled, claimed = await self._store.settle_and_claim(
-                    group, claim, self._reports_of(group)
+                    group, request, self._reports_of(group)
                 )
                 self._done(group, _statuses(settled))
             except (DatabaseUnavailableError, asyncio.CancelledError):
@@ -89,17 +91,17 @@ class GroupCommit:
 
     async def _look_up(self) -> None:
         """Which of the uncertain commits did happen."""
-        uncertain = [lease for lease in self._uncertain if lease in self._waiting]
+        uncertain = [claim for claim in self._uncertain if claim in self._waiting]
         statuses = await self._store.settled(uncertain)
         self._uncertain.clear()
-        for lease in uncertain:
-            status = statuses.get(lease.job_id)
+        for claim in uncertain:
+            status = statuses.get(claim.job_id)
             # A rescue leaves the fence as it was, but completes nothing.
-            completed = isinstance(self._waiting[lease], Completed)
+            completed = isinstance(self._waiting[claim], Completed)
             if status is not None and completed == (status is JobStatus.COMPLETED):
-                self._done({lease: self._waiting[lease]}, statuses)
+                self._done({claim: self._waiting[claim]}, statuses)
 
-    async def _settle_without_refused(self, group: Mapping[Lease, Outcome]) -> bool:
+    async def _settle_without_refused(self, group: Mapping[Claim, Outcome]) -> bool:
         """Settle a group, half by half where it is refused → whether any outcome was."""
         try:
             settled = await self._store.settle(group, self._reports_of(group))
@@ -114,19 +116,19 @@ class GroupCommit:
                 for half in (items[: len(items) // 2], items[len(items) // 2 :]):
                     await self._settle_without_refused(dict(half))
             elif isinstance(error, DataRefusedError):
-                (lease,) = group
-                await self._refuse(lease, error)
+                (claim,) = group
+                await self._refuse(claim, error)
             else:
                 # The database's state, not this outcome. It waits, behind the others: if it is
                 # the only one after all, they are settled before it is asked for again.
-                (lease,) = group
-                self._waiting[lease] = self._waiting.pop(lease)
+                (claim,) = group
+                self._waiting[claim] = self._waiting.pop(claim)
                 raise
             return True
 
-    async def _refuse(self, lease: Lease, error: DatabaseError) -> None:
+    async def _refuse(self, claim: Claim, error: DatabaseError) -> None:
         """Fail the job whose outcome the database doesn't take, with what it said."""
-        _log.error("job %s: its outcome can't be stored: %s", lease.job_id, error)
+        _log.error("job %s: its outcome can't be stored: %s", claim.job_id, error)
         refused = Failed(
             AttemptError(
                 attempt=0,
@@ -138,27 +140,27 @@ class GroupCommit:
             ),
             permanent=True,
         )
-        self._waiting[lease] = refused
-        self._reports.pop(lease, None)
+        self._waiting[claim] = refused
+        self._reports.pop(claim, None)
         try:
-            self._done({lease: refused}, _statuses(await self._store.settle({lease: refused})))
+            self._done({claim: refused}, _statuses(await self._store.settle({claim: refused})))
         except (DatabaseUnavailableError, asyncio.CancelledError):
-            self._uncertain.add(lease)
+            self._uncertain.add(claim)
             raise
         except DataRefusedError as again:
             _log.error(
-                "job %s: its failure neither; the lease will expire: %s", lease.job_id, again
+                "job %s: its failure neither; the lease will expire: %s", claim.job_id, again
             )
-            self._done({lease: refused}, {})
+            self._done({claim: refused}, {})
 
-    def _done(self, group: Mapping[Lease, Outcome], statuses: Mapping[str, JobStatus]) -> None:
-        for lease, outcome in group.items():
-            self._waiting.pop(lease, None)
-            self._reports.pop(lease, None)
-            self._over[lease] = Over(outcome, statuses.get(lease.job_id))
+    def _done(self, group: Mapping[Claim, Outcome], statuses: Mapping[str, JobStatus]) -> None:
+        for claim, outcome in group.items():
+            self._waiting.pop(claim, None)
+            self._reports.pop(claim, None)
+            self._over[claim] = Over(outcome, statuses.get(claim.job_id))
 
-    def _reports_of(self, group: Mapping[Lease, Outcome]) -> dict[Lease, Progress]:
-        return {lease: self._reports[lease] for lease in group if lease in self._reports}
+    def _reports_of(self, group: Mapping[Claim, Outcome]) -> dict[Claim, Progress]:
+        return {claim: self._reports[claim] for claim in group if claim in self._reports}
 
 
 def _statuses(settled: Mapping[str, Settled]) -> dict[str, JobStatus]:
@@ -174,14 +176,14 @@ async def settle_alone(
     so many seconds; then raises DatabaseError, and the lease is left to expire.
     """
     group = GroupCommit(store)
-    group.add(held.lease, outcome, held.unwritten_progress)
+    group.add(held.claim, outcome, held.unwritten_progress)
     waited, pause = 0.0, 0.05
     while True:
         try:
-            return (await group.commit(None))[0][held.lease].accepted
+            return (await group.commit(None))[0][held.claim].accepted
         except DatabaseError as error:
             if waited + pause > patience:
                 raise
-            _log.warning("job %s can't be settled just now: %s", held.lease.job_id, error)
+            _log.warning("job %s can't be settled just now: %s", held.claim.job_id, error)
         await asyncio.sleep(pause)
         waited, pause = waited + pause, min(pause * 4, 3.0)

@@ -33,7 +33,7 @@ from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
-from server_jobs.records.rows import ClaimedJob, Lease, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, NewJob
 from server_jobs.records.status import JobStatus
 from server_jobs.records.text import message_of
 from server_jobs.result import JobMetadata, JobResult
@@ -56,7 +56,7 @@ async def run_unpersisted(
     status = JobStatus.COMPLETED
     data: R | None = None
     error: JobFailedError | None = None
-    held = Held(Lease("", 0))  # of no record: it only carries the wish that the handler stop
+    held = Held(Claim("", 0))  # of no record: it only carries the wish that the handler stop
     context = JobContext(
         job_name=definition.name, correlation_id=correlation_id, database=database, held=held
     )
@@ -105,7 +105,7 @@ class InlineHolder:
             claiming = self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
         else:
             claiming = self._store.start(
-                Lease(job_id, fence), worker_id=worker_id, lease_seconds=seconds
+                Claim(job_id, fence), worker_id=worker_id, lease_seconds=seconds
             )
         return await self._taken(claiming, Released(StopReason.CALLER.value))
 
@@ -133,7 +133,7 @@ class InlineHolder:
             if outcome is not None:
                 accepted = await self._settle(held, outcome)
         finally:
-            self._keeper.drop(held.lease)
+            self._keeper.drop(held.claim)
         status = None
         if isinstance(accepted, Completed):
             status = JobStatus.COMPLETED
@@ -162,7 +162,7 @@ class InlineHolder:
             with contextlib.suppress(ServerJobsError):
                 job = await claim
                 if isinstance(job, ClaimedJob):
-                    await self._settle(Held(job.lease), otherwise)
+                    await self._settle(Held(job.claim), otherwise)
             raise
 
     async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:

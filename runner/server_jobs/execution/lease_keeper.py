@@ -12,7 +12,7 @@ from types import TracebackType
 
 from server_jobs.definition.held import Held, StopReason
 from server_jobs.errors import DatabaseError, SchemaError
-from server_jobs.records.rows import ClaimedJob, Lease
+from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
 
 _log = logging.getLogger("server_jobs.leases")
@@ -62,7 +62,7 @@ class LeaseKeeper:
 
         An older claim of the same job (we slept, it expired, it came back to us) has lost its own.
         """
-        held = Held(job.lease)
+        held = Held(job.claim)
         with self._lock:
             older = self._held.get(job.id)
             self._held[job.id] = held
@@ -70,12 +70,12 @@ class LeaseKeeper:
             older.stop(StopReason.LEASE_LOST)
         return held
 
-    def drop(self, lease: Lease) -> None:
+    def drop(self, claim: Claim) -> None:
         """Stop keeping this lease, and no newer one: the job is settled, or lost."""
         with self._lock:
-            held = self._held.get(lease.job_id)
-            if held is not None and held.lease == lease:
-                del self._held[lease.job_id]
+            held = self._held.get(claim.job_id)
+            if held is not None and held.claim == claim:
+                del self._held[claim.job_id]
 
     def get(self, job_id: str) -> Held | None:
         """What is held under that id."""
@@ -170,7 +170,7 @@ class LeaseKeeper:
     async def _write_progress(self) -> None:
         keeping = self.all
         reports = {
-            held.lease: held.unwritten_progress for held in keeping if held.unwritten_progress
+            held.claim: held.unwritten_progress for held in keeping if held.unwritten_progress
         }
         if not reports:
             return
@@ -178,25 +178,25 @@ class LeaseKeeper:
         # overtake us, and must carry it.
         await self._store.report_progress(reports)
         for held in keeping:
-            if held.lease in reports:
-                held.has_written(reports[held.lease])
+            if held.claim in reports:
+                held.has_written(reports[held.claim])
 
     async def _renew(self) -> None:
         keeping = self.all
         still_held = await self._store.heartbeat(
-            [held.lease for held in keeping], lease_seconds=self._lease_seconds
+            [held.claim for held in keeping], lease_seconds=self._lease_seconds
         )
         for held in keeping:
-            cancel_requested = still_held.get(held.lease.job_id)
+            cancel_requested = still_held.get(held.claim.job_id)
             if cancel_requested is None:
                 # Not if it was settled, and so dropped, while the heartbeat was under way.
-                if self.get(held.lease.job_id) is held:
+                if self.get(held.claim.job_id) is held:
                     held.stop(StopReason.LEASE_LOST)
             elif cancel_requested:
                 held.stop(StopReason.CANCELLED)
 
     async def _find_cancellations(self) -> None:
-        for lease in await self._store.cancel_requests(self.worker_id):
-            held = self.get(lease.job_id)
-            if held is not None and held.lease == lease:
+        for claim in await self._store.cancel_requests(self.worker_id):
+            held = self.get(claim.job_id)
+            if held is not None and held.claim == claim:
                 held.stop(StopReason.CANCELLED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 
 
@@ -43,9 +43,9 @@ class Launch:
     """How many of its kept errors say that it ran out of memory."""
 
     @property
-    def lease(self) -> Lease:
+    def claim(self) -> Claim:
         """What its holder writes under."""
-        return Lease(self.id, self.fence)
+        return Claim(self.id, self.fence)
 
     @property
     def begun(self) -> bool:

@@ -38,7 +38,7 @@ from server_jobs.launches.launch import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_
 from server_jobs.launches.signals import Signals
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Outcome
 from server_jobs.records.requests import DEFAULT_LEASE
-from server_jobs.records.rows import AttemptError, ClaimedJob, JobRecord, Lease
+from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobRecord
 from server_jobs.records.status import JobStatus
 from server_jobs.records.text import clean
 from server_jobs.registry import JobRegistry
@@ -92,18 +92,18 @@ class Runner:
     def __init__(
         self,
         database: Database,
-        lease: Lease,
+        claim: Claim,
         *,
         load_registry: Callable[[], JobRegistry],
         config: RunnerConfig,
         signals: Signals | None = None,
     ) -> None:
         self._store = Store(database)
-        self._lease = lease
+        self._claim = claim
         self._load_registry = load_registry
         self._config = config
         self._signals = signals or Signals()
-        self._fields = {"job_id": lease.job_id, "fence": lease.fence}
+        self._fields = {"job_id": claim.job_id, "fence": claim.fence}
 
     async def run(self) -> Ending:
         """Run the job, if it is still this fence's to run.
@@ -125,7 +125,7 @@ class Runner:
             is_what = "gone" if record is None else record.status
             _log.info(
                 "job %s: nothing to do, it is %s",
-                self._lease.job_id,
+                self._claim.job_id,
                 is_what,
                 extra=self._fields,
             )
@@ -145,7 +145,7 @@ class Runner:
         self._signals.job_begins = True
         job = await _patiently(self._start)
         if job is None:
-            _log.info("job %s: nothing to do under fence %d", *self._lease, extra=self._fields)
+            _log.info("job %s: nothing to do under fence %d", *self._claim, extra=self._fields)
             return Ending.NOTHING_TO_DO
         registry.bind(self._store.database)
         keeper = LeaseKeeper(
@@ -166,7 +166,7 @@ class Runner:
                 )
                 return await self._execute(job, execution)
             finally:
-                keeper.drop(job.lease)
+                keeper.drop(job.claim)
 
     async def _execute(self, job: ClaimedJob, execution: Execution) -> Ending:
         began = time.monotonic()
@@ -196,14 +196,14 @@ class Runner:
 
     async def _start(self) -> ClaimedJob | None:
         return await self._store.start(
-            self._lease, worker_id=self._config.worker_id, lease_seconds=self._config.lease
+            self._claim, worker_id=self._config.worker_id, lease_seconds=self._config.lease
         )
 
     async def _lose_launch(self, reason: str, error: Exception) -> Ending:
         """Give the job back: this image can't run it, a newer one may."""
         _log.error(
             "job %s can't be run by this image: %s",
-            self._lease.job_id,
+            self._claim.job_id,
             error,
             extra=self._fields | {"reason": reason},
         )
@@ -219,13 +219,13 @@ class Runner:
         )
         delay = launch_backoff(0 if record is None else record.launch_failures)
         outcome = LaunchLost(lost, delay, self._config.max_launch_failures)
-        settled = await _patiently(lambda: self._store.settle({self._lease: outcome}))
+        settled = await _patiently(lambda: self._store.settle({self._claim: outcome}))
         return Ending.SETTLED if settled else Ending.NOTHING_TO_DO
 
     async def _record(self) -> JobRecord | None:
         async def read() -> JobRecord | None:
             with contextlib.suppress(JobNotFoundError):
-                return await self._store.get(self._lease.job_id)
+                return await self._store.get(self._claim.job_id)
             return None
 
         return await _patiently(read)

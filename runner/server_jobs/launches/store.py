@@ -12,8 +12,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.database import Database
 from server_jobs.launches.launch import Launch
 from server_jobs.launches.statements import LaunchStatements, launch_statements
-from server_jobs.records.requests import Claim
-from server_jobs.records.rows import AttemptError, Lease
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import AttemptError, Claim
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
@@ -48,13 +48,13 @@ class LaunchStore:
     ) -> list[Launch]:
         """Claim due jobs for somebody else to execute, the most urgent first."""
         claimed = await self.records.claim(
-            Claim(queue, job_names, limit, worker_id, lease_seconds, starting=False)
+            ClaimRequest(queue, job_names, limit, worker_id, lease_seconds, starting=False)
         )
         if not claimed:
             return []
         found = await self.read([job.id for job in claimed])
         return [
-            found[job.id] for job in claimed if job.id in found and found[job.id].lease == job.lease
+            found[job.id] for job in claimed if job.id in found and found[job.id].claim == job.claim
         ]
 
     async def in_hand(self) -> dict[str, Launch]:
@@ -83,9 +83,9 @@ class LaunchStore:
             if isinstance(errors, list) and errors
         }
 
-    async def renew(self, leases: Iterable[Lease], *, lease_seconds: float) -> set[str]:
+    async def renew(self, claims: Iterable[Claim], *, lease_seconds: float) -> set[str]:
         """Renew leases whose handler hasn't begun → the ids of those that are still ours."""
-        held = [tuple(lease) for lease in leases]
+        held = [tuple(claim) for claim in claims]
         if not held:
             return set()
         renewing = self._sql.renew(held, lease_seconds=lease_seconds)

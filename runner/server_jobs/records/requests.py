@@ -83,7 +83,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimRequest:
     """A request for work: how much of which queue, for whom. No names are all names."""
 
     queue: str

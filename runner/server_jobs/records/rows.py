@@ -55,8 +55,8 @@ class AttemptError:
         )
 
 
-class Lease(NamedTuple):
-    """What proves the right to write: the job's id and the fence of its claim.
+class Claim(NamedTuple):
+    """A job and the fence under which it was claimed: what proves the right to write.
 
     A tuple, for it is hashed and compared several times a job.
     """
@@ -87,9 +87,9 @@ class ClaimedJob:
     scheduled_for: datetime
 
     @property
-    def lease(self) -> Lease:
+    def claim(self) -> Claim:
         """What its holder writes under."""
-        return Lease(self.id, self.fence)
+        return Claim(self.id, self.fence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ ALIASES = {
 
 LONGEST_EXPRESSION = 250
 
-_MACHINES_OWN = ("localtime", "posixrules", "factory")
+_MACHINE_ZONES = ("localtime", "posixrules", "factory")
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 # The calendar repeats after 28 years, weekdays and leap days included: what doesn't fire in these
@@ -300,7 +300,7 @@ def time_zone(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1024)
 def _time_zone(name: str) -> ZoneInfo:
-    if name.lower() in _MACHINES_OWN or name.startswith(("posix/", "right/")):
+    if name.lower() in _MACHINE_ZONES or name.startswith(("posix/", "right/")):
         raise ValueError(name)
     return ZoneInfo(name)
 

@@ -34,7 +34,7 @@ class Fire(NamedTuple):
     note: str | None
 
 
-class Tick(NamedTuple):
+class FireTime(NamedTuple):
     """One fire time and the job to be made for it."""
 
     job_id: str

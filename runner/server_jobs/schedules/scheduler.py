@@ -16,7 +16,7 @@ from typing import NamedTuple
 from server_jobs.errors import DataRefusedError
 from server_jobs.records.ids import new_id
 from server_jobs.records.text import clean
-from server_jobs.schedules.plan import Fire, Plan, Reset, Tick, plan
+from server_jobs.schedules.plan import Fire, FireTime, Plan, Reset, plan
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 from server_jobs.schedules.store import DUE_LIMIT, ScheduleStore
 
@@ -123,11 +123,11 @@ class Scheduler:
             await self._fire(firings, now, ticked)
 
     async def _fire(self, firings: Sequence[_Firing], now: datetime, ticked: Ticked) -> None:
-        ticks = [tick for firing in firings for tick in firing.ticks]
+        fire_times = [one for firing in firings for one in firing.fire_times]
         try:
             fired = await self._schedules.fire(
                 [firing.fire for firing in firings],
-                ticks,
+                fire_times,
                 {firing.schedule.overlap for firing in firings},
             )
         except DataRefusedError as error:
@@ -148,10 +148,10 @@ class Scheduler:
             text = "job %s: cancelled, schedule %s replaces it"
             _log.info(text, job_id, names[schedule_id], extra=fields)
         made: dict[str, list[str]] = defaultdict(list)
-        for tick in ticks:
-            if tick.job_id in fired.job_ids:
-                made[tick.schedule_id].append(tick.job_id)
-                ticked.job_ids.append(tick.job_id)
+        for one in fire_times:
+            if one.job_id in fired.job_ids:
+                made[one.schedule_id].append(one.job_id)
+                ticked.job_ids.append(one.job_id)
         for schedule, planned, _, _ in firings:
             decision = fired.decisions.get(schedule.id)
             if decision is not None:
@@ -163,13 +163,13 @@ class _Firing(NamedTuple):
     schedule: ScheduleRecord
     plan: Plan
     fire: Fire
-    ticks: Sequence[Tick]
+    fire_times: Sequence[FireTime]
 
 
 def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
     token = new_id()
-    ticks = [
-        Tick(
+    fire_times = [
+        FireTime(
             job_id=new_id(),
             schedule_id=schedule.id,
             token=token,
@@ -178,7 +178,7 @@ def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
         )
         for fire_at in planned.fire_at
     ]
-    newest = ticks[-1] if ticks else None
+    newest = fire_times[-1] if fire_times else None
     fire = Fire(
         schedule_id=schedule.id,
         cron_expression=schedule.cron_expression,
@@ -190,7 +190,7 @@ def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
         job_id=newest and newest.job_id,
         note=planned.note,
     )
-    return _Firing(schedule, planned, fire, ticks)
+    return _Firing(schedule, planned, fire, fire_times)
 
 
 def _broken(schedule: ScheduleRecord, error: Exception, now: datetime) -> Reset:

@@ -35,7 +35,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.status import LIVE
-from server_jobs.schedules.plan import Fire, Reset, Tick
+from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.constructs import db_now, insert_or_ignore, notifying, same_second, within
@@ -172,32 +172,32 @@ class ScheduleStatements:
             .returning(schedule.id)
         )
 
-    def insert(self, ticks: Sequence[Tick]) -> Statement:
+    def insert(self, fire_times: Sequence[FireTime]) -> Statement:
         """Make the jobs of the fire times that were taken → ids of those that were made.
 
         A fire time that has a job already gets no other.
         """
-        return Statement(self._insert_taken, {"ticks": list(ticks)})
+        return Statement(self._insert_taken, {"fire_times": list(fire_times)})
 
     @cached_property
     def _insert_taken(self) -> Executable:
-        ticks, schedule = self._ticks, self._schedules.c
+        fire_times, schedule = self._fire_times, self._schedules.c
         overlaps = and_(
             schedule.overlap == _word(Overlap.SKIP),
             self._has_live_job(schedule.id),
         )
-        return self._insert(schedule.fire_token == ticks.c.token, ~overlaps)
+        return self._insert(schedule.fire_token == fire_times.c.token, ~overlaps)
 
-    def insert_asked_for(self, ticks: Sequence[Tick]) -> Statement:
+    def insert_asked_for(self, fire_times: Sequence[FireTime]) -> Statement:
         """Make jobs of schedules, whatever their fire times are → ids of those that were made."""
-        return Statement(self._insert_any, {"ticks": list(ticks)})
+        return Statement(self._insert_any, {"fire_times": list(fire_times)})
 
     @cached_property
     def _insert_any(self) -> Executable:
         return self._insert(literal_column("1") == literal_column("1"))
 
     def _insert(self, *conditions: ColumnElement[bool]) -> Executable:
-        ticks, schedule, job = self._ticks, self._schedules.c, self._jobs.c
+        fire_times, schedule, job = self._fire_times, self._schedules.c, self._jobs.c
         copied = (
             "job_name",
             "params",
@@ -209,15 +209,15 @@ class ScheduleStatements:
             "runtime",
         )
         source = select(
-            ticks.c.job_id,
-            ticks.c.schedule_id,
-            ticks.c.fire_at,
-            ticks.c.scheduled_for,
-            ticks.c.scheduled_for <= self._now,
+            fire_times.c.job_id,
+            fire_times.c.schedule_id,
+            fire_times.c.fire_at,
+            fire_times.c.scheduled_for,
+            fire_times.c.scheduled_for <= self._now,
             self._now,
             self._now,
             *(schedule[name] for name in copied),
-        ).where(schedule.id == ticks.c.schedule_id, *conditions)
+        ).where(schedule.id == fire_times.c.schedule_id, *conditions)
         insert = insert_or_ignore(
             self._jobs,
             [
@@ -476,9 +476,9 @@ class ScheduleStatements:
         )
 
     @cached_property
-    def _ticks(self) -> Any:
+    def _fire_times(self) -> Any:
         return rows(
-            "ticks",
+            "fire_times",
             job_id=Text(),
             schedule_id=Text(),
             token=Text(),

@@ -14,7 +14,7 @@ from server_jobs.database import Database
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.ids import new_id
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.plan import Fire, Reset, Tick
+from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.schedules.statements import (
     EDITED_COLUMNS,
@@ -26,7 +26,7 @@ from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
 
 DUE_LIMIT = 500
-_TICKS_PER_STATEMENT = 1_000
+_FIRE_TIMES_PER_STATEMENT = 1_000
 _TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class ScheduleStore:
         """The moment by the database's clock."""
         return await self._store.clock()
 
-    # ── a tick ───────────────────────────────────────────────────────────────────────────────
+    # ── firing ───────────────────────────────────────────────────────────────────────────────
 
     async def due(self, now: datetime, limit: int = DUE_LIMIT) -> list[ScheduleRecord]:
         """Schedules to decide on, the most overdue first."""
@@ -75,7 +75,9 @@ class ScheduleStore:
         found = await self.database.execute(self._sql.ahead(moment))
         return _records(found)
 
-    async def fire(self, fires: Sequence[Fire], ticks: Sequence[Tick], kinds: set[str]) -> Fired:
+    async def fire(
+        self, fires: Sequence[Fire], fire_times: Sequence[FireTime], kinds: set[str]
+    ) -> Fired:
         """Take fire times and make their jobs, all or none.
 
         ``kinds`` are the overlaps among them. What somebody else has taken meanwhile is left out.
@@ -83,7 +85,7 @@ class ScheduleStore:
         waiting = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
         first = [self._sql.replace(fires)] if Overlap.REPLACE in kinds else []
         last = [self._sql.wait(fires)] if waiting else []
-        inserts = [self._sql.insert(chunk) for chunk in _chunks(ticks)]
+        inserts = [self._sql.insert(chunk) for chunk in _chunks(fire_times)]
         answers = await self.database.batch(
             [*first, self._sql.advance(fires), *inserts, self._sql.trace(fires), *last]
         )
@@ -166,9 +168,9 @@ class ScheduleStore:
         Its fire times and what it overlaps with stay out of it. Raises ScheduleNotFoundError.
         """
         schedule = await self.get(name)
-        tick = Tick(new_id(), schedule.id, None, None, await self.clock())
-        await self.database.execute(self._sql.insert_asked_for([tick]))
-        return tick.job_id
+        fire_time = FireTime(new_id(), schedule.id, None, None, await self.clock())
+        await self.database.execute(self._sql.insert_asked_for([fire_time]))
+        return fire_time.job_id
 
     async def backfill(
         self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
@@ -177,17 +179,17 @@ class ScheduleStore:
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
-            ticks = {new_id(): fire_time for fire_time in chunk}
+            moments = {new_id(): moment for moment in chunk}
             found = await self.database.execute(
                 self._sql.insert_asked_for(
                     [
-                        Tick(job_id, schedule.id, None, fire_time, now)
-                        for job_id, fire_time in ticks.items()
+                        FireTime(job_id, schedule.id, None, moment, now)
+                        for job_id, moment in moments.items()
                     ]
                 )
             )
             inserted = {row[0] for row in found}
-            made |= {fire_time: job_id for job_id, fire_time in ticks.items() if job_id in inserted}
+            made |= {moment: job_id for job_id, moment in moments.items() if job_id in inserted}
         return made
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
@@ -217,8 +219,8 @@ class ScheduleStore:
 
 
 def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(sequence), _TICKS_PER_STATEMENT):
-        yield sequence[start : start + _TICKS_PER_STATEMENT]
+    for start in range(0, len(sequence), _FIRE_TIMES_PER_STATEMENT):
+        yield sequence[start : start + _FIRE_TIMES_PER_STATEMENT]
 
 
 def _records(rows: Iterable[Row]) -> list[ScheduleRecord]:

@@ -30,9 +30,9 @@ from server_jobs.records.outcomes import (
     Released,
     columns_of,
 )
-from server_jobs.records.requests import Changed, Claim, Prunable, Settled, Skipped, Stretch
+from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, ClaimedJob, JobSummary, Lease, NewJob
+from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
@@ -104,9 +104,9 @@ class Store(Reader):
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
-    async def claim(self, claim: Claim) -> list[ClaimedJob]:
+    async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
         """Claim due jobs, the most urgent first."""
-        return _claimed(await self.database.execute(self._claim(claim)))
+        return _claimed(await self.database.execute(self._claim(request)))
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
@@ -118,7 +118,7 @@ class Store(Reader):
         return ClaimedJob(*rows[0]) if rows else None
 
     async def start(
-        self, lease: Lease, *, worker_id: str, lease_seconds: float
+        self, claim: Claim, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
         """Begin the handler of a job that was claimed for us: the first one to ask gets it.
 
@@ -127,58 +127,58 @@ class Store(Reader):
         """
         rows = await self.database.execute(
             self._sql.start(
-                lease.job_id, lease.fence, worker_id=worker_id, lease_seconds=lease_seconds
+                claim.job_id, claim.fence, worker_id=worker_id, lease_seconds=lease_seconds
             )
         )
         return ClaimedJob(*rows[0]) if rows else None
 
-    def _claim(self, claim: Claim) -> Statement:
+    def _claim(self, request: ClaimRequest) -> Statement:
         return self._sql.claim(
-            queue=claim.queue,
-            job_names=claim.job_names,
-            limit=claim.limit,
-            worker_id=claim.worker_id,
-            lease_seconds=claim.lease_seconds,
-            starting=claim.starting,
+            queue=request.queue,
+            job_names=request.job_names,
+            limit=request.limit,
+            worker_id=request.worker_id,
+            lease_seconds=request.lease_seconds,
+            starting=request.starting,
         )
 
     # ── hold ─────────────────────────────────────────────────────────────────────────────────
 
-    async def heartbeat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[str, bool]:
+    async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
         """Renew leases → for each that is still held, whether its job shall be cancelled."""
-        held = [(lease.job_id, lease.fence) for lease in leases]
+        held = [(claim.job_id, claim.fence) for claim in claims]
         statement = self._sql.heartbeat(held, lease_seconds=lease_seconds)
         return {
             job_id: cancel_requested_at is not None
             for job_id, cancel_requested_at in await self.database.execute(statement)
         }
 
-    async def report_progress(self, reports: Mapping[Lease, Progress]) -> set[str]:
+    async def report_progress(self, reports: Mapping[Claim, Progress]) -> set[str]:
         """Write percentages and messages → ids of the jobs that are still held."""
         return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
 
-    def _progress(self, reports: Mapping[Lease, Progress]) -> Statement:
+    def _progress(self, reports: Mapping[Claim, Progress]) -> Statement:
         return self._sql.progress(
             [
-                (lease.job_id, lease.fence, percent, message)
-                for lease, (percent, message) in reports.items()
+                (claim.job_id, claim.fence, percent, message)
+                for claim, (percent, message) in reports.items()
             ]
         )
 
-    async def cancel_requests(self, worker_id: str) -> set[Lease]:
+    async def cancel_requests(self, worker_id: str) -> set[Claim]:
         """Which of a worker's running jobs shall be cancelled."""
         rows = await self.database.execute(self._sql.cancel_requests(worker_id))
-        return {Lease(job_id, fence) for job_id, fence in rows}
+        return {Claim(job_id, fence) for job_id, fence in rows}
 
-    async def held_by(self, worker_id: str) -> set[Lease]:
+    async def held_by(self, worker_id: str) -> set[Claim]:
         """All that the database says a worker holds."""
         rows = await self.database.execute(self._sql.held_by(worker_id))
-        return {Lease(job_id, fence) for job_id, fence in rows}
+        return {Claim(job_id, fence) for job_id, fence in rows}
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
 
     async def settle(
-        self, outcomes: Mapping[Lease, Outcome], reports: Mapping[Lease, Progress] | None = None
+        self, outcomes: Mapping[Claim, Outcome], reports: Mapping[Claim, Progress] | None = None
     ) -> dict[str, Settled]:
         """Write how executions ended, all in one commit → those that were still ours to settle."""
         settled, _ = await self.settle_and_claim(outcomes, None, reports)
@@ -186,9 +186,9 @@ class Store(Reader):
 
     async def settle_and_claim(
         self,
-        outcomes: Mapping[Lease, Outcome],
-        claim: Claim | None,
-        reports: Mapping[Lease, Progress] | None = None,
+        outcomes: Mapping[Claim, Outcome],
+        request: ClaimRequest | None,
+        reports: Mapping[Claim, Progress] | None = None,
     ) -> tuple[dict[str, Settled], list[ClaimedJob]]:
         """Settle what has ended and claim the next, in one commit.
 
@@ -196,9 +196,9 @@ class Store(Reader):
         """
         first = [self._progress(reports)] if reports else []
         endings = self._settlements(outcomes)
-        last = [self._claim(claim)] if claim is not None else []
+        last = [self._claim(request)] if request is not None else []
         answers = await self._run([*first, *endings, *last]) if first or endings or last else []
-        claimed = _claimed(answers.pop()) if claim is not None else []
+        claimed = _claimed(answers.pop()) if request is not None else []
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
             for rows in answers[len(first) :]
@@ -206,19 +206,19 @@ class Store(Reader):
         }
         return settled, claimed
 
-    async def settled(self, leases: Iterable[Lease]) -> dict[str, JobStatus]:
+    async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
         """What became of those that no longer run, nor were claimed again: asked when an answer
         was lost.
         """
-        held = [(lease.job_id, lease.fence) for lease in leases]
+        held = [(claim.job_id, claim.fence) for claim in claims]
         rows = await self.database.execute(self._sql.settled(held))
         return {job_id: JobStatus(status) for job_id, status in rows}
 
-    def _settlements(self, outcomes: Mapping[Lease, Outcome]) -> list[Statement]:
+    def _settlements(self, outcomes: Mapping[Claim, Outcome]) -> list[Statement]:
         """One statement per kind of outcome, however many there are of it."""
         kinds: dict[type[Outcome], list[tuple[object, ...]]] = {}
-        for lease, outcome in outcomes.items():
-            row = (lease.job_id, lease.fence, *columns_of(outcome))
+        for claim, outcome in outcomes.items():
+            row = (claim.job_id, claim.fence, *columns_of(outcome))
             kinds.setdefault(type(outcome), []).append(row)
         write = {
             Completed: self._sql.complete,

@@ -77,7 +77,7 @@ class Agenda:
         return job
 
     async def complete(self, job: ClaimedJob) -> None:
-        await self.store.settle({job.lease: Completed("null")})
+        await self.store.settle({job.claim: Completed("null")})
 
     async def statuses(self, name: str = NAME) -> list[JobStatus]:
         return [job.status for job in await self.jobs(name)]

@@ -90,7 +90,7 @@ registry = create_job_registry().register(listening).register(deaf)
 def _begin(context: JobContext) -> Receipt:
     # The fence isn't part of what handlers are offered.
     assert context._held is not None
-    receipt = Receipt(run=uuid4().hex, fence=context._held.lease.fence, attempt=context.attempt)
+    receipt = Receipt(run=uuid4().hex, fence=context._held.claim.fence, attempt=context.attempt)
     _record("began", context, receipt)
     return receipt
 

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam
 
 from server_jobs import JobContext, JobStatus, RetryPolicy, define_job
 from server_jobs.database import Database
-from server_jobs.records.requests import Claim
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker
@@ -84,14 +84,16 @@ class Crew:
         assert self._worker is not None
         held = self._worker.leases.get(str(context.job_id))
         assert held is not None
-        self.effects[held.lease.job_id, held.lease.fence] += 1
-        return held.lease.fence
+        self.effects[held.claim.job_id, held.claim.fence] += 1
+        return held.claim.fence
 
     async def enqueue(self) -> None:
         """Two of each: due now, due soon, and left by a worker that died."""
         two = [Number(n=1), Number(n=2)]
         await self.note.later_many(two)
-        left = await self._store.claim(Claim("default", ["Note"], 2, "dead", lease_seconds=0.001))
+        left = await self._store.claim(
+            ClaimRequest("default", ["Note"], 2, "dead", lease_seconds=0.001)
+        )
         self.attempts = {job.id: 2 for job in left}
         for job, attempts in ((self.note, 1), (self.plain, 1), (self.slow, 1), (self.flaky, 2)):
             self.attempts |= dict.fromkeys(await job.later_many(two), attempts)

@@ -21,8 +21,8 @@ from server_jobs.records.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records.requests import Claim, Prunable, Settled, Stretch
-from server_jobs.records.rows import Lease, NewJob
+from server_jobs.records.requests import ClaimRequest, Prunable, Settled, Stretch
+from server_jobs.records.rows import Claim, NewJob
 from server_jobs.records.status import JobStatus
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING
@@ -75,9 +75,9 @@ class ModelJob:
         return self.status in {PENDING, RUNNING}
 
     @property
-    def lease(self) -> Lease:
+    def claim(self) -> Claim:
         """The lease of the last claim."""
-        return Lease(self.id, self.fence)
+        return Claim(self.id, self.fence)
 
     @property
     def settled(self) -> Settled:
@@ -156,7 +156,7 @@ class Model:
 
     # ── claim, start, hold ───────────────────────────────────────────────────────────────────
 
-    def claim(self, claim: Claim) -> list[ModelJob]:
+    def claim(self, claim: ClaimRequest) -> list[ModelJob]:
         """The claimed jobs, the most urgent first."""
         claimable = [
             job
@@ -191,8 +191,8 @@ class Model:
         job.progress, job.progress_message = 0.0, None
         job.updated_at = self.now
 
-    def start(self, lease: Lease, worker_id: str, lease_seconds: float) -> ModelJob | None:
-        job = self.held(lease)
+    def start(self, claim: Claim, worker_id: str, lease_seconds: float) -> ModelJob | None:
+        job = self.held(claim)
         if job is None or (job.handler_started_at is not None and job.worker_id != worker_id):
             self._refused("start" if job is None else "start again")
             return None
@@ -203,10 +203,10 @@ class Model:
         job.updated_at = self.now
         return job
 
-    def heartbeat(self, leases: Iterable[Lease], lease_seconds: float) -> dict[str, bool]:
+    def heartbeat(self, claims: Iterable[Claim], lease_seconds: float) -> dict[str, bool]:
         answer = {}
-        for lease in leases:
-            job = self.held(lease)
+        for claim in claims:
+            job = self.held(claim)
             if job is None:
                 self._refused("heartbeat")
                 continue
@@ -216,10 +216,10 @@ class Model:
             answer[job.id] = job.cancel_requested_at is not None
         return answer
 
-    def report_progress(self, reports: Mapping[Lease, Progress]) -> set[str]:
+    def report_progress(self, reports: Mapping[Claim, Progress]) -> set[str]:
         answer = set()
-        for lease, (percent, message) in reports.items():
-            job = self.held(lease)
+        for claim, (percent, message) in reports.items():
+            job = self.held(claim)
             if job is None:
                 self._refused("progress")
                 continue
@@ -231,17 +231,17 @@ class Model:
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
 
-    def settle(self, outcomes: Mapping[Lease, Outcome]) -> dict[str, Settled]:
+    def settle(self, outcomes: Mapping[Claim, Outcome]) -> dict[str, Settled]:
         answer = {}
-        for lease, outcome in outcomes.items():
-            job = self._settle(lease, outcome)
+        for claim, outcome in outcomes.items():
+            job = self._settle(claim, outcome)
             if job is not None:
                 answer[job.id] = job.settled
         return answer
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> ModelJob | None:
+    def _settle(self, claim: Claim, outcome: Outcome) -> ModelJob | None:
         name = type(outcome).__name__
-        job = self.held(lease)
+        job = self.held(claim)
         if job is None:
             self._refused(name)
             return None
@@ -290,11 +290,11 @@ class Model:
                 self._leave(name, job, give_up=job.disruptions >= maximum, delay=delay)
         return job
 
-    def ended(self, leases: Iterable[Lease]) -> dict[str, JobStatus]:
+    def ended(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
         """What became of those that no longer run, nor were claimed again."""
-        jobs = [self.jobs[lease.job_id] for lease in leases if lease.job_id in self.jobs]
+        jobs = [self.jobs[claim.job_id] for claim in claims if claim.job_id in self.jobs]
         return {
-            job.id: job.status for job in jobs if job.status != RUNNING and job.lease in set(leases)
+            job.id: job.status for job in jobs if job.status != RUNNING and job.claim in set(claims)
         }
 
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
@@ -311,14 +311,14 @@ class Model:
             job.updated_at = self.now
         return len(due)
 
-    def expired(self) -> list[Lease]:
-        return [job.lease for job in self.jobs.values() if self._has_expired(job)]
+    def expired(self) -> list[Claim]:
+        return [job.claim for job in self.jobs.values() if self._has_expired(job)]
 
-    def rescue(self, seen: Collection[Lease], answer: Mapping[str, Settled]) -> dict[str, Settled]:
+    def rescue(self, seen: Collection[Claim], answer: Mapping[str, Settled]) -> dict[str, Settled]:
         """Rescue what was ``seen`` to be expired and still is, under the same fence."""
         rescued = {}
-        for lease in seen:
-            job = self.held(lease)
+        for claim in seen:
+            job = self.held(claim)
             if job is None or not self._has_expired(job):
                 self._refused("rescue")
                 continue
@@ -413,10 +413,10 @@ class Model:
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
 
-    def held(self, lease: Lease) -> ModelJob | None:
+    def held(self, claim: Claim) -> ModelJob | None:
         """The job, if this is the lease that it runs under."""
-        job = self.jobs.get(lease.job_id)
-        return job if job is not None and job.status == RUNNING and job.lease == lease else None
+        job = self.jobs.get(claim.job_id)
+        return job if job is not None and job.status == RUNNING and job.claim == claim else None
 
     def running(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.status == RUNNING]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 from tests.support.processes.app import FOLDER_SETTING
 from tests.support.processes.worker import ROOT, WorkerProcess
 
@@ -18,11 +18,11 @@ class RunnerProcess(WorkerProcess):
     """A ``server-jobs run`` for one lease."""
 
     def __init__(
-        self, folder: Path, database_url: str, lease: Lease, *options: str, app: str = APP
+        self, folder: Path, database_url: str, claim: Claim, *options: str, app: str = APP
     ) -> None:
         self._log = folder / f"runner-{len(list(folder.glob('runner-*.log')))}.log"
         command = [sys.executable, "-m", "server_jobs.cli", "run", "--app", app]
-        command += ["--job-id", lease.job_id, "--fence", str(lease.fence), *options]
+        command += ["--job-id", claim.job_id, "--fence", str(claim.fence), *options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -37,9 +37,9 @@ class RunnerProcess(WorkerProcess):
 
 @contextmanager
 def runner_process(
-    folder: Path, database_url: str, lease: Lease, *options: str, app: str = APP
+    folder: Path, database_url: str, claim: Claim, *options: str, app: str = APP
 ) -> Iterator[RunnerProcess]:
-    process = RunnerProcess(folder, database_url, lease, *options, app=app)
+    process = RunnerProcess(folder, database_url, claim, *options, app=app)
     try:
         yield process
     finally:

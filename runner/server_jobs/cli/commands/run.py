@@ -28,7 +28,7 @@ from server_jobs.launches.signals import Signals
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES
 from server_jobs.records.requests import DEFAULT_LEASE
-from server_jobs.records.rows import Lease
+from server_jobs.records.rows import Claim
 
 _log = logging.getLogger("server_jobs.runner")
 
@@ -154,7 +154,7 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
     try:
         return await Runner(
             database,
-            Lease(options.job_id, options.fence),
+            Claim(options.job_id, options.fence),
             load_registry=lambda: load_registry(options.app),
             config=config,
             signals=signals,

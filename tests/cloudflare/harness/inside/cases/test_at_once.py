@@ -61,7 +61,7 @@ async def test_no_job_is_claimed_or_completed_twice(database: D1Database, place:
         _, jobs = await store.settle_and_claim({}, claim)
         while jobs:
             assert {job.fence for job in jobs} == {1}
-            outcomes = {job.lease: Completed("null") for job in jobs}
+            outcomes = {job.claim: Completed("null") for job in jobs}
             settled, jobs = await store.settle_and_claim(outcomes, claim)
             completed.update(settled.keys())
         return completed
