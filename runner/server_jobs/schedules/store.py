@@ -16,12 +16,7 @@ from server_jobs.records.ids import new_id
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
-from server_jobs.schedules.statements import (
-    EDITED_COLUMNS,
-    RECORD_COLUMNS,
-    ScheduleStatements,
-    schedule_statements,
-)
+from server_jobs.schedules.statements import EDITED_COLUMNS, RECORD_COLUMNS, ScheduleStatements
 from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
 
@@ -53,11 +48,7 @@ class ScheduleStore:
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
         self._store = Store(database, now)
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = schedule_statements(database.tables, dialect_name)
-        else:
-            self._sql = ScheduleStatements(database.tables, dialect_name, now)
+        self._sql = ScheduleStatements.of(database, now)
 
     async def clock(self) -> datetime:
         """The moment by the database's clock."""

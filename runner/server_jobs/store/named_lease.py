@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Float, Text, bindparam, delete, or_, select, true, update
@@ -11,57 +11,16 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.sql.constructs import add_seconds, db_now, insert_or_ignore
+from server_jobs.sql.constructs import add_seconds, insert_or_ignore
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.tables import Tables
-
-
-class NamedLease:
-    """What ``holder`` has, or wants, of a name. ``now`` replaces the database's clock."""
-
-    def __init__(
-        self,
-        database: Database,
-        name: str,
-        holder: str,
-        now: ColumnElement[datetime] | None = None,
-    ) -> None:
-        self._database = database
-        self._name = name
-        self._holder = holder
-        dialect_name = database.dialect.name
-        self._sql = (
-            named_lease_statements(database.tables, dialect_name)
-            if now is None
-            else NamedLeaseStatements(database.tables, dialect_name, now)
-        )
-
-    async def take(self, seconds: float) -> bool:
-        """Take it for so long, or for so long again → whether nobody else has it."""
-        wanted = self._sql.take(self._name, self._holder, seconds=seconds)
-        _, taken = await self._database.batch(wanted)
-        return bool(taken)
-
-    async def let_go(self) -> None:
-        """Let somebody else have it. Nothing happens where another one already has."""
-        await self._database.execute(self._sql.let_go(self._name, self._holder))
-
+from server_jobs.sql.statement_set import StatementSet
 
 _NAME = bindparam("name", type_=Text())
-
-
 _HOLDER = bindparam("holder", type_=Text())
 
 
-class NamedLeaseStatements:
+class NamedLeaseStatements(StatementSet):
     """The statements for one set of tables."""
-
-    def __init__(
-        self, tables: Tables, dialect_name: str, now: ColumnElement[datetime] | None = None
-    ) -> None:
-        self._leases = tables.leases
-        self._postgres = dialect_name == "postgresql"
-        self._now: ColumnElement[Any] = db_now() if now is None else now
 
     def take(self, name: str, holder: str, *, seconds: float) -> list[Statement]:
         """Two for one batch: have a row, then make it ours if it may be → the holder, if it is."""
@@ -72,13 +31,13 @@ class NamedLeaseStatements:
     def _insert(self) -> Executable:
         columns = ("name", "holder", "expires_at")
         row = select(_NAME, _HOLDER, self._expires).where(true())
-        return insert_or_ignore(self._leases, columns, row, postgres=self._postgres)
+        return insert_or_ignore(self._tables.leases, columns, row, postgres=self._postgres)
 
     @cached_property
     def _take(self) -> Executable:
-        lease = self._leases.c
+        lease = self._tables.leases.c
         return (
-            update(self._leases)
+            update(self._tables.leases)
             .where(lease.name == _NAME, or_(lease.holder == _HOLDER, lease.expires_at <= self._now))
             .values(holder=_HOLDER, expires_at=self._expires)
             .returning(lease.holder)
@@ -94,11 +53,31 @@ class NamedLeaseStatements:
 
     @cached_property
     def _let_go(self) -> Executable:
-        lease = self._leases.c
-        return delete(self._leases).where(lease.name == _NAME, lease.holder == _HOLDER)
+        lease = self._tables.leases.c
+        return delete(self._tables.leases).where(lease.name == _NAME, lease.holder == _HOLDER)
 
 
-@cache
-def named_lease_statements(tables: Tables, dialect_name: str) -> NamedLeaseStatements:
-    """The statements by the database's own clock, made once so that shapes are compiled once."""
-    return NamedLeaseStatements(tables, dialect_name)
+class NamedLease:
+    """What ``holder`` has, or wants, of a name. ``now`` replaces the database's clock."""
+
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        holder: str,
+        now: ColumnElement[datetime] | None = None,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._holder = holder
+        self._sql = NamedLeaseStatements.of(database, now)
+
+    async def take(self, seconds: float) -> bool:
+        """Take it for so long, or for so long again → whether nobody else has it."""
+        wanted = self._sql.take(self._name, self._holder, seconds=seconds)
+        _, taken = await self._database.batch(wanted)
+        return bool(taken)
+
+    async def let_go(self) -> None:
+        """Let somebody else have it. Nothing happens where another one already has."""
+        await self._database.execute(self._sql.let_go(self._name, self._holder))
