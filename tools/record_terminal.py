@@ -92,7 +92,7 @@ def record(
         if ready:
             try:
                 output = os.read(master, 65536)
-            except OSError:  # Linux says so that the other side is closed.
+            except OSError:  # On Linux, this means that the command has ended.
                 break
             if not output:
                 break
