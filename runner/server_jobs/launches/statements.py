@@ -10,7 +10,8 @@ from sqlalchemy import BigInteger, Float, Text, bindparam, func, select, update
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.launches.launch import OUT_OF_MEMORY, Launch
+from server_jobs.launches.launch import Launch
+from server_jobs.records.attempt_error import OUT_OF_MEMORY
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, count_errors
 from server_jobs.sql.rowset import one_of, rows

@@ -21,6 +21,7 @@ from server_jobs.errors import (
     MigrationRequiredError,
     SchemaTooNewError,
 )
+from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -35,7 +36,7 @@ from server_jobs.records.outcomes import (
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobSummary, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
@@ -419,13 +420,11 @@ def _rescue(
     handler_started_at: datetime | None,
 ) -> tuple[object, ...]:
     began = "while its handler ran" if handler_started_at else "before its handler began"
-    error = AttemptError(
+    error = AttemptError.new(
+        LEASE_EXPIRED,
+        f"the lease of {worker_id} expired {began}; it is taken for dead",
         attempt=attempt,
-        at=None,
-        type="LeaseExpired",
-        message=f"the lease of {worker_id} expired {began}; it is taken for dead",
-        traceback="",
-        worker=worker_id or "",
+        worker=worker_id,
     )
     delay = RetryPolicy.from_json(policy).delay_seconds(attempt)
     return job_id, fence, error.message, error.as_json(), delay
