@@ -1,4 +1,4 @@
-"""A lease on a name: one holder at a time, until it lets go or the database's clock says so."""
+"""A lease on a name: one holder at a time, until it lets go or the lease expires."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Batch
 from server_jobs.sql.constructs import add_seconds, insert_or_ignore
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.statement_set import StatementSet
@@ -20,18 +21,21 @@ _HOLDER = bindparam("holder", type_=Text())
 
 
 class NamedLeaseStatements(StatementSet):
-    """The statements for one set of tables."""
+    """The statements on ``leases``."""
 
-    def take(self, name: str, holder: str, *, seconds: float) -> list[Statement]:
-        """Two for one batch: have a row, then make it ours if it may be → the holder, if it is."""
-        values = {"name": name, "holder": holder, "seconds": seconds}
-        return [Statement(self._insert, values), Statement(self._take, values)]
+    def insert(self, name: str, holder: str, *, seconds: float) -> Statement:
+        """Insert the row of a name, unless there is one."""
+        return Statement(self._insert, {"name": name, "holder": holder, "seconds": seconds})
 
     @cached_property
     def _insert(self) -> Executable:
         columns = ("name", "holder", "expires_at")
         row = select(_NAME, _HOLDER, self._expires).where(true())
         return insert_or_ignore(self._tables.leases, columns, row, postgres=self._postgres)
+
+    def take(self, name: str, holder: str, *, seconds: float) -> Statement:
+        """Take the name if it is free, expired or ours → the holder, if it is ours now."""
+        return Statement(self._take, {"name": name, "holder": holder, "seconds": seconds})
 
     @cached_property
     def _take(self) -> Executable:
@@ -48,7 +52,7 @@ class NamedLeaseStatements(StatementSet):
         return add_seconds(self._now, bindparam("seconds", type_=Float()))
 
     def let_go(self, name: str, holder: str) -> Statement:
-        """Delete the row, if it is ours."""
+        """Delete the row of a name, if it is ours."""
         return Statement(self._let_go, {"name": name, "holder": holder})
 
     @cached_property
@@ -58,7 +62,10 @@ class NamedLeaseStatements(StatementSet):
 
 
 class NamedLease:
-    """What ``holder`` has, or wants, of a name. ``now`` replaces the database's clock."""
+    """A lease on a name, as one holder takes it and lets go of it.
+
+    ``now`` replaces the database's clock by another SQL expression.
+    """
 
     def __init__(
         self,
@@ -73,11 +80,13 @@ class NamedLease:
         self._sql = NamedLeaseStatements.of(database, now)
 
     async def take(self, seconds: float) -> bool:
-        """Take it for so long, or for so long again → whether nobody else has it."""
-        wanted = self._sql.take(self._name, self._holder, seconds=seconds)
-        _, taken = await self._database.batch(wanted)
-        return bool(taken)
+        """Take the name, or keep it, for so many seconds from now → whether it is ours."""
+        batch = Batch()
+        batch.add(self._sql.insert(self._name, self._holder, seconds=seconds))
+        taken = batch.add(self._sql.take(self._name, self._holder, seconds=seconds))
+        await batch.run(self._database)
+        return bool(taken.rows)
 
     async def let_go(self) -> None:
-        """Let somebody else have it. Nothing happens where another one already has."""
+        """Let go of the name. Nothing happens where somebody else holds it."""
         await self._database.execute(self._sql.let_go(self._name, self._holder))

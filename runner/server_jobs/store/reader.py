@@ -9,11 +9,11 @@ from typing import TypeVar, cast
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseUnavailableError, JobNotFoundError
+from server_jobs.errors import JobNotFoundError
 from server_jobs.records.requests import ANY_JOB, JobCount, JobFilter, Tally
 from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
-from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.statement import Row
 from server_jobs.store.chunks import cut
 from server_jobs.store.statements.read import ReadStatements
 
@@ -107,18 +107,6 @@ class Reader:
 
     def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         return cut(items, size, max_statement_bytes=self.database.capabilities.max_statement_bytes)
-
-    async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        if len(wanted) == 1:
-            return [await self.database.execute(wanted[0])]
-        return await self.database.batch(wanted)
-
-    async def _again(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        """Run what may safely run twice; a connection that had gone stale gets a second chance."""
-        try:
-            return await self._run(wanted)
-        except DatabaseUnavailableError:
-            return await self._run(wanted)
 
 
 def _record(row: Row) -> JobRecord:

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -83,7 +84,7 @@ class Store(Reader):
         chunks = [self._insert.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
-            await self._again(chunks)
+            await self._repeatable(chunks)
             return [job.id for job in new]
         for _ in range(10):
             live = await self._live(chunks, keyed)
@@ -97,14 +98,17 @@ class Store(Reader):
         self, inserts: list[Statement], keyed: Sequence[NewJob]
     ) -> Mapping[tuple[str, str | None], str]:
         keys = [(job.job_name, job.unique_key) for job in keyed]
-        *_, found = await self._again([*inserts, self._insert.live_by_key(keys)])
+        batch = Batch()
+        batch.add_all(inserts)
+        found = batch.add(self._insert.live_by_key(keys))
+        await batch.run_repeatable(self.database)
         return {(name, key): job_id for job_id, name, key in found}
 
     async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
         """Whether an earlier run inserted them all; those that have ended hold no key."""
         for job in jobs:
-            (found,) = await self._again([self._read.get(job.id)])
-            if not found:
+            (found,) = await self._repeatable([self._read.get(job.id)])
+            if not found.rows:
                 return False
         return True
 
@@ -210,17 +214,18 @@ class Store(Reader):
 
         ``reports`` is progress that wasn't written yet: the last word before the end.
         """
-        first = [self._progress(reports)] if reports else []
-        endings = self._settlements(outcomes)
-        last = [self._claim(request)] if request is not None else []
-        answers = await self._run([*first, *endings, *last]) if first or endings or last else []
-        claimed = _claimed(answers.pop()) if request is not None else []
+        batch = Batch()
+        if reports:
+            batch.add(self._progress(reports))
+        endings = batch.add_all(self._settlements(outcomes))
+        claimed = batch.add(self._claim(request)) if request is not None else ()
+        await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
-            for rows in answers[len(first) :]
+            for rows in endings
             for job_id, status, scheduled_for in rows
         }
-        return settled, claimed
+        return settled, _claimed(claimed)
 
     async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
         """What became of those that no longer run, nor were claimed again: asked when an answer
@@ -300,7 +305,7 @@ class Store(Reader):
 
         What has ended meanwhile is skipped.
         """
-        (rows,) = await self._again([self._maintain.cancel(job_ids)])
+        (rows,) = await self._repeatable([self._maintain.cancel(job_ids)])
         statuses = {job_id: JobStatus(status) for job_id, status in rows}
         return Changed(
             statuses,
@@ -330,7 +335,7 @@ class Store(Reader):
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
         try:
-            (rows,) = await self._again([self._maintain.retry(job_ids)])
+            (rows,) = await self._repeatable([self._maintain.retry(job_ids)])
         except ConstraintViolatedError:
             # Somebody took a key between the statement's look at it and its write. The next look
             # sees that one; in halves, so that an offence that stays one stops nothing else.
@@ -393,8 +398,15 @@ class Store(Reader):
                 " (SERVER_JOBS_SCHEMA)"
             ) from missing
 
+    async def _repeatable(self, statements: Iterable[Statement]) -> list[Answer]:
+        """Run what may safely run twice, all or none → an answer for each statement."""
+        batch = Batch()
+        answers = batch.add_all(statements)
+        await batch.run_repeatable(self.database)
+        return answers
 
-def _claimed(rows: list[Row]) -> list[ClaimedJob]:
+
+def _claimed(rows: Iterable[Row]) -> list[ClaimedJob]:
     jobs = [ClaimedJob(*row) for row in rows]
     jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
     return jobs
