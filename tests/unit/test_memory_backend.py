@@ -20,8 +20,8 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend.base import BaseWorkerBackend
-from server_jobs.backend.protocol import (
+from server_jobs.backend import (
+    BaseWorkerBackend,
     PollResult,
     WorkerBackend,
     WorkerBackendConfig,

@@ -22,7 +22,7 @@ from server_jobs import (
     create_job_registry,
     define_job,
 )
-from server_jobs.backend.protocol import WorkerExecutionResult
+from server_jobs.backend import WorkerExecutionResult
 from server_jobs.memory import InMemoryBackend
 
 MINUTE = RetryPolicy.fixed(60)
