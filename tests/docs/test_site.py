@@ -1,5 +1,6 @@
 """The site: every page is in its navigation, and what is broken on it is found."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from tools.site import links
 from tools.site.pages import assemble, pages
 
 SETTINGS = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
+
+BEGINS = re.compile(r"([-*]|\d+\.|\|) ")
+GOES_ON = re.compile(r"([-*]|\d+\.|\|) |  |\|-")
 
 
 def targets(entry: Any) -> Iterator[str]:
@@ -63,6 +67,22 @@ def test_fences_and_links_are_such_as_the_builder_understands(tmp_path: Path) ->
     assert "run_sync" in (tmp_path / "pages/source/examples/sync_app.py.md").read_text("utf-8")
     # And pages outside of docs/ are called otherwise there.
     assert "](deploy-to-cloudflare.md" in (tmp_path / "pages/cloudflare.md").read_text("utf-8")
+
+
+def test_lists_and_tables_have_a_blank_line_before_them(tmp_path: Path) -> None:
+    """CommonMark needs none; the builder's Markdown would show running text."""
+    assemble(tmp_path / "pages")
+    wrong = []
+    for page in (tmp_path / "pages").rglob("*.md"):
+        before, fenced = "", False
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+            fenced ^= line.lstrip().startswith("```")
+            begins = BEGINS.match(line)
+            if begins and not fenced and before.strip() and not GOES_ON.match(before):
+                wrong.append(f"{page.relative_to(tmp_path)}:{number}: {line}")
+            before = line
+
+    assert wrong == []
 
 
 def test_pages_of_before_are_gone(tmp_path: Path) -> None:

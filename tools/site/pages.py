@@ -31,6 +31,8 @@ OTHER_PAGES = {
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>```+)(?P<info>.*)$")
 _LINK = re.compile(r"\]\((?P<target>[^()\s]+)\)")
+# One right above a table would make the table running text.
+_COMMENT = re.compile(r"^<!--.*-->$")
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sql": "sql", ".service": "ini"}
 
 
@@ -79,7 +81,7 @@ def _rewritten(text: str, source: str, page: str, linked: set[str]) -> str:
         elif fence:
             closing = fence["ticks"]
             lines.append(f"{fence['indent']}{fence['ticks']}{_info(fence['info'])}")
-        else:
+        elif not _COMMENT.match(line):
             lines.append(_LINK.sub(lambda link: f"]({target(link['target'])})", line))
     return "\n".join(lines) + "\n"
 
