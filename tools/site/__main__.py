@@ -41,7 +41,7 @@ def main() -> int:
     if wrong:
         print(f"\nThe documentation has {len(wrong)} faults, listed above.", file=sys.stderr)
         return 1
-    print(f"The site is in {SITE.relative_to(ROOT)}/: open {SITE.relative_to(ROOT)}/index.html")
+    print(f"To read the site: python3 -m http.server --directory {SITE.relative_to(ROOT)}")
     return 0
 
 
