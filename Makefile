@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := runner operator cloudflare tests tools $(wildcard examples benchmarks)
+SOURCES := runner operator cloudflare tests $(wildcard examples benchmarks tools)
 PEERS_VENV := $(VENV)-peers
 PEERS_INSTALLED := $(PEERS_VENV)/.installed
 DOCS_VENV := $(VENV)-docs

@@ -18,7 +18,7 @@ from benchmarks.support.run import Run
 from server_jobs.migrate import migrate
 from tests.cloudflare.support.bundle import DEPLOYABLE, build
 from tests.cloudflare.support.edge import Edge, Spent, running_edge
-from tests.support.hrana_server import TOKEN, HranaServer
+from tests.support.servers.hrana import TOKEN, HranaServer
 
 BATCH = 100
 QUERIES_AN_INVOCATION = 1_000

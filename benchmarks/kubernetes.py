@@ -29,13 +29,13 @@ from benchmarks.support.measure import Samples, one
 from benchmarks.support.report import Figure, Target
 from benchmarks.support.run import Run
 from server_jobs import connect
-from server_jobs.launches import Launch
-from server_jobs.schema import JobStatus
-from server_jobs_operator.kube import connected
-from server_jobs_operator.manifest import job_manifest
-from server_jobs_operator.names import jobs_path
-from server_jobs_operator.resources import JobRunnerSpec
-from server_jobs_operator.runner_table import Runner
+from server_jobs.launches.launch import Launch
+from server_jobs.records.status import JobStatus
+from server_jobs_operator.cluster.kube import connected
+from server_jobs_operator.cluster.names import jobs_path
+from server_jobs_operator.launches.manifest import job_manifest
+from server_jobs_operator.resources.runner_table import JobRunner
+from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 from tests.cluster import programs
 from tests.cluster.layout import Layout
@@ -218,7 +218,7 @@ async def _create(bodies: list[dict[str, Any]]) -> Span:
 
 def _manifests(uid: str, count: int) -> list[dict[str, Any]]:
     spec = JobRunnerSpec.model_validate(_RUNNER["spec"])
-    runner = Runner(_NAMESPACE, "bench", uid, 1, "", spec)
+    runner = JobRunner(_NAMESPACE, "bench", uid, 1, "", spec)
     settings = OperatorSettings(install_id="bare", own_namespace=_NAMESPACE)
     launch = Launch(
         id="",

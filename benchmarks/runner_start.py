@@ -17,8 +17,9 @@ from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 from server_jobs import connect
-from server_jobs.records import Lease
-from server_jobs.store import Claim, Store
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import Claim
+from server_jobs.store.store import Store
 
 # `import pydantic` alone imports next to nothing of it, and `import sqlalchemy` no dialect.
 NEEDED: dict[Kind, str] = {
@@ -45,18 +46,18 @@ def measure(run: Run) -> Iterator[Figure]:
                 "SERVER_JOBS_APP": "benchmarks.runner_app:registry",
             }
             environment.pop("PYTHONDONTWRITEBYTECODE", None)
-            leases = iter(asyncio.run(_launched(database.url, rounds + 1)))
+            claims = iter(asyncio.run(_launched(database.url, rounds + 1)))
 
-            def runner(environment: dict[str, str], leases: Iterator[Lease]) -> float:
-                lease = next(leases)
-                arguments = ["--job-id", lease.job_id, "--fence", str(lease.fence)]
+            def runner(environment: dict[str, str], claims: Iterator[Claim]) -> float:
+                claim = next(claims)
+                arguments = ["--job-id", claim.job_id, "--fence", str(claim.fence)]
                 # What the installed command does.
                 program = "from server_jobs.cli import main; main()"
                 return _milliseconds([program, "run", *arguments], environment)
 
             times = alternate(
                 {
-                    "runner": lambda e=environment, j=leases: runner(e, j),  # type: ignore[misc]
+                    "runner": lambda e=environment, j=claims: runner(e, j),  # type: ignore[misc]
                     needed: lambda e=environment, n=needed: _milliseconds(  # type: ignore[misc]
                         [f"import {n}, time; print(time.monotonic())"], e
                     ),
@@ -90,13 +91,13 @@ def _milliseconds(program: list[str], environment: dict[str, str]) -> float:
     return (float(done.stdout) - began) * 1000
 
 
-async def _launched(url: str, jobs: int) -> list[Lease]:
+async def _launched(url: str, jobs: int) -> list[Claim]:
     """Jobs that a launcher has claimed for processes to come."""
     database = connect(url)
     registry.bind(database)
     try:
         await begin.later_many([Nothing()] * jobs)
-        claim = Claim("default", None, jobs, "bench", 3_600.0, starting=False)
-        return [job.lease for job in await Store(database).claim(claim)]
+        claim = ClaimRequest("default", None, jobs, "bench", 3_600.0, starting=False)
+        return [job.claim for job in await Store(database).claim(claim)]
     finally:
         await database.close()

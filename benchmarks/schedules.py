@@ -16,7 +16,7 @@ from benchmarks.support.databases import BenchDatabase, Kind
 from benchmarks.support.measure import alternate
 from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
-from server_jobs.cron import fire_times, parse, time_zone
+from server_jobs.schedules.cron import fire_times, parse, time_zone
 
 MANY, DUE = 10_000, 100
 EXPRESSIONS = ("*/5 * * * *", "0 9 * * 1-5", "30 2 L * *", "0 0 1 1 *")

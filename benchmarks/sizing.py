@@ -16,8 +16,8 @@ from benchmarks.app import noop, params, registry
 from benchmarks.support.databases import BenchDatabase, Databases, Kind, throw_away
 from benchmarks.support.machine import describe, disk_folder
 from server_jobs import connect
-from server_jobs.retention import Keep, walk
-from server_jobs.store import Store
+from server_jobs.store.retention import Keep, walk
+from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 FILL_FACTORS = (100, 70, 50)

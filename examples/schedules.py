@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from server_jobs import connect, create_job_registry, define_job
 from server_jobs.migrate import migrate
-from server_jobs.schedule_store import ScheduleStore
+from server_jobs.schedules import ScheduleStore
 from server_jobs.worker import LocalWorker
 
 

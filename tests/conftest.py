@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import running_server, temporary_database
+from tests.support.servers.postgres import running_server, temporary_database
 
 POSTGRES_URL_SETTING = "SERVER_JOBS_TEST_POSTGRES_URL"
 

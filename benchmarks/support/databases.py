@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 
 from server_jobs.migrate import migrate
-from tests.support.postgres import running_server, temporary_database
+from tests.support.servers.postgres import running_server, temporary_database
 
 Kind = Literal["sqlite", "postgresql"]
 

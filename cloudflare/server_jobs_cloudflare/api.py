@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server_jobs.database import Database
-from server_jobs.enqueuing import new_job
+from server_jobs.definition.enqueue import new_job
 from server_jobs.errors import (
     DatabaseError,
     DataRefusedError,
@@ -22,7 +22,7 @@ from server_jobs.errors import (
     SchemaError,
 )
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.config import EdgeConfig
 from server_jobs_cloudflare.summary import say
 

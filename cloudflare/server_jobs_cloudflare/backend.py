@@ -9,16 +9,16 @@ import time
 
 import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not into a tick
 
+from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
+from server_jobs.definition.held import StopReason
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
-from server_jobs.group_commit import Over
-from server_jobs.ids import random_suffix
-from server_jobs.leases import StopReason
-from server_jobs.outcomes import Outcome, Postponed, Released
-from server_jobs.records import ClaimedJob, Lease
+from server_jobs.execution.group_commit import Over
+from server_jobs.records.ids import random_suffix
+from server_jobs.records.outcomes import Outcome, Postponed, Released
+from server_jobs.records.rows import Claim, ClaimedJob
+from server_jobs.records.text import message_of
 from server_jobs.registry import JobRegistry
-from server_jobs.text import message_of
-from server_jobs.work_loop import WorkLoop
 from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig
 from server_jobs_cloudflare.maintenance import Maintenance
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
@@ -61,7 +61,7 @@ class CloudflareWorkerBackend(WorkLoop):
         check_routes(job_registry, self.settings.wall_budget)
         self._beat = max(BEAT_SECONDS, self.settings.wall_budget / BEATS)
         self._meter = Meter(database)
-        self._for_handlers = MeteredDatabase(self._meter, self.settings.handlers_ceiling)
+        self._for_handlers = MeteredDatabase(self._meter, self.settings.handler_ceiling)
         super().__init__(
             database=MeteredDatabase(self._meter),
             job_registry=job_registry,
@@ -74,12 +74,12 @@ class CloudflareWorkerBackend(WorkLoop):
         self.maintenance = Maintenance(self, self.summary, prune=self.settings.prune_schedules)
         self._began = time.monotonic()
         self._working_time = self.settings.wall_budget
-        self._over: dict[Lease, tuple[ClaimedJob, Outcome, float]] = {}
+        self._over: dict[Claim, tuple[ClaimedJob, Outcome, float]] = {}
         self._ticking: asyncio.Task[object] | None = None
         self._turn = Turn(self.store.database, self.worker_id, self.settings)
 
     @property
-    def handlers_database(self) -> Database:
+    def handler_database(self) -> Database:
         """What handlers send counts, and is refused where the rest is needed to settle jobs."""
         return self._for_handlers
 
@@ -167,12 +167,12 @@ class CloudflareWorkerBackend(WorkLoop):
                 raise self._broken
             if self._ended:
                 self._all_hungry()  # what has ended may have enqueued more, into any queue
-            claim = self._next_claim()
+            request = self._next_claim()
             if self._why_spent() is not None:
                 await self._turn.let_go()  # this one only waits for its handlers
-            if claim is not None or self._ended or self._doubtful:
+            if request is not None or self._ended or self._doubtful:
                 try:
-                    await self._cycle(claim)
+                    await self._cycle(request)
                     pause = 0.0
                 except DatabaseError as error:
                     pause = min(max(pause * 2, 0.1), 2.0)
@@ -227,14 +227,14 @@ class CloudflareWorkerBackend(WorkLoop):
 
     def _has_ended(self, job: ClaimedJob, outcome: Outcome, began: float) -> Outcome:
         seconds = time.monotonic() - began
-        self._over[job.lease] = (job, outcome, seconds * 1000)
+        self._over[job.claim] = (job, outcome, seconds * 1000)
         if isinstance(outcome, Released) and seconds < CHARGED * self._working_time:
             # Not too long for a tick: it came too late for this one.
             return Postponed("given back: its tick ended soon after it had begun", 0.0)
         return outcome
 
-    def _settled(self, lease: Lease, over: Over) -> None:
-        job, meant, duration_ms = self._over.pop(lease)
+    def _settled(self, claim: Claim, over: Over) -> None:
+        job, meant, duration_ms = self._over.pop(claim)
         status = status_of(meant, over.status)
         self.summary.count(status)
         say_job(job, status, duration_ms, over.outcome)
@@ -275,8 +275,8 @@ class CloudflareWorkerBackend(WorkLoop):
         except (DatabaseError, SchemaError, TimeoutError) as error:
             _log.warning("can't settle all that has ended: %s", message_of(error))
         for held in self.leases.all:
-            _log.warning("job %s is left to the rescue: its lease expires", held.lease.job_id)
-            self.leases.drop(held.lease)
+            _log.warning("job %s is left to the rescue: its lease expires", held.claim.job_id)
+            self.leases.drop(held.claim)
             self.summary.unsettled += 1
         try:
             async with asyncio.timeout(LAST_MOMENT_SECONDS):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server_jobs.backend import WorkerBackendConfig
+from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.errors import ConfigurationError
 
 LONGEST_BUDGET = 840.0
@@ -98,7 +98,7 @@ class EdgeConfig(WorkerBackendConfig):
         return CLAIMING * self.wall_budget
 
     @property
-    def handlers_ceiling(self) -> int:
+    def handler_ceiling(self) -> int:
         """How many queries a tick has sent when its handlers may send no more."""
         return self.max_queries + max(self.max_queries // 25, 5)
 

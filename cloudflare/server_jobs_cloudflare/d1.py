@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.types import Float, Integer, LargeBinary
 
-from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.base import Capabilities
 from server_jobs.database.compiled import CompiledStatement, StatementCompiler
 from server_jobs.database.remote_errors import error_of
 from server_jobs.errors import (
@@ -23,8 +23,9 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
-from server_jobs.schema import tables as usual_tables
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
+from server_jobs.sql.tables import tables as usual_tables
 from server_jobs_cloudflare.under_way import UnderWay
 
 MAX_INTEGER = 2**53 - 1

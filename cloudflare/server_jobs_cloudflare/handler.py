@@ -10,8 +10,8 @@ from typing import Any
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, UnknownJobError
+from server_jobs.records.outcomes import MAX_RELEASES
 from server_jobs.registry import JobRegistry
-from server_jobs.transitions import MAX_RELEASES
 from server_jobs_cloudflare.api import Answer, Api, Request
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend
 from server_jobs_cloudflare.config import LAST_MOMENT_SECONDS, EdgeConfig, variable
@@ -117,7 +117,7 @@ class _Worker:
             backend = CloudflareWorkerBackend(
                 database=database, job_registry=self._registry, config=config
             )
-            with serving_with(backend.handlers_database):
+            with serving_with(backend.handler_database):
                 # Once an isolate: a registry doesn't change in it, and a release starts new ones.
                 try:
                     return await backend.tick(declare=not self._declared)

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseNotConfiguredError
-from server_jobs_cloudflare.passing import PassingDatabase
+from server_jobs_cloudflare.pass_through import PassingDatabase
 
 _current: ContextVar[Database] = ContextVar("server_jobs_cloudflare.database")
 

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from server_jobs.backend import BaseWorkerBackend
+from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.errors import DatabaseError
-from server_jobs.text import message_of
+from server_jobs.records.text import message_of
 from server_jobs_cloudflare.summary import TickSummary
 
 _log = logging.getLogger("server_jobs.edge")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
-from server_jobs_cloudflare.passing import PassingDatabase
+from server_jobs.sql.statement import Row, Statement
+from server_jobs_cloudflare.pass_through import PassingDatabase
 
 
 class Meter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server_jobs.definition import JobDefinition
+from server_jobs.definition.definition import JobDefinition
 from server_jobs.errors import ConfigurationError
 from server_jobs.registry import JobRegistry
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from server_jobs.outcomes import Failed, Outcome, Postponed, Released
-from server_jobs.records import ClaimedJob
-from server_jobs.schema import JobStatus
+from server_jobs.records.outcomes import Failed, Outcome, Postponed, Released
+from server_jobs.records.rows import ClaimedJob
+from server_jobs.records.status import JobStatus
 
 LOST = "lost"
 """The lease was, and with it whatever the handler came to."""

@@ -6,8 +6,8 @@ import logging
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, SchemaError
-from server_jobs.named_lease import NamedLease
-from server_jobs.text import message_of
+from server_jobs.records.text import message_of
+from server_jobs.store.named_lease import NamedLease
 from server_jobs_cloudflare.config import EdgeConfig
 
 _log = logging.getLogger("server_jobs.edge")

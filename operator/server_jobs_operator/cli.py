@@ -17,13 +17,10 @@ from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import LogFormatOption, LogLevelOption
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
-from server_jobs.ids import random_suffix
-from server_jobs.retention import Keep
-from server_jobs_operator import crds as definitions
-from server_jobs_operator.health import Health, served
-from server_jobs_operator.kube import Kube, KubeError, connected
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import config_map_path, pods_path
+from server_jobs.records.ids import random_suffix
+from server_jobs.store.retention import Keep
+from server_jobs_operator.cluster.kube import Kube, KubeError, connected
+from server_jobs_operator.cluster.names import config_map_path, pods_path
 from server_jobs_operator.operator import Operator
 from server_jobs_operator.options import (
     AllNamespacesOption,
@@ -47,8 +44,11 @@ from server_jobs_operator.options import (
     SchedulesOption,
     SelectorOption,
 )
-from server_jobs_operator.readiness import OPERATOR_PODS, problems_of
+from server_jobs_operator.resources import crds as definitions
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.health import Health, served
+from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.telemetry.readiness import OPERATOR_PODS, problems_of
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TOLD_TO_PODS = ("SERVER_JOBS_SCHEMA", "SERVER_JOBS_TABLE_PREFIX")

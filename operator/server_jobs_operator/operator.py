@@ -11,13 +11,13 @@ import asyncio
 
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
-from server_jobs.launch_store import LaunchStore
-from server_jobs_operator.health import Health
-from server_jobs_operator.kube import Json, Kube, KubeError
-from server_jobs_operator.leader import LeaderElection
-from server_jobs_operator.leadership import Leadership
-from server_jobs_operator.metrics import Metrics
+from server_jobs.launches.store import LaunchStore
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.leadership.election import LeaderElection
+from server_jobs_operator.leadership.term import Leadership
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
 
 _AGAIN_SECONDS = 5.0
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server_jobs.errors import ConfigurationError
-from server_jobs.inline import DEFAULT_LEASE
-from server_jobs.retention import Keep
+from server_jobs.records.requests import DEFAULT_LEASE
+from server_jobs.store.retention import Keep
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 

@@ -11,9 +11,9 @@ Enqueue is atomic with your transaction; execution is at-least-once; completion 
 exactly once, guarded by a fencing token; handlers must be idempotent.
 """
 
-from server_jobs.context import JobContext, create_job_context
 from server_jobs.database import connect
 from server_jobs.define import define_job
+from server_jobs.definition.context import JobContext, create_job_context
 from server_jobs.errors import (
     CancelJob,
     InvalidParamsError,
@@ -25,13 +25,13 @@ from server_jobs.errors import (
     ServerJobsError,
 )
 from server_jobs.job import Job
-from server_jobs.records import JobRecord
+from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.runtime import PodRuntime
+from server_jobs.records.status import JobStatus
 from server_jobs.registry import JobRegistry, create_job_registry
 from server_jobs.result import JobMetadata, JobResult
-from server_jobs.retry import RetryPolicy
-from server_jobs.runtime import PodRuntime
-from server_jobs.schema import JobStatus
-from server_jobs.sync import run_sync
+from server_jobs.synchronous import run_sync
 
 __version__ = "0.1.0"
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, overload
 
-from server_jobs.context import JobContext
-from server_jobs.definition import RunsOn, make_definition
+from server_jobs.definition.context import JobContext
+from server_jobs.definition.definition import RunsOn, make_definition
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.job import Job
-from server_jobs.retry import RetryPolicy
-from server_jobs.runtime import PodRuntime
+from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")
 R = TypeVar("R")

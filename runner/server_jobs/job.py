@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from server_jobs.context import JobContext
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect, url_from_environment
-from server_jobs.definition import JobDefinition
-from server_jobs.enqueuing import enqueue_in_transaction, new_job
+from server_jobs.definition.context import JobContext
+from server_jobs.definition.definition import JobDefinition
+from server_jobs.definition.enqueue import enqueue_in_transaction, new_job
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseNotConfiguredError,
@@ -23,16 +23,17 @@ from server_jobs.errors import (
     NotStartedError,
     WaitTimeoutError,
 )
-from server_jobs.execution import call_handler
-from server_jobs.ids import new_id
-from server_jobs.inline import DEFAULT_LEASE, InlineHolder, holding, run_unpersisted
-from server_jobs.records import JobRecord, NewJob
+from server_jobs.execution.execution import call_handler
+from server_jobs.execution.inline import InlineHolder, holding, run_unpersisted
+from server_jobs.records.ids import new_id
+from server_jobs.records.requests import DEFAULT_LEASE
+from server_jobs.records.rows import JobRecord, NewJob
+from server_jobs.records.status import JobStatus
 from server_jobs.result import JobMetadata, JobResult
-from server_jobs.schema import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 if TYPE_CHECKING:
-    from server_jobs.enqueuing import CallersConnection
+    from server_jobs.definition.enqueue import CallersConnection
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -45,7 +46,7 @@ class HasDatabase(Protocol):
     def database(self) -> Database | None:
         """What was bound."""
 
-    def environments_database(self) -> Database | None:
+    def environment_database(self) -> Database | None:
         """What the environment names."""
 
 
@@ -98,7 +99,7 @@ class Job(Generic[P, R]):
             if registry.database is not None:
                 return registry.database
         for registry in self._registries:
-            database = registry.environments_database()
+            database = registry.environment_database()
             if database is not None:
                 return database
         if self._from_environment is None:

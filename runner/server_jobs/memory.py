@@ -8,13 +8,15 @@ from typing import Any
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server_jobs.backend import BaseWorkerBackend, PollResult, WorkerBackendConfig
-from server_jobs.database import Database, Statement, connect
-from server_jobs.enqueuing import new_job
-from server_jobs.records import NewJob
+from server_jobs.backend.base import BaseWorkerBackend
+from server_jobs.backend.protocol import PollResult, WorkerBackendConfig
+from server_jobs.database import Database, connect
+from server_jobs.definition.enqueue import new_job
+from server_jobs.records.rows import NewJob
 from server_jobs.registry import JobRegistry
-from server_jobs.schema import SCHEMA_VERSION
-from server_jobs.schema_rules import complete_tables
+from server_jobs.sql.rules import complete_tables
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import SCHEMA_VERSION
 
 
 class InMemoryBackend(BaseWorkerBackend):

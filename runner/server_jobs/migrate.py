@@ -39,7 +39,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from server_jobs.database import (
     POSTGRES_OPTIONS,
     Database,
-    Statement,
     connect,
     locate,
     speaks_hrana,
@@ -54,8 +53,9 @@ from server_jobs.errors import (
     MissingDependencyError,
     SchemaTooNewError,
 )
-from server_jobs.schema import Tables
-from server_jobs.schema_rules import complete_tables
+from server_jobs.sql.rules import complete_tables
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import Tables
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from server_jobs.database import Capabilities, Database, connect, url_from_environment
-from server_jobs.definition import seconds_of
-from server_jobs.enqueuing import check_overrides
+from server_jobs.definition.enqueue import check_overrides
+from server_jobs.definition.options import seconds_of
 from server_jobs.errors import (
     DuplicateJobError,
     InvalidParamsError,
@@ -20,7 +20,7 @@ from server_jobs.errors import (
 from server_jobs.job import Job
 
 if TYPE_CHECKING:
-    from server_jobs.schedules import Schedule
+    from server_jobs.schedules.schedule import Schedule
 
 P = TypeVar("P")
 
@@ -162,7 +162,7 @@ class JobRegistry:
         """What was bound; None where jobs look elsewhere."""
         return self._bound
 
-    def environments_database(self) -> Database | None:
+    def environment_database(self) -> Database | None:
         """What the environment names, if anything: one for all jobs, not one each."""
         url = url_from_environment()
         if self._from_environment is None and url:
@@ -208,7 +208,9 @@ def new_schedule(
 
     Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError.
     """
-    from server_jobs.schedules import Schedule  # with croniter: not everybody's import time
+    from server_jobs.schedules.schedule import (
+        Schedule,  # with croniter: not everybody's import time
+    )
 
     # No job is made of it here: its id would need entropy, which a Worker that is being imported
     # hasn't got.

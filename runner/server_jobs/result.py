@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
-from server_jobs.schema import JobStatus
+from server_jobs.records.status import JobStatus
 
 R = TypeVar("R")
 

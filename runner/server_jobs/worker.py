@@ -9,16 +9,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from server_jobs.backend import WorkerBackendConfig
+from server_jobs.backend.protocol import WorkerBackendConfig
+from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
+from server_jobs.definition.held import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
-from server_jobs.group_commit import Over
-from server_jobs.leases import StopReason
-from server_jobs.outcomes import Completed, Failed, Outcome
-from server_jobs.records import ClaimedJob, Lease
+from server_jobs.execution.group_commit import Over
+from server_jobs.execution.reports import report
+from server_jobs.records.outcomes import Completed, Failed, Outcome
+from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.registry import JobRegistry
-from server_jobs.reports import report
-from server_jobs.retention import (
+from server_jobs.store.retention import (
     DAY,
     KEEP_CANCELLED,
     KEEP_COMPLETED,
@@ -26,8 +27,7 @@ from server_jobs.retention import (
     Keep,
     Retention,
 )
-from server_jobs.store import STAGE_LIMIT
-from server_jobs.work_loop import WorkLoop
+from server_jobs.store.store import STAGE_LIMIT
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -213,10 +213,10 @@ class LocalWorker(WorkLoop):
         self._hungry = set(self.config.queues)
         pause = 0.0
         while not self._stopping:
-            claim = self._next_claim()
+            request = self._next_claim()
             try:
-                if claim is not None or self._ended or self._doubtful:
-                    await self._cycle(claim)
+                if request is not None or self._ended or self._doubtful:
+                    await self._cycle(request)
                 elif await self._drained():
                     return
                 else:
@@ -248,7 +248,7 @@ class LocalWorker(WorkLoop):
         report(job, outcome, time.monotonic() - began)
         return outcome
 
-    def _settled(self, lease: Lease, over: Over) -> None:
+    def _settled(self, claim: Claim, over: Over) -> None:
         self._count(over.accepted)
 
     def _lost(self, job: ClaimedJob, began: float) -> None:
@@ -350,7 +350,7 @@ class LocalWorker(WorkLoop):
                 )
             for held in self.leases.all:
                 # Still running, or ended and not to be written: neither may be given back.
-                self.leases.drop(held.lease)
+                self.leases.drop(held.claim)
 
     def _enough(self) -> bool:
         return self._hurried and not self._interrupted

@@ -34,7 +34,7 @@ UNWANTED = (
     "server_jobs/database/sqlite",
     "server_jobs/demo",
     "server_jobs/migrat",
-    "server_jobs/runner.py",
+    "server_jobs/launches",
     "server_jobs/worker.py",
     "server_jobs_operator",
     "sqlalchemy/ext/asyncio",
@@ -178,7 +178,7 @@ def _imported(file: Path) -> Iterator[str]:
 def test_nothing_of_a_server_is_uploaded(bundle: Bundle) -> None:
     files = bundle.files()
 
-    assert "server_jobs/store.py" in files
+    assert "server_jobs/store/store.py" in files
     assert "server_jobs_cloudflare/d1.py" in files
     assert not [file for file in files for name in UNWANTED if file.startswith(name)]
 
@@ -187,6 +187,6 @@ def test_what_would_be_uploaded_runs_and_imports_nothing_of_a_server(running: Ed
     running.tick()
 
     imported = running.python("import json, sys; json.dumps(sorted(sys.modules))")
-    assert "server_jobs.store" in imported
+    assert "server_jobs.store.store" in imported
     unwanted = [name.replace("/", ".") for name in UNWANTED]
     assert not [module for module in imported for name in unwanted if module.startswith(name)]

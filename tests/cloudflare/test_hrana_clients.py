@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloudflare.support.node import harness, node
-from tests.support.hrana_server import TOKEN, HranaServer
+from tests.support.servers.hrana import TOKEN, HranaServer
 
 PYTHON_CLIENT = """
 import sys

@@ -9,9 +9,9 @@ import pytest
 from tests.cloudflare.support.bundle import Bundle
 from tests.cloudflare.support.edge import Edge, running_edge
 from tests.support.edge_worker import lines
-from tests.support.hrana_server import TOKEN, HranaServer
-from tests.support.local_worker import draining_local_worker
-from tests.support.served_jobs import ServedJobs
+from tests.support.processes.local_worker import draining_local_worker
+from tests.support.servers.hrana import TOKEN, HranaServer
+from tests.support.servers.served_jobs import ServedJobs
 
 PARAMS = '{"numbers": [1, 2]}'
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.store import Store
-from tests.support.agenda import Agenda
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
-from tests.support.databases import KINDS, Kind, Place, create_tables
+from tests.support.databases.kinds import KINDS, Kind, Place, create_tables
+from tests.support.drills.agenda import Agenda
 from tests.support.scene import Scene
 
 if TYPE_CHECKING:
-    from tests.support.hrana_server import HranaServer
+    from tests.support.servers.hrana import HranaServer
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
     from server_jobs.migrate import migrate
-    from tests.support.postgres import temporary_database
+    from tests.support.servers.postgres import temporary_database
 
     with temporary_database(postgres_server) as url:
         migrate(url)
@@ -41,7 +41,7 @@ def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def hrana_server() -> Iterator["HranaServer"]:
-    from tests.support.hrana_server import HranaServer
+    from tests.support.servers.hrana import HranaServer
 
     with HranaServer() as server:
         yield server

@@ -3,7 +3,7 @@
 import pytest
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -13,7 +13,7 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.schema import JobStatus
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 
@@ -38,27 +38,27 @@ async def test_pending_job_is_cancelled_at_once(scene: Scene, delay: float) -> N
 
 
 async def test_running_job_is_only_asked_to_stop(scene: Scene) -> None:
-    lease = await scene.running()
-    before = await scene.get(lease.job_id)
+    claim = await scene.running()
+    before = await scene.get(claim.job_id)
     now = scene.clock.advance(1)
 
-    assert await scene.store.cancel(lease.job_id) is JobStatus.RUNNING
+    assert await scene.store.cancel(claim.job_id) is JobStatus.RUNNING
 
-    assert changes(before, await scene.get(lease.job_id)) == {
+    assert changes(before, await scene.get(claim.job_id)) == {
         "cancel_requested_at": now,
         "updated_at": now,
     }
 
 
 async def test_second_request_keeps_the_moment_of_the_first(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.store.cancel(lease.job_id)
-    first = (await scene.get(lease.job_id)).cancel_requested_at
+    claim = await scene.running()
+    await scene.store.cancel(claim.job_id)
+    first = (await scene.get(claim.job_id)).cancel_requested_at
 
     scene.clock.advance(1)
-    await scene.store.cancel(lease.job_id)
+    await scene.store.cancel(claim.job_id)
 
-    assert (await scene.get(lease.job_id)).cancel_requested_at == first
+    assert (await scene.get(claim.job_id)).cancel_requested_at == first
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ async def test_second_request_keeps_the_moment_of_the_first(scene: Scene) -> Non
 async def test_finished_job_stays_as_it_is(
     scene: Scene, outcome: Outcome, status: JobStatus
 ) -> None:
-    lease = await scene.running()
-    await scene.settle(lease, outcome)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running()
+    await scene.settle(claim, outcome)
+    before = await scene.get(claim.job_id)
     scene.clock.advance(1)
 
-    assert await scene.store.cancel(lease.job_id) is status
+    assert await scene.store.cancel(claim.job_id) is status
 
-    assert await scene.get(lease.job_id) == before
+    assert await scene.get(claim.job_id) == before
 
 
 async def test_unknown_id_is_named(scene: Scene) -> None:
@@ -89,14 +89,14 @@ async def test_unknown_id_is_named(scene: Scene) -> None:
 
 
 async def test_completion_that_arrives_before_the_handler_stopped_wins(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.store.cancel(lease.job_id)
+    claim = await scene.running()
+    await scene.store.cancel(claim.job_id)
 
-    settled = await scene.settle(lease, Completed('"done"'))
+    settled = await scene.settle(claim, Completed('"done"'))
 
     assert settled is not None
     assert settled.status is JobStatus.COMPLETED
-    assert (await scene.get(lease.job_id)).result == '"done"'
+    assert (await scene.get(claim.job_id)).result == '"done"'
 
 
 @pytest.mark.parametrize(
@@ -114,16 +114,16 @@ async def test_completion_that_arrives_before_the_handler_stopped_wins(scene: Sc
 async def test_requested_cancellation_turns_every_other_end_into_it(
     scene: Scene, outcome: Outcome
 ) -> None:
-    lease = await scene.running()
-    await scene.store.cancel(lease.job_id)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running()
+    await scene.store.cancel(claim.job_id)
+    before = await scene.get(claim.job_id)
     now = scene.clock.advance(1)
 
-    settled = await scene.settle(lease, outcome)
+    settled = await scene.settle(claim, outcome)
 
     assert settled is not None
     assert settled.status is JobStatus.CANCELLED
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert (record.completed_at, record.worker_expires_at, record.ready) == (now, None, False)
     assert record.scheduled_for == before.scheduled_for
     # It stays known who ran it, and when.
@@ -134,10 +134,10 @@ async def test_requested_cancellation_turns_every_other_end_into_it(
 
 
 async def test_requested_cancellation_ends_a_job_whose_launch_was_lost(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
-    await scene.store.cancel(lease.job_id)
+    claim = await scene.running(starting=False)
+    await scene.store.cancel(claim.job_id)
 
-    settled = await scene.settle(lease, LaunchLost(error(), 0))
+    settled = await scene.settle(claim, LaunchLost(error(), 0))
 
     assert settled is not None
     assert settled.status is JobStatus.CANCELLED
@@ -147,18 +147,18 @@ async def test_requested_cancellation_ends_a_job_whose_launch_was_lost(scene: Sc
 async def test_requested_cancellation_is_honoured_by_a_rescue(
     scene: Scene, *, starting: bool
 ) -> None:
-    lease = await scene.running(starting=starting)
-    await scene.store.cancel(lease.job_id)
+    claim = await scene.running(starting=starting)
+    await scene.store.cancel(claim.job_id)
     scene.clock.advance(61)
 
-    assert (await scene.store.rescue())[lease.job_id].status is JobStatus.CANCELLED
+    assert (await scene.store.rescue())[claim.job_id].status is JobStatus.CANCELLED
 
 
 async def test_job_that_was_asked_to_stop_before_its_start_still_says_so(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
-    await scene.store.cancel(lease.job_id)
+    claim = await scene.running(starting=False)
+    await scene.store.cancel(claim.job_id)
 
-    await scene.store.start(lease, worker_id="pod-1", lease_seconds=60)
+    await scene.store.start(claim, worker_id="pod-1", lease_seconds=60)
 
-    assert await scene.store.heartbeat([lease], lease_seconds=60) == {lease.job_id: True}
-    assert await scene.store.cancel_requests("pod-1") == {lease}
+    assert await scene.store.heartbeat([claim], lease_seconds=60) == {claim.job_id: True}
+    assert await scene.store.cancel_requests("pod-1") == {claim}

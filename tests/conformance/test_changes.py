@@ -6,9 +6,9 @@ import time
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.store import Store
-from tests.support.databases import Place, each_forking_kind, each_shared_kind
-from tests.support.forks import Signal, forked
+from server_jobs.store.store import Store
+from tests.support.databases.kinds import Place, each_forking_kind, each_shared_kind
+from tests.support.processes.forks import Signal, forked
 from tests.support.scene import new_job
 
 PROMPTLY = 2.0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.rows import Claim
+from server_jobs.records.status import JobStatus
 from tests.support.scene import JOB, Scene, changes, error, new_job
 
 
@@ -68,13 +68,13 @@ async def test_claim_hands_over_all_that_its_holder_needs(scene: Scene) -> None:
 
 
 async def test_progress_of_the_attempt_before_is_wiped(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.store.report_progress({lease: (40.0, "half-way")})
-    await scene.settle(lease, Failed(error()))
+    claim = await scene.running()
+    await scene.store.report_progress({claim: (40.0, "half-way")})
+    await scene.settle(claim, Failed(error()))
 
     await scene.claim()
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert (record.progress, record.progress_message) == (0.0, None)
 
 
@@ -153,12 +153,12 @@ async def test_claimed_job_isnt_claimed_again(scene: Scene) -> None:
 
 
 async def test_every_claim_has_a_higher_fence(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=10)
-    fences = [lease.fence]
+    claim = await scene.running(max_attempts=10)
+    fences = [claim.fence]
     for _ in range(3):
-        await scene.settle(lease, Failed(error()))
-        lease = await scene.claimed_again(lease.job_id)
-        fences.append(lease.fence)
+        await scene.settle(claim, Failed(error()))
+        claim = await scene.claimed_again(claim.job_id)
+        fences.append(claim.fence)
 
     assert fences == [1, 2, 3, 4]
 
@@ -200,13 +200,13 @@ async def test_claim_of_one_that_is_due_needs_no_staging(scene: Scene) -> None:
 
 
 async def test_claim_of_one_that_runs_or_doesnt_exist_gives_nothing(scene: Scene) -> None:
-    lease = await scene.running()
-    before = await scene.get(lease.job_id)
+    claim = await scene.running()
+    before = await scene.get(claim.job_id)
 
-    assert await scene.store.claim_one(lease.job_id, worker_id="w", lease_seconds=30) is None
+    assert await scene.store.claim_one(claim.job_id, worker_id="w", lease_seconds=30) is None
     assert await scene.store.claim_one("no-such-id", worker_id="w", lease_seconds=30) is None
 
-    assert await scene.get(lease.job_id) == before
+    assert await scene.get(claim.job_id) == before
 
 
 @pytest.mark.parametrize(
@@ -217,28 +217,28 @@ async def test_claim_of_one_that_runs_or_doesnt_exist_gives_nothing(scene: Scene
 async def test_finished_job_isnt_claimed(
     scene: Scene, outcome: Completed | Failed | Abandoned
 ) -> None:
-    lease = await scene.running()
-    await scene.settle(lease, outcome)
+    claim = await scene.running()
+    await scene.settle(claim, outcome)
     scene.clock.advance(86_400)
 
     assert await scene.store.stage() == 0
     assert await scene.claim(10) == []
-    assert await scene.store.claim_one(lease.job_id, worker_id="w", lease_seconds=30) is None
+    assert await scene.store.claim_one(claim.job_id, worker_id="w", lease_seconds=30) is None
 
 
 # ── the handler's start in a process of its own ──────────────────────────────────────────────
 
 
 async def test_start_changes_just_this(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running(starting=False)
+    before = await scene.get(claim.job_id)
     now = scene.clock.advance(10)
 
-    job = await scene.store.start(lease, worker_id="pod-1", lease_seconds=300)
+    job = await scene.store.start(claim, worker_id="pod-1", lease_seconds=300)
 
     assert job is not None
-    assert (job.id, job.fence, job.worker_id) == (lease.job_id, lease.fence, "pod-1")
-    assert changes(before, await scene.get(lease.job_id)) == {
+    assert (job.id, job.fence, job.worker_id) == (claim.job_id, claim.fence, "pod-1")
+    assert changes(before, await scene.get(claim.job_id)) == {
         "handler_started_at": now,
         "worker_id": "pod-1",
         "worker_expires_at": scene.clock.after(300),
@@ -247,38 +247,38 @@ async def test_start_changes_just_this(scene: Scene) -> None:
 
 
 async def test_second_pod_of_a_launch_loses_the_start(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
-    await scene.store.start(lease, worker_id="pod-1", lease_seconds=300)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running(starting=False)
+    await scene.store.start(claim, worker_id="pod-1", lease_seconds=300)
+    before = await scene.get(claim.job_id)
     scene.clock.advance(1)
 
-    assert await scene.store.start(lease, worker_id="pod-2", lease_seconds=300) is None
+    assert await scene.store.start(claim, worker_id="pod-2", lease_seconds=300) is None
 
-    assert await scene.get(lease.job_id) == before
+    assert await scene.get(claim.job_id) == before
 
 
 async def test_pod_whose_start_went_unanswered_may_ask_again(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
-    first = await scene.store.start(lease, worker_id="pod-1", lease_seconds=300)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running(starting=False)
+    first = await scene.store.start(claim, worker_id="pod-1", lease_seconds=300)
+    before = await scene.get(claim.job_id)
     now = scene.clock.advance(1)
 
-    assert await scene.store.start(lease, worker_id="pod-1", lease_seconds=300) == first
+    assert await scene.store.start(claim, worker_id="pod-1", lease_seconds=300) == first
 
-    assert changes(before, await scene.get(lease.job_id)) == {
+    assert changes(before, await scene.get(claim.job_id)) == {
         "worker_expires_at": scene.clock.after(300),
         "updated_at": now,
     }
 
 
 async def test_job_that_began_with_its_claim_cannot_be_started(scene: Scene) -> None:
-    lease = await scene.running(starting=True)
+    claim = await scene.running(starting=True)
 
-    assert await scene.store.start(lease, worker_id="pod-1", lease_seconds=300) is None
+    assert await scene.store.start(claim, worker_id="pod-1", lease_seconds=300) is None
 
 
 async def test_start_needs_a_claim(scene: Scene) -> None:
     job_id = await scene.pending()
 
     for fence in (0, 1):
-        assert await scene.store.start(Lease(job_id, fence), worker_id="p", lease_seconds=1) is None
+        assert await scene.store.start(Claim(job_id, fence), worker_id="p", lease_seconds=1) is None

@@ -6,9 +6,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.records.outcomes import Completed
+from server_jobs.store.store import Store
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import claim_of, new_job
 
 CLAIMERS = 8
@@ -54,7 +54,7 @@ def test_settling_and_claiming_at_once_completes_every_job_once(
         at_once.wait()
         _, jobs = asyncio.run(store.settle_and_claim({}, claim))
         while jobs:
-            outcomes = {job.lease: Completed("null") for job in jobs}
+            outcomes = {job.claim: Completed("null") for job in jobs}
             settled, jobs = asyncio.run(store.settle_and_claim(outcomes, claim))
             completed.update(settled.keys())
         return completed
@@ -94,7 +94,7 @@ def test_one_pod_of_a_launch_starts_it(database: Database, place: Place) -> None
         at_once.wait()
         return (
             asyncio.run(
-                stores[number].start(job.lease, worker_id=f"pod-{number}", lease_seconds=60)
+                stores[number].start(job.claim, worker_id=f"pod-{number}", lease_seconds=60)
             )
             is not None
         )

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError, DatabaseError
-from server_jobs.outcomes import Completed
-from server_jobs.schema import JobStatus
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.scene import JOB, claim_of
 
 FINISHED = {"status": "'completed'", "completed_at": "'2030-01-01 00:00:00'"}
@@ -37,7 +38,7 @@ async def test_row_of_an_id_and_a_name_is_a_job(database: Database) -> None:
 
     assert await store.stage() == 1
     (job,) = await store.claim(claim_of())
-    settled = await store.settle({job.lease: Completed("1")})
+    settled = await store.settle({job.claim: Completed("1")})
 
     assert settled["by-hand"].status is JobStatus.COMPLETED
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from server_jobs.errors import ConstraintViolatedError
-from server_jobs.records import JobRecord
-from server_jobs.schema import JobStatus
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, claim_of, new_job
 
 
@@ -217,7 +217,7 @@ async def test_row_that_its_maker_executes_is_born_running(scene: Scene) -> None
     assert record.worker_expires_at == scene.clock.after(30)
     assert (record.queue, record.timeout_seconds) == ("mail", 9.5)
     assert (claimed.id, claimed.fence, claimed.correlation_id) == (new.id, 1, "correlation")
-    assert await scene.store.heartbeat([claimed.lease], lease_seconds=60) == {new.id: False}
+    assert await scene.store.heartbeat([claimed.claim], lease_seconds=60) == {new.id: False}
 
 
 async def test_new_rows_are_stamped_by_the_clock_of_the_store(scene: Scene) -> None:

@@ -6,15 +6,16 @@ import pytest
 from sqlalchemy import Integer, Text, bindparam, column, func, insert, select, text, update
 from sqlalchemy.sql.selectable import Subquery
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
     DataRefusedError,
     MigrationRequiredError,
 )
-from server_jobs.rowset import rows
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.sql.rowset import rows
+from server_jobs.sql.statement import Statement
+from tests.support.databases.kinds import Place, each_shared_kind
 
 TOO_LARGE = 2**70
 NO_UTF8 = "\ud800"

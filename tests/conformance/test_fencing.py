@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server_jobs.outcomes import (
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -14,8 +14,8 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import Lease
-from server_jobs.schema import JobStatus
+from server_jobs.records.rows import Claim
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, error, new_job
 
 OUTCOMES: list[Outcome] = [
@@ -30,7 +30,7 @@ OUTCOMES: list[Outcome] = [
 ]
 
 
-async def lost_to_another(scene: Scene, *, starting: bool) -> Lease:
+async def lost_to_another(scene: Scene, *, starting: bool) -> Claim:
     """A lease that expired; the job was rescued and claimed by another worker."""
     stale = await scene.running(starting=starting, retry_policy='{"base_seconds": 0.0}')
     scene.clock.advance(61)
@@ -40,43 +40,43 @@ async def lost_to_another(scene: Scene, *, starting: bool) -> Lease:
     return stale
 
 
-async def given_back(scene: Scene) -> Lease:
-    lease = await scene.running()
-    await scene.settle(lease, Released("shutdown"))
-    return lease
+async def given_back(scene: Scene) -> Claim:
+    claim = await scene.running()
+    await scene.settle(claim, Released("shutdown"))
+    return claim
 
 
-async def completed(scene: Scene) -> Lease:
-    lease = await scene.running()
-    await scene.settle(lease, Completed('"first"'))
-    return lease
+async def completed(scene: Scene) -> Claim:
+    claim = await scene.running()
+    await scene.settle(claim, Completed('"first"'))
+    return claim
 
 
-async def failed(scene: Scene) -> Lease:
-    lease = await scene.running()
-    await scene.settle(lease, Failed(error("first"), permanent=True))
-    return lease
+async def failed(scene: Scene) -> Claim:
+    claim = await scene.running()
+    await scene.settle(claim, Failed(error("first"), permanent=True))
+    return claim
 
 
-async def cancelled(scene: Scene) -> Lease:
-    lease = await scene.running()
-    await scene.settle(lease, Abandoned("first"))
-    return lease
+async def cancelled(scene: Scene) -> Claim:
+    claim = await scene.running()
+    await scene.settle(claim, Abandoned("first"))
+    return claim
 
 
-async def retried_and_claimed(scene: Scene) -> Lease:
-    lease = await failed(scene)
-    await scene.store.retry(lease.job_id)
-    await scene.claimed_again(lease.job_id)
-    return lease
+async def retried_and_claimed(scene: Scene) -> Claim:
+    claim = await failed(scene)
+    await scene.store.retry(claim.job_id)
+    await scene.claimed_again(claim.job_id)
+    return claim
 
 
-async def from_the_future(scene: Scene) -> Lease:
-    lease = await scene.running()
-    return Lease(lease.job_id, lease.fence + 1)
+async def from_the_future(scene: Scene) -> Claim:
+    claim = await scene.running()
+    return Claim(claim.job_id, claim.fence + 1)
 
 
-LOSSES: dict[str, Callable[[Scene], Awaitable[Lease]]] = {
+LOSSES: dict[str, Callable[[Scene], Awaitable[Claim]]] = {
     "claimed-by-another": lambda scene: lost_to_another(scene, starting=True),
     "claimed-by-another-unstarted": lambda scene: lost_to_another(scene, starting=False),
     "given-back": given_back,
@@ -92,7 +92,7 @@ each_loss = pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES.keys())
 
 @each_loss
 async def test_stale_holder_settles_nothing(
-    scene: Scene, lose: Callable[[Scene], Awaitable[Lease]]
+    scene: Scene, lose: Callable[[Scene], Awaitable[Claim]]
 ) -> None:
     stale = await lose(scene)
     before = await scene.get(stale.job_id)
@@ -105,7 +105,7 @@ async def test_stale_holder_settles_nothing(
 
 @each_loss
 async def test_stale_holder_renews_reports_and_starts_nothing(
-    scene: Scene, lose: Callable[[Scene], Awaitable[Lease]]
+    scene: Scene, lose: Callable[[Scene], Awaitable[Claim]]
 ) -> None:
     stale = await lose(scene)
     before = await scene.get(stale.job_id)
@@ -134,7 +134,7 @@ async def test_stale_and_good_leases_in_one_call_are_told_apart(scene: Scene) ->
 
 async def test_old_and_new_lease_of_one_job_in_one_call_settle_it_once(scene: Scene) -> None:
     stale = await lost_to_another(scene, starting=True)
-    current = Lease(stale.job_id, stale.fence + 1)
+    current = Claim(stale.job_id, stale.fence + 1)
 
     settled = await scene.store.settle({stale: Completed('"stale"'), current: Completed('"new"')})
 
@@ -143,17 +143,17 @@ async def test_old_and_new_lease_of_one_job_in_one_call_settle_it_once(scene: Sc
 
 
 async def test_only_the_first_of_two_settlements_counts(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
 
-    assert await scene.settle(lease, Completed('"first"')) is not None
-    assert await scene.settle(lease, Completed('"second"')) is None
+    assert await scene.settle(claim, Completed('"first"')) is not None
+    assert await scene.settle(claim, Completed('"second"')) is None
 
-    assert (await scene.get(lease.job_id)).result == '"first"'
+    assert (await scene.get(claim.job_id)).result == '"first"'
 
 
 async def test_after_a_lost_answer_the_holder_can_tell_what_it_settled(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(3)])
-    done, lost, running = (job.lease for job in await scene.claim(3))
+    done, lost, running = (job.claim for job in await scene.claim(3))
     await scene.settle(done, Completed("1"))
     await scene.settle(lost, Released("shutdown"))
     lost_again = await scene.claimed_again(lost.job_id)

@@ -3,7 +3,8 @@
 import pytest
 
 from server_jobs.errors import DatabaseError
-from server_jobs.outcomes import (
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Failed,
@@ -12,15 +13,15 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError, Lease
-from server_jobs.schema import JobStatus
+from server_jobs.records.rows import Claim
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, claim_of, error, new_job
 
 
 async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
     await scene.store.enqueue([new_job(max_attempts=2) for _ in range(6)])
-    leases = [job.lease for job in await scene.claim(5)]
-    leases += [job.lease for job in await scene.claim(1, starting=False)]
+    claims = [job.claim for job in await scene.claim(5)]
+    claims += [job.claim for job in await scene.claim(1, starting=False)]
     outcomes: list[Outcome] = [
         Completed('"done"'),
         Failed(error(), delay_seconds=1),
@@ -30,9 +31,9 @@ async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
         LaunchLost(error(), 1),
     ]
 
-    settled = await scene.store.settle(dict(zip(leases, outcomes, strict=True)))
+    settled = await scene.store.settle(dict(zip(claims, outcomes, strict=True)))
 
-    assert [settled[lease.job_id].status for lease in leases] == [
+    assert [settled[claim.job_id].status for claim in claims] == [
         JobStatus.COMPLETED,
         JobStatus.PENDING,
         JobStatus.PENDING,
@@ -44,14 +45,14 @@ async def test_outcomes_of_all_kinds_are_settled_together(scene: Scene) -> None:
 
 async def test_a_thousand_completions_keep_their_own_results(scene: Scene) -> None:
     await scene.store.enqueue([new_job() for _ in range(1_200)])
-    leases = [job.lease for job in await scene.claim(1_200)]
+    claims = [job.claim for job in await scene.claim(1_200)]
 
-    settled = await scene.store.settle({lease: Completed(f'"{lease.job_id}"') for lease in leases})
+    settled = await scene.store.settle({claim: Completed(f'"{claim.job_id}"') for claim in claims})
 
     assert len(settled) == 1_200
     records = await scene.store.list_jobs(limit=2_000)
     assert {record.id: record.result for record in records} == {
-        lease.job_id: f'"{lease.job_id}"' for lease in leases
+        claim.job_id: f'"{claim.job_id}"' for claim in claims
     }
 
 
@@ -60,27 +61,27 @@ async def test_settling_nothing_and_claiming_nothing_does_nothing(scene: Scene) 
 
 
 async def test_settling_and_claiming_are_one_step(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     following = await scene.pending()
 
-    settled, claimed = await scene.store.settle_and_claim({lease: Completed("1")}, claim_of(5))
+    settled, claimed = await scene.store.settle_and_claim({claim: Completed("1")}, claim_of(5))
 
-    assert settled[lease.job_id].status is JobStatus.COMPLETED
+    assert settled[claim.job_id].status is JobStatus.COMPLETED
     assert [job.id for job in claimed] == [following]
 
 
 async def test_claim_sees_what_the_same_step_gave_back(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
 
-    _, claimed = await scene.store.settle_and_claim({lease: Released("")}, claim_of(5))
+    _, claimed = await scene.store.settle_and_claim({claim: Released("")}, claim_of(5))
 
-    assert [(job.id, job.fence) for job in claimed] == [(lease.job_id, lease.fence + 1)]
+    assert [(job.id, job.fence) for job in claimed] == [(claim.job_id, claim.fence + 1)]
 
 
 async def test_refused_write_undoes_the_step_whole(scene: Scene) -> None:
     await scene.store.enqueue([new_job(), new_job(), new_job()])
-    good, bad = (job.lease for job in await scene.claim(2))
-    outcomes: dict[Lease, Outcome] = {
+    good, bad = (job.claim for job in await scene.claim(2))
+    outcomes: dict[Claim, Outcome] = {
         good: Completed("1"),
         bad: Failed(AttemptError(1, None, "E", "no UTF-8: \ud800", "", "")),
     }
@@ -93,11 +94,11 @@ async def test_refused_write_undoes_the_step_whole(scene: Scene) -> None:
 
 
 async def test_last_progress_is_written_with_the_end(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
 
-    await scene.store.settle({lease: Failed(error(), permanent=True)}, {lease: (73.5, "sorting")})
+    await scene.store.settle({claim: Failed(error(), permanent=True)}, {claim: (73.5, "sorting")})
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert (record.status, record.progress, record.progress_message) == (
         JobStatus.FAILED,
         73.5,

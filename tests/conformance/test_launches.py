@@ -4,10 +4,11 @@ import pytest
 
 from server_jobs import JobStatus
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.launches import OUT_OF_MEMORY, Launch, launch_backoff
-from server_jobs.outcomes import Completed, Failed
-from server_jobs.records import AttemptError, Lease
+from server_jobs.launches.launch import Launch, launch_backoff
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.attempt_error import OUT_OF_MEMORY, AttemptError
+from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.rows import Claim
 from tests.support.clock import Clock
 from tests.support.scene import Scene, changes, new_job
 
@@ -27,10 +28,10 @@ async def claimed(launches: LaunchStore, worker_id: str = RUNNER) -> Launch:
     return launch
 
 
-async def begun(launches: LaunchStore) -> Lease:
+async def begun(launches: LaunchStore) -> Claim:
     launch = await claimed(launches)
-    await launches.records.start(launch.lease, worker_id=f"{RUNNER}/pod", lease_seconds=60)
-    return launch.lease
+    await launches.records.start(launch.claim, worker_id=f"{RUNNER}/pod", lease_seconds=60)
+    return launch.claim
 
 
 async def test_a_claim_takes_any_name_and_begins_no_handler(launches: LaunchStore) -> None:
@@ -58,7 +59,7 @@ async def test_a_claim_takes_the_names_that_are_given(launches: LaunchStore) -> 
 
 async def test_in_hand_is_what_runs_below_the_prefix_begun_or_not(launches: LaunchStore) -> None:
     started = await begun(launches)
-    waiting = (await claimed(launches)).lease
+    waiting = (await claimed(launches)).claim
     await claimed(launches, "k8s/heretoo/default/runner")
     await claimed(launches, "local/host/1")
     over = await begun(launches)
@@ -66,7 +67,7 @@ async def test_in_hand_is_what_runs_below_the_prefix_begun_or_not(launches: Laun
 
     found = await launches.in_hand()
 
-    assert {launch.lease: launch.begun for launch in found.values()} == {
+    assert {launch.claim: launch.begun for launch in found.values()} == {
         started: True,
         waiting: False,
     }
@@ -81,13 +82,13 @@ async def test_wildcards_in_a_prefix_are_taken_literally(
 
 
 async def test_renewing_changes_just_the_lease(scene: Scene, launches: LaunchStore) -> None:
-    lease = (await claimed(launches)).lease
-    before = await scene.get(lease.job_id)
+    claim = (await claimed(launches)).claim
+    before = await scene.get(claim.job_id)
     now = scene.clock.advance(20)
 
-    assert await launches.renew([lease], lease_seconds=300) == {lease.job_id}
+    assert await launches.renew([claim], lease_seconds=300) == {claim.job_id}
 
-    assert changes(before, await scene.get(lease.job_id)) == {
+    assert changes(before, await scene.get(claim.job_id)) == {
         "worker_expires_at": scene.clock.after(300),
         "updated_at": now,
     }
@@ -97,12 +98,12 @@ async def test_what_has_begun_or_was_claimed_anew_is_not_renewed(
     scene: Scene, launches: LaunchStore
 ) -> None:
     started = await begun(launches)
-    stale = Lease((await claimed(launches)).id, 0)
-    before = [await scene.get(lease.job_id) for lease in (started, stale)]
+    stale = Claim((await claimed(launches)).id, 0)
+    before = [await scene.get(claim.job_id) for claim in (started, stale)]
 
     assert await launches.renew([started, stale], lease_seconds=300) == set()
 
-    assert [await scene.get(lease.job_id) for lease in (started, stale)] == before
+    assert [await scene.get(claim.job_id) for claim in (started, stale)] == before
 
 
 async def test_renewing_nothing_asks_nothing(launches: LaunchStore) -> None:
@@ -132,18 +133,18 @@ async def test_reading_tells_of_rows_in_any_state(launches: LaunchStore) -> None
 
 
 async def test_deaths_for_want_of_memory_are_counted(launches: LaunchStore) -> None:
-    lease = await begun(launches)
+    claim = await begun(launches)
     for kind in (OUT_OF_MEMORY, "exit_code", OUT_OF_MEMORY):
         error = AttemptError(1, None, kind, "boom", "", "w")
-        await launches.records.settle({lease: Failed(error, permanent=True)})
-        await launches.records.retry(lease.job_id)
+        await launches.records.settle({claim: Failed(error, permanent=True)})
+        await launches.records.retry(claim.job_id)
         (launch,) = await launches.claim(
             "default", job_names=None, limit=1, worker_id=RUNNER, lease_seconds=60
         )
-        lease = launch.lease
-        await launches.records.start(lease, worker_id=f"{RUNNER}/pod", lease_seconds=60)
+        claim = launch.claim
+        await launches.records.start(claim, worker_id=f"{RUNNER}/pod", lease_seconds=60)
 
-    assert (await launches.read([lease.job_id]))[lease.job_id].out_of_memory == 2
+    assert (await launches.read([claim.job_id]))[claim.job_id].out_of_memory == 2
 
 
 def test_launches_are_put_off_longer_and_longer_up_to_five_minutes() -> None:

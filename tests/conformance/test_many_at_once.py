@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConstraintViolatedError
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.records import Changed, Skipped
-from server_jobs.schema import JobStatus
-from server_jobs.store import Store
-from tests.support.databases import Kind, Place, each_shared_kind
-from tests.support.faulty_database import Fault, FaultyDatabase
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.requests import Changed, Skipped
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.databases.kinds import Kind, Place, each_shared_kind
 from tests.support.scene import Scene, error, new_job
 
 PENDING, RUNNING = JobStatus.PENDING, JobStatus.RUNNING
@@ -19,9 +20,9 @@ CANCELLED, COMPLETED, FAILED = JobStatus.CANCELLED, JobStatus.COMPLETED, JobStat
 
 
 async def failed(scene: Scene, **options: Any) -> str:
-    lease = await scene.running(**options)
-    await scene.settle(lease, Failed(error(), permanent=True))
-    return lease.job_id
+    claim = await scene.running(**options)
+    await scene.settle(claim, Failed(error(), permanent=True))
+    return claim.job_id
 
 
 async def statuses(scene: Scene, *ids: str) -> list[JobStatus]:
@@ -161,18 +162,18 @@ async def test_job_that_was_claimed_since_it_was_listed_is_asked_to_stop(scene: 
 
     assert changed.statuses == {job_id: RUNNING}
     held = await scene.store.cancel_requests("worker")
-    assert {lease.fence for lease in held} == {claimed.fence}
+    assert {claim.fence for claim in held} == {claimed.fence}
 
 
 async def test_job_that_ended_since_it_was_listed_keeps_its_end(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     listed = await scene.store.list_ids()
-    await scene.settle(lease, Completed('"done"'))
+    await scene.settle(claim, Completed('"done"'))
 
     changed = await scene.store.cancel_many(listed)
 
     assert (changed.statuses, changed.skipped[0].status) == ({}, COMPLETED)
-    assert (await scene.get(lease.job_id)).result == '"done"'
+    assert (await scene.get(claim.job_id)).result == '"done"'
 
 
 async def test_nothing_is_done_to_no_jobs(scene: Scene) -> None:

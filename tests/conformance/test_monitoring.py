@@ -2,9 +2,9 @@
 
 import pytest
 
-from server_jobs.monitoring import Activity, EndedJobs, LiveJobs, LiveKind, Monitor
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.schema import JobStatus
+from server_jobs.monitoring.monitor import Activity, EndedJobs, LiveJobs, LiveKind, Monitor
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.status import JobStatus
 from tests.support.scene import JOB, Scene, error
 
 HOUR = 3_600.0
@@ -18,9 +18,9 @@ def monitor(scene: Scene) -> Monitor:
 async def run_for(scene: Scene, *seconds: float, **options: str) -> None:
     """Execute one job after the other, each for so long."""
     for duration in seconds:
-        lease = await scene.running(**options)  # type: ignore[arg-type]
+        claim = await scene.running(**options)  # type: ignore[arg-type]
         scene.clock.advance(duration)
-        await scene.settle(lease, Completed("1"))
+        await scene.settle(claim, Completed("1"))
 
 
 async def test_empty_table_has_no_figures(monitor: Monitor) -> None:
@@ -80,9 +80,9 @@ async def test_run_times_are_summed_up_by_name_and_status(scene: Scene, monitor:
     # Twenty of 1 to 20 seconds, not in order.
     await run_for(scene, *(1 + number * 7 % 20 for number in range(20)))
     await run_for(scene, 5, job_name="Part")
-    lease = await scene.running()
+    claim = await scene.running()
     scene.clock.advance(9)
-    await scene.settle(lease, Failed(error(), permanent=True))
+    await scene.settle(claim, Failed(error(), permanent=True))
     await scene.pending()
 
     ended = {(e.job_name, e.status): e for e in await monitor.ended(None)}
@@ -106,9 +106,9 @@ def assert_times(ended: EndedJobs, count: int, **times: float) -> None:
 async def test_jobs_that_never_ran_are_counted_without_a_run_time(
     scene: Scene, monitor: Monitor
 ) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     scene.clock.advance(3)
-    await scene.settle(lease, Abandoned("asked to"))
+    await scene.settle(claim, Abandoned("asked to"))
     for _ in range(3):
         await scene.store.cancel(await scene.pending())
     (part,) = [await scene.pending(job_name="Part")]
@@ -170,9 +170,9 @@ async def test_workers_are_known_by_what_they_hold_and_what_they_ended(
     scene.clock.advance(10)
     for _ in range(2):
         await scene.running()
-    lease = await scene.running()
+    claim = await scene.running()
     scene.clock.advance(20)
-    await scene.store.heartbeat([lease], lease_seconds=60)
+    await scene.store.heartbeat([claim], lease_seconds=60)
     scene.clock.advance(5)
 
     activity = await monitor.activity(HOUR)

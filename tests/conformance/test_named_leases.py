@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.named_lease import NamedLease
+from server_jobs.store.named_lease import NamedLease
 from tests.support.clock import Clock
-from tests.support.databases import Place, each_shared_kind
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import new_job
 
 
@@ -64,6 +64,6 @@ async def test_of_many_at_once_one_gets_it(place: Place, name: str) -> None:
     databases = [place.open() for _ in range(3)]
     wanted = [NamedLease(databases[number % 3], name, f"{number}") for number in range(9)]
 
-    taken = await asyncio.gather(*(lease.take(60) for lease in wanted))
+    taken = await asyncio.gather(*(claim.take(60) for claim in wanted))
 
     assert sum(taken) == 1

@@ -8,15 +8,15 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from server_jobs.database import Statement
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import Abandoned, Completed, Failed, Outcome
-from server_jobs.records import Prunable
-from server_jobs.retention import DAY, Keep, Retention, walk
-from server_jobs.schema import JobStatus
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
-from tests.support.faulty_database import Fault, FaultyDatabase
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome
+from server_jobs.records.requests import Prunable
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.retention import DAY, Keep, Retention, walk
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import JOB, Scene, error, new_job
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
@@ -37,16 +37,16 @@ def all_before(moment: datetime, *names: str) -> Prunable:
 
 
 async def ended(scene: Scene, status: JobStatus = COMPLETED, job_name: str = JOB) -> str:
-    lease = await scene.running(job_name=job_name)
-    await scene.settle(lease, ENDS[status])
-    return lease.job_id
+    claim = await scene.running(job_name=job_name)
+    await scene.settle(claim, ENDS[status])
+    return claim.job_id
 
 
 async def finished(scene: Scene, count: int) -> list[str]:
     await scene.store.enqueue([new_job() for _ in range(count)])
-    leases = [job.lease for job in await scene.claim(count)]
-    await scene.store.settle({lease: Completed("1") for lease in leases})
-    return sorted(lease.job_id for lease in leases)
+    claims = [job.claim for job in await scene.claim(count)]
+    await scene.store.settle({claim: Completed("1") for claim in claims})
+    return sorted(claim.job_id for claim in claims)
 
 
 async def ids(scene: Scene) -> list[str]:

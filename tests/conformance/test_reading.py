@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from server_jobs.errors import JobNotFoundError
-from server_jobs.outcomes import Completed, Failed
-from server_jobs.records import JobFilter, Tally
-from server_jobs.schema import JobStatus
-from server_jobs.store import JobCount, Store
+from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.requests import JobCount, JobFilter, Tally
+from server_jobs.records.status import JobStatus
+from server_jobs.store.store import Store
 from tests.support.scene import JOB, Scene, error, new_job
 
 
@@ -145,13 +145,13 @@ async def test_live_jobs_are_those_that_are_due_or_later_or_run(scene: Scene) ->
 async def test_summaries_say_the_same_as_the_records_and_leave_out_the_missing(
     scene: Scene,
 ) -> None:
-    lease = await scene.running()
-    await scene.store.report_progress({lease: (40.0, "half-way")})
+    claim = await scene.running()
+    await scene.store.report_progress({claim: (40.0, "half-way")})
     pending = await scene.pending(unique_key="k")
 
-    found = await scene.store.summaries([lease.job_id, "no-such-id", pending])
+    found = await scene.store.summaries([claim.job_id, "no-such-id", pending])
 
-    assert {summary.id for summary in found} == {lease.job_id, pending}
+    assert {summary.id for summary in found} == {claim.job_id, pending}
     for summary in found:
         record = asdict(await scene.get(summary.id))
         assert asdict(summary).items() <= record.items()
@@ -164,12 +164,12 @@ async def test_summaries_say_the_same_as_the_records_and_leave_out_the_missing(
 async def test_counts_by_name_queue_and_status(scene: Scene) -> None:
     assert await scene.store.counts() == []
     for _ in range(2):
-        lease = await scene.running()
+        claim = await scene.running()
         scene.clock.advance(3)
-        await scene.settle(lease, Completed("1"))
-    lease = await scene.running()
+        await scene.settle(claim, Completed("1"))
+    claim = await scene.running()
     scene.clock.advance(9)
-    await scene.settle(lease, Failed(error(), permanent=True))
+    await scene.settle(claim, Failed(error(), permanent=True))
     await scene.pending(queue="mail")
     await scene.pending(job_name="Part")
     await scene.pending()

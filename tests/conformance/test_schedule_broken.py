@@ -5,10 +5,10 @@ import logging
 import pytest
 from uuid6 import uuid7
 
-from server_jobs.scheduler import BROKEN_AGAIN
-from server_jobs.schedules import Decision
-from tests.support.agenda import JOB, NAME, Agenda, at
-from tests.support.raw_sql import refusing_new
+from server_jobs.schedules.schedule import Decision
+from server_jobs.schedules.scheduler import BROKEN_AGAIN
+from tests.support.databases.raw_sql import refusing_new
+from tests.support.drills.agenda import JOB, NAME, Agenda, at
 
 LOG = "server_jobs.scheduler"
 

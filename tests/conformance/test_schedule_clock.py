@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from server_jobs.scheduler import Scheduler
-from server_jobs.schedules import Catchup, Decision
-from server_jobs.schema import JobStatus
-from tests.support.agenda import NAME, Agenda, at, days
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.schedule import Catchup, Decision
+from server_jobs.schedules.scheduler import Scheduler
+from tests.support.drills.agenda import NAME, Agenda, at, days
 
 LOG = "server_jobs.scheduler"
 

@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
-from server_jobs.schedule_sync import synchronise
-from server_jobs.schedules import NEVER, Decision, Overlap, Schedule
-from server_jobs.schema import JobStatus
-from tests.support.agenda import NAME, START, Agenda, at, days, schedule
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.declare import synchronise
+from server_jobs.schedules.schedule import NEVER, Decision, Overlap, Schedule
+from tests.support.drills.agenda import NAME, START, Agenda, at, days, schedule
 
 LOG = "server_jobs.scheduler"
 

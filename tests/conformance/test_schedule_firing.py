@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 import pytest
 from uuid6 import uuid7
 
-from server_jobs.records import JobRecord
-from server_jobs.schedule_store import DUE_LIMIT, ScheduleStore
-from server_jobs.scheduler import Scheduler
-from server_jobs.schedules import NEVER, Decision, ScheduleRecord
-from server_jobs.schema import JobStatus
-from tests.support.agenda import JOB, NAME, START, Agenda, at, days, schedule
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
+from server_jobs.schedules.scheduler import Scheduler
+from server_jobs.schedules.store import DUE_LIMIT, ScheduleStore
+from tests.support.drills.agenda import JOB, NAME, START, Agenda, at, days, schedule
 
 
 async def only_job(agenda: Agenda) -> JobRecord:

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from server_jobs.outcomes import Abandoned, Completed, Failed
-from server_jobs.scheduler import Scheduler
-from server_jobs.schedules import Catchup, Decision, Overlap
-from server_jobs.schema import JobStatus
-from tests.support.agenda import NAME, Agenda, at, days
+from server_jobs.records.outcomes import Abandoned, Completed, Failed
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.schedule import Catchup, Decision, Overlap
+from server_jobs.schedules.scheduler import Scheduler
+from tests.support.drills.agenda import NAME, Agenda, at, days
 from tests.support.scene import error
 
 LOG = "server_jobs.scheduler"
@@ -79,7 +79,7 @@ async def test_skip_after_a_retry_that_waits_still_skips(agenda: Agenda) -> None
     """Between two attempts a job is pending: it hasn't ended."""
     await firing_once(agenda, "skip")
     job = await agenda.claim()
-    await agenda.store.settle({job.lease: Failed(error(), delay_seconds=3_600)})
+    await agenda.store.settle({job.claim: Failed(error(), delay_seconds=3_600)})
 
     assert await agenda.decision_at("09:10") == Decision.SKIPPED
 
@@ -145,7 +145,7 @@ async def test_queue_does_not_mind_how_the_job_ended(
     await firing_once(agenda, "queue")
     job = await agenda.claim()
     await agenda.tick_at("09:10")
-    await agenda.store.settle({job.lease: outcome})
+    await agenda.store.settle({job.claim: outcome})
 
     assert await agenda.decision_at("09:11") == Decision.FIRED
 
@@ -207,7 +207,7 @@ async def test_replace_asks_a_running_job_to_stop_and_fires_once_it_has(agenda: 
     (running,) = await agenda.jobs()
     assert (running.status, running.cancel_requested_at) == (JobStatus.RUNNING, at("09:10"))
 
-    await agenda.store.settle({job.lease: Abandoned("asked to")})
+    await agenda.store.settle({job.claim: Abandoned("asked to")})
     assert await agenda.decision_at("09:10:02") == Decision.FIRED
     assert await agenda.fired() == ["09:00", "09:10"]
     assert await agenda.statuses() == [JobStatus.CANCELLED, JobStatus.PENDING]

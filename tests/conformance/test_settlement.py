@@ -3,7 +3,8 @@
 import json
 from dataclasses import replace
 
-from server_jobs.outcomes import (
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -13,18 +14,18 @@ from server_jobs.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records import AttemptError, Lease
-from server_jobs.schema import JobStatus
-from server_jobs.store import Settled
+from server_jobs.records.requests import Settled
+from server_jobs.records.rows import Claim
+from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 
 
-async def changed_by(scene: Scene, lease: Lease, outcome: Outcome) -> dict[str, object]:
+async def changed_by(scene: Scene, claim: Claim, outcome: Outcome) -> dict[str, object]:
     """Settle a second later → the columns that changed, ``errors`` as records."""
-    before = await scene.get(lease.job_id)
+    before = await scene.get(claim.job_id)
     scene.clock.advance(1)
-    assert await scene.settle(lease, outcome) is not None, "the lease was lost"
-    after = await scene.get(lease.job_id)
+    assert await scene.settle(claim, outcome) is not None, "the lease was lost"
+    after = await scene.get(claim.job_id)
     changed = changes(before, after)
     if "errors" in changed:
         changed["errors"] = after.attempt_errors
@@ -60,10 +61,10 @@ def ended(scene: Scene, status: JobStatus) -> dict[str, object]:
 
 
 async def test_completion_changes_just_this(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     now = scene.clock.after(1)
 
-    changed = await changed_by(scene, lease, Completed('{"greeting": "hello"}'))
+    changed = await changed_by(scene, claim, Completed('{"greeting": "hello"}'))
 
     assert changed == {
         "status": JobStatus.COMPLETED,
@@ -76,55 +77,55 @@ async def test_completion_changes_just_this(scene: Scene) -> None:
 
 
 async def test_completion_tells_what_became_of_the_job(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
 
-    assert await scene.settle(lease, Completed("null")) == Settled(
+    assert await scene.settle(claim, Completed("null")) == Settled(
         JobStatus.COMPLETED, scene.clock.value
     )
 
 
 async def test_result_null_is_a_result(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.settle(lease, Completed("null"))
+    claim = await scene.running()
+    await scene.settle(claim, Completed("null"))
 
-    assert (await scene.get(lease.job_id)).result == "null"
+    assert (await scene.get(claim.job_id)).result == "null"
 
 
 async def test_result_keeps_every_digit_and_character(scene: Scene) -> None:
     result = {"n": 12345678901234567890, "text": "𠀀 🦆 \" \\ ' % : ?"}
-    lease = await scene.running()
-    await scene.settle(lease, Completed(json.dumps(result)))
+    claim = await scene.running()
+    await scene.settle(claim, Completed(json.dumps(result)))
 
-    assert json.loads((await scene.get(lease.job_id)).result or "") == result
+    assert json.loads((await scene.get(claim.job_id)).result or "") == result
 
 
 async def test_completion_may_bring_the_last_message(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.store.report_progress({lease: (50.0, "half-way")})
+    claim = await scene.running()
+    await scene.store.report_progress({claim: (50.0, "half-way")})
 
-    assert (await changed_by(scene, lease, Completed("1", "done")))["progress_message"] == "done"
+    assert (await changed_by(scene, claim, Completed("1", "done")))["progress_message"] == "done"
 
 
 async def test_completion_without_a_message_keeps_the_one_before(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.store.report_progress({lease: (50.0, "half-way")})
+    claim = await scene.running()
+    await scene.store.report_progress({claim: (50.0, "half-way")})
 
-    await scene.settle(lease, Completed("1"))
+    await scene.settle(claim, Completed("1"))
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert (record.progress, record.progress_message) == (100.0, "half-way")
 
 
 async def test_completion_wipes_the_error_of_the_attempt_before_but_keeps_its_record(
     scene: Scene,
 ) -> None:
-    lease = await scene.running()
-    await scene.settle(lease, Failed(error("first try")))
-    lease = await scene.claimed_again(lease.job_id)
+    claim = await scene.running()
+    await scene.settle(claim, Failed(error("first try")))
+    claim = await scene.claimed_again(claim.job_id)
 
-    await scene.settle(lease, Completed("1"))
+    await scene.settle(claim, Completed("1"))
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert record.error is None
     assert [entry.message for entry in record.attempt_errors] == ["first try"]
 
@@ -133,11 +134,11 @@ async def test_completion_wipes_the_error_of_the_attempt_before_but_keeps_its_re
 
 
 async def test_failure_with_attempts_left_goes_round_after_the_back_off(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = gone_round(scene, delay=7.5)
     failed_at = scene.clock.after(1)
 
-    changed = await changed_by(scene, lease, Failed(error("boom"), delay_seconds=7.5))
+    changed = await changed_by(scene, claim, Failed(error("boom"), delay_seconds=7.5))
 
     assert changed == expected | {
         "error": "boom",
@@ -146,21 +147,21 @@ async def test_failure_with_attempts_left_goes_round_after_the_back_off(scene: S
 
 
 async def test_failure_without_a_delay_is_claimable_at_once(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = gone_round(scene)
 
-    changed = await changed_by(scene, lease, Failed(error("boom")))
+    changed = await changed_by(scene, claim, Failed(error("boom")))
 
     assert {name: changed[name] for name in expected} == expected
-    assert (await scene.claimed_again(lease.job_id)).fence == 2
+    assert (await scene.claimed_again(claim.job_id)).fence == 2
 
 
 async def test_failure_of_the_last_attempt_is_the_end(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=1)
+    claim = await scene.running(max_attempts=1)
     expected = ended(scene, JobStatus.FAILED)
     failed_at = scene.clock.after(1)
 
-    changed = await changed_by(scene, lease, Failed(error("boom"), delay_seconds=60))
+    changed = await changed_by(scene, claim, Failed(error("boom"), delay_seconds=60))
 
     assert changed == expected | {
         "error": "boom",
@@ -169,27 +170,27 @@ async def test_failure_of_the_last_attempt_is_the_end(scene: Scene) -> None:
 
 
 async def test_permanent_failure_is_the_end_whatever_attempts_are_left(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=10)
+    claim = await scene.running(max_attempts=10)
     expected = ended(scene, JobStatus.FAILED)
 
-    changed = await changed_by(scene, lease, Failed(error(), permanent=True))
+    changed = await changed_by(scene, claim, Failed(error(), permanent=True))
 
     assert {name: changed[name] for name in expected} == expected
     assert "attempt_count" not in changed
 
 
 async def test_every_attempt_is_used_before_the_job_fails(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=3)
+    claim = await scene.running(max_attempts=3)
     statuses = []
     for attempt in (1, 2, 3):
-        settled = await scene.settle(lease, Failed(error(attempt=attempt)))
+        settled = await scene.settle(claim, Failed(error(attempt=attempt)))
         assert settled is not None
         statuses.append(settled.status)
         if not settled.status.finished:
-            lease = await scene.claimed_again(lease.job_id)
+            claim = await scene.claimed_again(claim.job_id)
 
     assert statuses == [JobStatus.PENDING, JobStatus.PENDING, JobStatus.FAILED]
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert record.attempt_count == 3
     assert [entry.attempt for entry in record.attempt_errors] == [1, 2, 3]
 
@@ -197,22 +198,22 @@ async def test_every_attempt_is_used_before_the_job_fails(scene: Scene) -> None:
 async def test_failure_of_any_text_is_kept_as_it_is(scene: Scene) -> None:
     text = 'it\'s "bad" \\ 100% $1 ? :x\nžluť 🦆'
     wrong = AttemptError(2, None, "Err'or", text, f"Traceback\n{text}", "host/1")
-    lease = await scene.running()
+    claim = await scene.running()
 
-    await scene.settle(lease, Failed(wrong))
+    await scene.settle(claim, Failed(wrong))
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert record.error == text
     assert record.attempt_errors == [replace(wrong, at=scene.clock.value)]
 
 
 async def test_only_the_last_twenty_errors_are_kept(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=100)
+    claim = await scene.running(max_attempts=100)
     for attempt in range(1, 24):
-        await scene.settle(lease, Failed(error(f"number {attempt}", attempt)))
-        lease = await scene.claimed_again(lease.job_id)
+        await scene.settle(claim, Failed(error(f"number {attempt}", attempt)))
+        claim = await scene.claimed_again(claim.job_id)
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert [entry.attempt for entry in record.attempt_errors] == list(range(4, 24))
     assert record.error == "number 23"
 
@@ -221,22 +222,22 @@ async def test_only_the_last_twenty_errors_are_kept(scene: Scene) -> None:
 
 
 async def test_release_gives_the_attempt_back(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = gone_round(scene)
 
-    changed = await changed_by(scene, lease, Released("its worker shuts down"))
+    changed = await changed_by(scene, claim, Released("its worker shuts down"))
 
     assert changed == expected | {"attempt_count": 0, "release_count": 1}
 
 
 async def test_released_too_often_in_a_row_is_the_end(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     for _ in range(2):
-        await scene.settle(lease, Released("out of budget", max_releases=2))
-        lease = await scene.claimed_again(lease.job_id)
+        await scene.settle(claim, Released("out of budget", max_releases=2))
+        claim = await scene.claimed_again(claim.job_id)
     expected = ended(scene, JobStatus.FAILED)
 
-    changed = await changed_by(scene, lease, Released("out of budget", max_releases=2))
+    changed = await changed_by(scene, claim, Released("out of budget", max_releases=2))
 
     assert {name: changed[name] for name in expected} == expected
     assert changed["error"] == "out of budget"
@@ -244,7 +245,7 @@ async def test_released_too_often_in_a_row_is_the_end(scene: Scene) -> None:
 
 
 async def test_failure_in_between_begins_the_releases_anew(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=9)
+    claim = await scene.running(max_attempts=9)
     for outcome in (
         Released("", max_releases=2),
         Released("", max_releases=2),
@@ -252,32 +253,32 @@ async def test_failure_in_between_begins_the_releases_anew(scene: Scene) -> None
         Released("", max_releases=2),
         Released("", max_releases=2),
     ):
-        settled = await scene.settle(lease, outcome)
+        settled = await scene.settle(claim, outcome)
         assert settled is not None
         assert settled.status is JobStatus.PENDING
-        lease = await scene.claimed_again(lease.job_id)
+        claim = await scene.claimed_again(claim.job_id)
 
-    assert (await scene.get(lease.job_id)).release_count == 2
+    assert (await scene.get(claim.job_id)).release_count == 2
 
 
 async def test_release_doesnt_wipe_the_error_of_the_attempt_before(scene: Scene) -> None:
-    lease = await scene.running()
-    await scene.settle(lease, Failed(error("boom")))
-    lease = await scene.claimed_again(lease.job_id)
+    claim = await scene.running()
+    await scene.settle(claim, Failed(error("boom")))
+    claim = await scene.claimed_again(claim.job_id)
 
-    await scene.settle(lease, Released("shutdown"))
+    await scene.settle(claim, Released("shutdown"))
 
-    assert (await scene.get(lease.job_id)).error == "boom"
+    assert (await scene.get(claim.job_id)).error == "boom"
 
 
 # ── postpone ─────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_postponing_counts_nothing(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = gone_round(scene, delay=300)
 
-    changed = await changed_by(scene, lease, Postponed("the rate limit is used up", 300))
+    changed = await changed_by(scene, claim, Postponed("the rate limit is used up", 300))
 
     assert changed == expected | {
         "attempt_count": 0,
@@ -286,24 +287,24 @@ async def test_postponing_counts_nothing(scene: Scene) -> None:
 
 
 async def test_job_may_be_postponed_for_ever(scene: Scene) -> None:
-    lease = await scene.running(max_attempts=1)
+    claim = await scene.running(max_attempts=1)
     for _ in range(30):
-        settled = await scene.settle(lease, Postponed("not yet", 0))
+        settled = await scene.settle(claim, Postponed("not yet", 0))
         assert settled is not None
         assert settled.status is JobStatus.PENDING
-        lease = await scene.claimed_again(lease.job_id)
+        claim = await scene.claimed_again(claim.job_id)
 
-    assert lease.fence == 31
+    assert claim.fence == 31
 
 
 # ── abandon ──────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_abandoned_job_is_cancelled(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = ended(scene, JobStatus.CANCELLED)
 
-    changed = await changed_by(scene, lease, Abandoned("no longer wanted"))
+    changed = await changed_by(scene, claim, Abandoned("no longer wanted"))
 
     assert changed == expected | {"error": "no longer wanted"}
 
@@ -312,12 +313,12 @@ async def test_abandoned_job_is_cancelled(scene: Scene) -> None:
 
 
 async def test_lost_launch_charges_a_launch_and_no_attempt(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
+    claim = await scene.running(starting=False)
     expected = gone_round(scene, delay=30)
     del expected["handler_started_at"]  # it never began
     lost_at = scene.clock.after(1)
 
-    changed = await changed_by(scene, lease, LaunchLost(error("image_pull"), 30))
+    changed = await changed_by(scene, claim, LaunchLost(error("image_pull"), 30))
 
     assert changed == expected | {
         "attempt_count": 0,
@@ -328,35 +329,35 @@ async def test_lost_launch_charges_a_launch_and_no_attempt(scene: Scene) -> None
 
 
 async def test_launches_lost_too_often_are_the_end(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
+    claim = await scene.running(starting=False)
     for number in (1, 2, 3):
-        settled = await scene.settle(lease, LaunchLost(error(), 0, max_failures=3))
+        settled = await scene.settle(claim, LaunchLost(error(), 0, max_failures=3))
         assert settled is not None
         assert settled.status is (JobStatus.FAILED if number == 3 else JobStatus.PENDING)
         if number < 3:
-            lease = await scene.claimed_again(lease.job_id, starting=False)
+            claim = await scene.claimed_again(claim.job_id, starting=False)
 
-    record = await scene.get(lease.job_id)
+    record = await scene.get(claim.job_id)
     assert (record.launch_failures, record.attempt_count) == (3, 0)
 
 
 async def test_launch_isnt_lost_once_the_handler_began(scene: Scene) -> None:
     # The operator saw the pod vanish; meanwhile its runner had confirmed the start.
-    lease = await scene.running(starting=False)
-    await scene.store.start(lease, worker_id="pod-1", lease_seconds=60)
-    before = await scene.get(lease.job_id)
+    claim = await scene.running(starting=False)
+    await scene.store.start(claim, worker_id="pod-1", lease_seconds=60)
+    before = await scene.get(claim.job_id)
 
-    assert await scene.settle(lease, LaunchLost(error(), 0)) is None
+    assert await scene.settle(claim, LaunchLost(error(), 0)) is None
 
-    assert await scene.get(lease.job_id) == before
+    assert await scene.get(claim.job_id) == before
 
 
 async def test_disruption_has_a_budget_of_its_own(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     expected = gone_round(scene, delay=5)
     lost_at = scene.clock.after(1)
 
-    changed = await changed_by(scene, lease, Disrupted(error("preempted"), 5))
+    changed = await changed_by(scene, claim, Disrupted(error("preempted"), 5))
 
     assert changed == expected | {
         "attempt_count": 0,
@@ -367,18 +368,18 @@ async def test_disruption_has_a_budget_of_its_own(scene: Scene) -> None:
 
 
 async def test_disrupted_too_often_is_the_end(scene: Scene) -> None:
-    lease = await scene.running()
+    claim = await scene.running()
     for number in (1, 2):
-        settled = await scene.settle(lease, Disrupted(error(), 0, max_disruptions=2))
+        settled = await scene.settle(claim, Disrupted(error(), 0, max_disruptions=2))
         assert settled is not None
         assert settled.status is (JobStatus.FAILED if number == 2 else JobStatus.PENDING)
         if number < 2:
-            lease = await scene.claimed_again(lease.job_id)
+            claim = await scene.claimed_again(claim.job_id)
 
-    assert (await scene.get(lease.job_id)).disruptions == 2
+    assert (await scene.get(claim.job_id)).disruptions == 2
 
 
 async def test_job_whose_handler_never_began_isnt_disrupted(scene: Scene) -> None:
-    lease = await scene.running(starting=False)
+    claim = await scene.running(starting=False)
 
-    assert await scene.settle(lease, Disrupted(error(), 0)) is None
+    assert await scene.settle(claim, Disrupted(error(), 0)) is None

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Abandoned, Completed, Failed, Released
-from server_jobs.store import Store
-from tests.support.databases import Place, each_shared_kind
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Released
+from server_jobs.store.store import Store
+from tests.support.databases.kinds import Place, each_shared_kind
 from tests.support.scene import Scene, error, new_job
 
 KEY = "order-17"
@@ -25,9 +25,9 @@ async def test_second_enqueue_gets_the_live_jobs_id(scene: Scene) -> None:
 
 
 async def test_running_job_holds_its_key(scene: Scene) -> None:
-    lease = await scene.running(unique_key=KEY)
+    claim = await scene.running(unique_key=KEY)
 
-    assert await scene.pending(unique_key=KEY) == lease.job_id
+    assert await scene.pending(unique_key=KEY) == claim.job_id
 
 
 async def test_delayed_job_holds_its_key(scene: Scene) -> None:
@@ -89,8 +89,8 @@ async def test_taken_key_leaves_the_other_jobs_of_the_call_in(scene: Scene) -> N
 async def test_finished_job_frees_its_key(
     scene: Scene, outcome: Completed | Failed | Abandoned
 ) -> None:
-    lease = await scene.running(unique_key=KEY)
-    await scene.settle(lease, outcome)
+    claim = await scene.running(unique_key=KEY)
+    await scene.settle(claim, outcome)
 
     again = new_job(unique_key=KEY)
     assert await scene.store.enqueue([again]) == [again.id]
@@ -111,18 +111,18 @@ async def test_cancelled_while_pending_frees_its_key(scene: Scene) -> None:
 async def test_job_that_goes_round_again_keeps_its_key(
     scene: Scene, outcome: Failed | Released
 ) -> None:
-    lease = await scene.running(unique_key=KEY)
-    await scene.settle(lease, outcome)
+    claim = await scene.running(unique_key=KEY)
+    await scene.settle(claim, outcome)
 
-    assert await scene.pending(unique_key=KEY) == lease.job_id
+    assert await scene.pending(unique_key=KEY) == claim.job_id
 
 
 async def test_cancel_request_alone_doesnt_free_the_key(scene: Scene) -> None:
     # The handler may still be at work; two at once is what the key forbids.
-    lease = await scene.running(unique_key=KEY)
-    await scene.store.cancel(lease.job_id)
+    claim = await scene.running(unique_key=KEY)
+    await scene.store.cancel(claim.job_id)
 
-    assert await scene.pending(unique_key=KEY) == lease.job_id
+    assert await scene.pending(unique_key=KEY) == claim.job_id
 
 
 async def test_enqueuing_again_after_the_job_has_ended_gives_its_id(scene: Scene) -> None:
@@ -130,7 +130,7 @@ async def test_enqueuing_again_after_the_job_has_ended_gives_its_id(scene: Scene
     new = new_job(unique_key=KEY)
     await scene.store.enqueue([new])
     (job,) = await scene.claim()
-    await scene.settle(job.lease, Completed("null"))
+    await scene.settle(job.claim, Completed("null"))
 
     assert await scene.store.enqueue([new]) == [new.id]
     assert len(await scene.store.list_jobs()) == 1

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import BigInteger, Float, Text, bindparam, insert, select
 
-from server_jobs.column_types import JsonText, UtcDateTime
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DataRefusedError
-from server_jobs.rowset import rows
+from server_jobs.sql.column_types import JsonText, UtcDateTime
+from server_jobs.sql.rowset import rows
+from server_jobs.sql.statement import Statement
 
 MOMENT = datetime(2030, 6, 1, 12, 34, 56, 789012, tzinfo=UTC)
 

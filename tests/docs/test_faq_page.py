@@ -5,7 +5,7 @@ import inspect
 from server_jobs import Job, define_job
 from server_jobs.database.postgres import PostgresDatabase
 from server_jobs.worker import WorkerConfig
-from tests.support.pages import ROOT
+from tests.support.pages.markdown import ROOT
 
 TEXT = " ".join((ROOT / "docs" / "faq.md").read_text(encoding="utf-8").split())
 DAY = 86_400

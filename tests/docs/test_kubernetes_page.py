@@ -7,14 +7,14 @@ import typing
 import pytest
 from pydantic import BaseModel
 
-from server_jobs_operator.crds import schema_of
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.reasons import Reason
-from server_jobs_operator.resources import JobRunnerSpec, JobScheduleSpec
-from tests.support.pages import ROOT, code_blocks, codes, tables
+from server_jobs_operator.cluster.reasons import Reason
+from server_jobs_operator.resources.crds import schema_of
+from server_jobs_operator.resources.specs import JobRunnerSpec, JobScheduleSpec
+from server_jobs_operator.telemetry.metrics import Metrics
+from tests.support.pages.markdown import ROOT, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "kubernetes.md"
-RUNNER = ROOT / "runner" / "server_jobs" / "runner.py"
+RUNNER = ROOT / "runner" / "server_jobs" / "launches" / "runner.py"
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import insert
 
 from server_jobs import JobStatus, connect, create_job_registry, define_job, run_sync
-from server_jobs.database import Statement
 from server_jobs.errors import DatabaseError
 from server_jobs.migrate import migrate
-from server_jobs.retention import Keep, Retention
-from server_jobs.store import Store
+from server_jobs.sql.statement import Statement
+from server_jobs.store.retention import Keep, Retention
+from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker, WorkerConfig
-from tests.support.pages import ROOT, CodeBlock, code_blocks, codes, tables
+from tests.support.pages.markdown import ROOT, CodeBlock, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "operations.md"
 PAGES = (PAGE, ROOT / "docs" / "monitoring.md")

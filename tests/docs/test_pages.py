@@ -12,12 +12,8 @@ import pytest
 
 from server_jobs import Job
 from server_jobs.migrate import migrate
-from tests.support.pages import PAGES, ROOT, CodeBlock, anchors, code_blocks, links
+from tests.support.pages.markdown import PAGES, ROOT, CodeBlock, anchors, code_blocks, links
 
-CONTRACT = (
-    "enqueue is atomic with your transaction; execution is at-least-once; completion is recorded"
-    " exactly once, guarded by a fencing token; handlers must be idempotent."
-)
 RUNNABLE_PAGES = [
     page
     for page in PAGES
@@ -27,13 +23,6 @@ RUNNABLE_PAGES = [
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def test_readme_has_the_contract_and_both_commands() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-
-    assert CONTRACT in readme
-    assert readme.index("make demo") < readme.index("make test") < readme.index(CONTRACT)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

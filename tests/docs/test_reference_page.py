@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.pages import ROOT
+from tests.support.pages.markdown import ROOT
 from tools.site.docstrings_as_markdown import markdown
 from tools.site.public_names import MODULES, public_names, undocumented
 

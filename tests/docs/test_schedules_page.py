@@ -5,10 +5,16 @@ from itertools import takewhile
 
 import pytest
 
-from server_jobs.cron import ALIASES, fire_times, parse, time_zone
-from server_jobs.scheduler import ON_TIME
-from server_jobs.schedules import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS, Catchup, Decision, Overlap
-from tests.support.pages import ROOT, codes, tables
+from server_jobs.schedules.cron import ALIASES, fire_times, parse, time_zone
+from server_jobs.schedules.plan import ON_TIME
+from server_jobs.schedules.schedule import (
+    CATCHUP_LIMIT,
+    CATCHUP_WINDOW_SECONDS,
+    Catchup,
+    Decision,
+    Overlap,
+)
+from tests.support.pages.markdown import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "schedules.md"
 (DAYLIGHT_SAVING,) = tables(PAGE)["Time zones and daylight saving"]

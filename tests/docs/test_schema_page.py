@@ -12,9 +12,9 @@ from sqlalchemy.sql.schema import DefaultClause
 
 from server_jobs import connect, create_job_registry, define_job
 from server_jobs.migrate import migrate
-from server_jobs.schema_rules import complete_tables
+from server_jobs.sql.rules import complete_tables
 from server_jobs.worker import LocalWorker, WorkerConfig
-from tests.support.pages import ROOT, code_blocks, codes, tables
+from tests.support.pages.markdown import ROOT, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "schema.md"
 POSTGRES = PGDialect()  # type: ignore[no-untyped-call]

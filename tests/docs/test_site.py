@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pages import ROOT
+from tests.support.pages.markdown import ROOT
 from tools.site import links
 from tools.site.pages import assemble, pages
 

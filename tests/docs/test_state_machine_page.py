@@ -2,8 +2,9 @@
 
 import inspect
 
-from server_jobs import schema, transitions
-from tests.support.pages import ROOT, codes, tables
+from server_jobs import schema
+from server_jobs.store import transitions
+from tests.support.pages.markdown import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "state-machine.md"
 

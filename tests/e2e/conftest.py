@@ -14,12 +14,12 @@ import pytest
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import gate, registry, unknown
 from tests.e2e.support.completions import Completions
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.support.postgres import SETTINGS, PostgresServer, killable_server
+from tests.support.servers.postgres import SETTINGS, PostgresServer, killable_server
 
 IMAGE = "SERVER_JOBS_E2E_IMAGE"
 OPERATOR_IMAGE = "SERVER_JOBS_E2E_OPERATOR_IMAGE"

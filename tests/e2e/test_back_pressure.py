@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records import JobRecord
-from server_jobs.store import Store
+from server_jobs.records.rows import JobRecord
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.account import kubeconfig_of, role

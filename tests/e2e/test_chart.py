@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
-from server_jobs_operator.readiness import OPERATOR_PODS
+from server_jobs.store.store import Store
+from server_jobs_operator.telemetry.readiness import OPERATOR_PODS
 from tests.e2e.app.jobs import double, gate
 from tests.e2e.image_names import ROOT
 from tests.e2e.support.helm import RELEASE, Helm

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, gate, leave
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess

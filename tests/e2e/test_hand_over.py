@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, sleep
 from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import Kubectl
@@ -79,7 +79,7 @@ def looked_into(namespace: Kubectl, image: str, *modules: str) -> dict[str, Any]
 def test_the_runners_image_compiles_nothing_and_has_nothing_to_compile_with(
     namespace: Kubectl, image: str
 ) -> None:
-    found = looked_into(namespace, image, "server_jobs.cli.run", "psycopg", "jobs")
+    found = looked_into(namespace, image, "server_jobs.cli.commands.run", "psycopg", "jobs")
 
     assert found["not compiled"] == []
     assert found["compiled"] > 300
@@ -119,7 +119,7 @@ async def test_a_job_runs_in_an_image_of_ones_own(
 def test_an_image_of_ones_own_can_be_compiled_just_as_well(
     namespace: Kubectl, plain_image: str
 ) -> None:
-    found = looked_into(namespace, plain_image, "server_jobs.cli.run", "psycopg", "jobs")
+    found = looked_into(namespace, plain_image, "server_jobs.cli.commands.run", "psycopg", "jobs")
 
     assert found["not compiled"] == []
     assert found["user"] == 65532

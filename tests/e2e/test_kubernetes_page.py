@@ -15,7 +15,7 @@ import yaml
 from tests.e2e.image_names import ROOT
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.place import Place, empty_place
-from tests.support.pages import code_blocks
+from tests.support.pages.markdown import code_blocks
 
 PAGE = ROOT / "docs" / "kubernetes.md"
 PAGES_URL = "postgresql://postgres:secret@db/postgres"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
-from server_jobs_operator.reasons import WAY_OUT, Reason
+from server_jobs.store.store import Store
+from server_jobs_operator.cluster.reasons import WAY_OUT, Reason
 from tests.e2e.app.jobs import double, greedy, unknown
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import Kubectl

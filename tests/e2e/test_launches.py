@@ -5,17 +5,8 @@ import asyncio
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
-from tests.e2e.app.jobs import (
-    double,
-    eat,
-    gate,
-    leave,
-    registry,
-    sleep,
-    timed,
-    unknown,
-)
+from server_jobs.store.store import Store
+from tests.e2e.app.jobs import double, eat, gate, leave, registry, sleep, timed, unknown
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
@@ -68,7 +59,7 @@ async def test_a_handler_that_goes_wrong_costs_an_attempt_and_the_record_says_wh
 ) -> None:
     ids = {
         "exit_code": await leave.later({"n": 3}),
-        "TimedOut": await timed.later({"seconds": 60}),
+        "timed_out": await timed.later({"seconds": 60}),
         "oom_killed": await eat.later({"n": 150}, max_attempts=1),
     }
 
@@ -81,7 +72,7 @@ async def test_a_handler_that_goes_wrong_costs_an_attempt_and_the_record_says_wh
     assert "ended with exit status 3" in left
     await event_on(namespace, "Job", f"job-{ids['oom_killed']}-1", "OomKilled")
     # Its runner has seen to that one itself: nothing is wrong with its Job.
-    assert namespace.events("Job", f"job-{ids['TimedOut']}-1").keys() <= ORDINARY
+    assert namespace.events("Job", f"job-{ids['timed_out']}-1").keys() <= ORDINARY
     await until_no_orphans(namespace)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import sleep
 from tests.e2e.support.completions import Completions
 from tests.e2e.support.kubectl import Kubectl

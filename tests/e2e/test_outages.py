@@ -11,21 +11,15 @@ from pathlib import Path
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, gate, sleep
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.completions import Completions, all_completed_once
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.node import freeze_runner, require_own_cluster, stopped, thaw
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.e2e.support.waiting import (
-    begun,
-    errors,
-    record_when,
-    until,
-    until_served,
-)
-from tests.support.postgres import PostgresServer
+from tests.e2e.support.waiting import begun, errors, record_when, until, until_served
+from tests.support.servers.postgres import PostgresServer
 
 OUTAGE_SECONDS = 60.0
 
@@ -170,7 +164,7 @@ async def test_a_runner_frozen_beyond_its_lease_writes_nothing_when_it_comes_bac
 
     await all_completed_once(store, completions, namespace, [job_id])
     record = await store.get(job_id)
-    assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["LeaseExpired"])
+    assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["lease_expired"])
     assert record.result == "2", "the first attempt's result stands there"
 
 

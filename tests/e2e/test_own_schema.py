@@ -6,12 +6,12 @@ import psycopg
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import over, record_when
-from tests.support.postgres import PostgresServer, temporary_database
+from tests.support.servers.postgres import PostgresServer, temporary_database
 
 
 @pytest.fixture

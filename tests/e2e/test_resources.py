@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from server_jobs.schedule_store import ScheduleStore
-from server_jobs.store import Store
+from server_jobs.schedules.store import ScheduleStore
+from server_jobs.store.store import Store
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl
 from tests.e2e.support.operator_process import OperatorProcess

@@ -12,9 +12,9 @@ import pytest
 from tests.cloudflare.support.bundle import DEPLOYABLE, build
 from tests.cloudflare.support.edge import Edge, running_edge
 from tests.e2e.support.operator_process import OperatorProcess
-from tests.support.hrana_server import TOKEN, HranaServer
-from tests.support.local_worker import draining_local_worker
-from tests.support.served_jobs import ServedJobs
+from tests.support.processes.local_worker import draining_local_worker
+from tests.support.servers.hrana import TOKEN, HranaServer
+from tests.support.servers.served_jobs import ServedJobs
 
 ON_THE_CLUSTER, ELSEWHERE = 40, 480
 NUMBERS = '{"numbers": [1, 2]}'

@@ -7,7 +7,7 @@ from tests.e2e.support.account import kubeconfig_of
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.operator_process import OperatorProcess
 from tests.e2e.support.waiting import until
-from tests.support.postgres import temporary_database
+from tests.support.servers.postgres import temporary_database
 
 
 def test_a_sqlite_file_is_refused_at_start(namespace: Kubectl, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from server_jobs import JobStatus, connect
 from server_jobs.database import Database
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from server_jobs_cloudflare import create_cron_handler
 from server_jobs_cloudflare.api import Answer
 from tests.support.edge_worker import Doubled, Params, double, environment, lines, registry_of, sql

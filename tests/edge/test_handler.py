@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus, PodRuntime, connect, create_job_registry, define_job
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
-from server_jobs.store import Store
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare import EdgeConfig, create_cron_handler
+from tests.support.databases.pass_through import PassingDatabase
 from tests.support.edge_worker import (
     Params,
     PlatformLimit,
@@ -23,7 +25,6 @@ from tests.support.edge_worker import (
     sql,
     statuses,
 )
-from tests.support.passing_database import PassingDatabase
 from tests.support.scene import new_job
 
 

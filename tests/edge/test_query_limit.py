@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import literal, select
 
 from server_jobs import JobContext, JobStatus, connect, define_job
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError
-from server_jobs.store import Store
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.metered import Meter, MeteredDatabase
+from tests.support.databases.pass_through import PassingDatabase
 from tests.support.edge_worker import Params, backend_of, double, registry_of, statuses, tick
-from tests.support.hrana_server import TOKEN, HranaServer
-from tests.support.passing_database import PassingDatabase
+from tests.support.servers.hrana import TOKEN, HranaServer
 
 ONE = Statement(select(literal(1)))
 
@@ -60,7 +61,7 @@ async def test_handler_that_sends_too_much_fails_alone_and_all_is_settled(
     await registry.get("double").later_many([{}] * 3)
     platforms = PlatformsDatabase(database, 60)
     backend = backend_of(platforms, registry.register(other), max_queries=40)
-    registry.bind(backend.handlers_database)
+    registry.bind(backend.handler_database)
 
     done = await backend.tick()
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from server_jobs.database import Capabilities, Database, Row, Statement
+from server_jobs.database import Capabilities, Database
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.errors import DataRefusedError
-from server_jobs.outcomes import Completed, Outcome
-from server_jobs.records import Lease
-from server_jobs.store import Store
-from tests.support.passing_database import PassingDatabase
+from server_jobs.records.outcomes import Completed, Outcome
+from server_jobs.records.rows import Claim
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
+from tests.support.databases.pass_through import PassingDatabase
 from tests.support.scene import claim_of, new_job
 
 LIMIT = 200_000
@@ -46,7 +47,7 @@ async def test_payloads_of_any_letters_are_enqueued_and_settled(
 
     await store.enqueue([new_job(params=text) for _ in range(20)])
     jobs = await store.claim(claim_of(20))
-    outcomes: dict[Lease, Outcome] = {job.lease: Completed(text) for job in jobs}
+    outcomes: dict[Claim, Outcome] = {job.claim: Completed(text) for job in jobs}
     settled = await store.settle(outcomes)
 
     assert len(settled) == 20

@@ -7,9 +7,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError, MigrationRequiredError
-from server_jobs.store import Claim, Store
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import FaultyDatabase, claims, settles
+from tests.support.databases.scripted import Incident, Mishap, Point, ScriptedDatabase
+from tests.support.databases.silent import SilentDatabase
 from tests.support.edge_worker import (
     EXPIRE,
     Params,
@@ -21,9 +26,6 @@ from tests.support.edge_worker import (
     statuses,
     tick,
 )
-from tests.support.faulty_database import FaultyDatabase, claims, settles
-from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
-from tests.support.silent_database import SilentDatabase
 
 REFUSE_SCHEDULES = (
     "CREATE TRIGGER refusal BEFORE INSERT ON cron_jobs BEGIN SELECT RAISE(ABORT, 'not now'); END"
@@ -88,7 +90,7 @@ async def test_step_of_maintenance_that_fails_stops_no_other(database: Database)
 async def test_stage_that_fails_stops_no_rescue(database: Database) -> None:
     registry = registry_of(double).bind(database)
     await registry.get("double").later({})
-    await Store(database).claim(Claim("edge", None, 1, "another", 60))
+    await Store(database).claim(ClaimRequest("edge", None, 1, "another", 60))
     await sql(database, EXPIRE)
     scripted = ScriptedDatabase(database, [Incident(Point.STAGE, Mishap.REFUSED)])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drill import PATIENCE_SECONDS
+from tests.support.drills.drill import PATIENCE_SECONDS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

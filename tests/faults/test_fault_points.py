@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
-from tests.support.crew import Crew
-from tests.support.endings import record_endings
-from tests.support.postgres import temporary_database
-from tests.support.raw_sql import run
-from tests.support.scripted_database import Incident, Mishap, Point
+from tests.support.databases.endings import record_endings
+from tests.support.databases.raw_sql import run
+from tests.support.databases.scripted import Incident, Mishap, Point
+from tests.support.drills.crew import Crew
+from tests.support.servers.postgres import temporary_database
 
 WRITES = [
     Point.CLAIM,
@@ -54,7 +54,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a worker does now and then happen while the few jobs of a test run."""
     monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.LAST_MOMENT_SECONDS", 1.0)
-    monkeypatch.setattr("server_jobs.leases.TICK_SECONDS", 0.02)
+    monkeypatch.setattr("server_jobs.execution.lease_keeper.TICK_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drill import WORKERS, Drill
+from tests.support.drills.drill import WORKERS, Drill
 
 # Less than the database's file and its log grow to, more than the processes' own records do.
 ROOM_BYTES = 1024 * 1024
@@ -21,7 +21,7 @@ async def test_jobs_outlive_a_disk_without_room_for_another_page(
     drill = Drill(tmp_path, sqlite_url, seed)
     await drill.enqueue()
     full = tmp_path / "full"
-    entry = ["-m", "tests.support.worker_on_full_disk", str(full)]
+    entry = ["-m", "tests.support.processes.worker_on_full_disk", str(full)]
     times = 0
 
     with drill.workers(entries=(entry,) * WORKERS) as workers:

@@ -4,8 +4,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-from tests.support.drill import Drill
-from tests.support.postgres import SETTINGS, killable_server, temporary_database
+from tests.support.drills.drill import Drill
+from tests.support.servers.postgres import SETTINGS, killable_server, temporary_database
 
 # An answered commit must outlive the server's processes, as in production.
 LASTING = SETTINGS | {"synchronous_commit": "on"}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.drill import LEASE_SECONDS, Drill
+from tests.support.drills.drill import LEASE_SECONDS, Drill
 
 # Enough; what is left may be drained in peace.
 MOST_FAULTS = 12

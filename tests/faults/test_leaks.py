@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server_jobs.migrate import migrate
-from tests.support.leak_probe import JOBS_A_ROUND, ROUNDS, Holdings
+from tests.support.processes.leak_probe import JOBS_A_ROUND, ROUNDS, Holdings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_a_worker_holds_no_more_after_100_000_jobs_than_after_the_first(
 
 def probe(database_url: str) -> list[Holdings]:
     """What the process holds at the end of each round."""
-    command = [sys.executable, "-m", "tests.support.leak_probe", database_url]
+    command = [sys.executable, "-m", "tests.support.processes.leak_probe", database_url]
     answer = subprocess.run(
         command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=300
     )

@@ -7,11 +7,10 @@ from itertools import chain
 from pathlib import Path
 
 from server_jobs import connect
-from server_jobs.cron import clock_changes, time_zone
 from server_jobs.migrate import migrate
-from tests.support.postgres import SETTINGS, killable_server, temporary_database
-from tests.support.raw_sql import run
-from tests.support.schedule_drill import (
+from server_jobs.schedules.cron import clock_changes, time_zone
+from tests.support.databases.raw_sql import run
+from tests.support.drills.schedules import (
     PROCESSES,
     REPEATING,
     SKIPPING,
@@ -19,6 +18,7 @@ from tests.support.schedule_drill import (
     ScheduleDrill,
     schedules,
 )
+from tests.support.servers.postgres import SETTINGS, killable_server, temporary_database
 
 HOURS = 36
 

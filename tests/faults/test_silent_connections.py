@@ -3,9 +3,9 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.support.drill import Drill
-from tests.support.postgres import SETTINGS, killable_server, temporary_database
-from tests.support.silent_proxy import silent_proxy
+from tests.support.drills.drill import Drill
+from tests.support.servers.postgres import SETTINGS, killable_server, temporary_database
+from tests.support.servers.silent_proxy import silent_proxy
 
 # Room for a batch: where the cut falls, BEGIN may have got through and COMMIT not.
 WITHIN_BYTES = 4_000

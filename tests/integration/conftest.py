@@ -7,7 +7,7 @@ import pytest
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 
 @pytest.fixture

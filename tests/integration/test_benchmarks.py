@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import (
-    beside,
-    drain,
-    enqueue,
-    imports,
-    memory,
-    pickup,
-    runner_start,
-    schedules,
-)
+from benchmarks import beside, drain, enqueue, imports, memory, pickup, runner_start, schedules
 from benchmarks.profiling import profile
 from benchmarks.support.contestants import ROOT, Contestant
 from benchmarks.support.databases import Databases, Kind

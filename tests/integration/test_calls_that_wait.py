@@ -5,7 +5,7 @@ import sqlite3
 
 from server_jobs import connect
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.support.scene import new_job
 
 

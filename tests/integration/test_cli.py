@@ -10,9 +10,10 @@ import pytest
 import server_jobs
 from server_jobs import connect
 from server_jobs.cli.app import app
-from server_jobs.outcomes import Failed
-from server_jobs.records import AttemptError, Lease
-from server_jobs.store import Store
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import Failed
+from server_jobs.records.rows import Claim
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 APP = "tests.support.cli_app:registry"
@@ -329,7 +330,7 @@ def test_show_says_who_holds_a_running_job_and_how_far_it_is(cli: Cli) -> None:
         store = Store(database)
         claimed = await store.claim_one(job_id, worker_id="worker-1", lease_seconds=60)
         assert claimed is not None
-        await store.report_progress({Lease(job_id, claimed.fence): (50.0, "half-way")})
+        await store.report_progress({Claim(job_id, claimed.fence): (50.0, "half-way")})
         await database.close()
 
     asyncio.run(claim())
@@ -350,10 +351,10 @@ def test_running_jobs_note_is_its_progress_not_an_earlier_attempts_error(cli: Cl
         first = await store.claim_one(job_id, worker_id="worker-1", lease_seconds=60)
         assert first is not None
         error = AttemptError(1, None, "ValueError", "no thirteens", "", "worker-1")
-        await store.settle({Lease(job_id, first.fence): Failed(error)})
+        await store.settle({Claim(job_id, first.fence): Failed(error)})
         second = await store.claim_one(job_id, worker_id="worker-1", lease_seconds=60)
         assert second is not None
-        await store.report_progress({Lease(job_id, second.fence): (100 / 12, "page 1")})
+        await store.report_progress({Claim(job_id, second.fence): (100 / 12, "page 1")})
         await database.close()
 
     asyncio.run(fail_once_and_run_again())

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from server_jobs import connect
-from server_jobs.cli import server_checks
-from server_jobs.database import Database, Statement
-from server_jobs.server_facts import notifications_arrive
-from server_jobs.store import Store
+from server_jobs.cli.doctor import server_checks
+from server_jobs.database import Database
+from server_jobs.monitoring.server_facts import notifications_arrive
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 APP = "tests.support.cli_app:registry"
@@ -197,7 +198,7 @@ def test_jobs_of_names_that_the_app_does_not_have(cli: Cli) -> None:
     cli.ok("enqueue", "Sleep", "--param", "seconds=0")
     age_by_an_hour(cli, "scheduled_for")
 
-    findings = attend(cli, "--app", "tests.support.process_app:registry")
+    findings = attend(cli, "--app", "tests.support.processes.app:registry")
 
     assert findings["names"][0]["level"] == "warn"
     assert "1 Sleep job" in findings["names"][0]["text"]

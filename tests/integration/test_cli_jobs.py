@@ -9,12 +9,13 @@ from typing import TypeVar
 import pytest
 
 from server_jobs import connect
-from server_jobs.cli import changing
-from server_jobs.outcomes import Failed
-from server_jobs.records import AttemptError, Lease
-from server_jobs.store import Store
+from server_jobs.cli.commands import retry_and_cancel
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import Failed
+from server_jobs.records.rows import Claim
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
-from tests.support.raw_sql import run
+from tests.support.databases.raw_sql import run
 
 APP = "tests.support.cli_app:registry"
 T = TypeVar("T")
@@ -168,13 +169,13 @@ def test_lease_is_shown_with_the_time_left_and_where_the_job_runs(cli: Cli) -> N
     assert cli.json("show", job_id)["lease"] is None
     start(cli, job_id, lease_seconds=3_600)
 
-    shown, lease = cli.ok("show", job_id), cli.json("show", job_id)["lease"]
+    shown, claim = cli.ok("show", job_id), cli.json("show", job_id)["lease"]
 
     assert "process 4711 on host-1" in shown
     assert "59 min" in shown
-    assert lease["expired"] is False
-    assert 3_000 < lease["seconds_left"] <= 3_600
-    assert lease["worker"] == {
+    assert claim["expired"] is False
+    assert 3_000 < claim["seconds_left"] <= 3_600
+    assert claim["worker"] == {
         "id": "local/host-1/4711/0a1b2c3d",
         "backend": "local",
         "host": "host-1",
@@ -200,7 +201,7 @@ def test_every_attempts_error_is_shown_with_its_traceback(cli: Cli) -> None:
             error = AttemptError(
                 attempt, None, "OSError", message, f"Traceback of the {message}", "worker"
             )
-            await store.settle({Lease(job_id, claimed.fence): Failed(error)})
+            await store.settle({Claim(job_id, claimed.fence): Failed(error)})
 
     on_store(cli, fail_twice)
 
@@ -294,7 +295,7 @@ def test_filter_changes_what_fits_and_nothing_else(database_url: str) -> None:
 def test_more_jobs_than_one_statement_takes_are_changed_in_batches(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changing, "BATCH", 2)
+    monkeypatch.setattr(retry_and_cancel, "BATCH", 2)
     ids = [enqueue(cli) for _ in range(6)]
 
     result = cli.json("cancel", "--all", "--yes")

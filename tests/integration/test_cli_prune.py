@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from server_jobs import JobStatus, connect
-from server_jobs.cli import asking
-from server_jobs.database import Statement
+from server_jobs.cli import confirmation
+from server_jobs.sql.statement import Statement
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
@@ -133,7 +133,7 @@ def test_person_at_a_terminal_is_asked(
     class WithTerminal:
         stdin = stderr = Terminal
 
-    monkeypatch.setattr(asking, "sys", WithTerminal)
+    monkeypatch.setattr(confirmation, "sys", WithTerminal)
     before = ids(filled_url)
 
     result = Cli(database_url=filled_url)("prune", "--older-than", "7d", stdin=f"{answer}\n")

@@ -89,7 +89,7 @@ def test_figures_are_narrowed_down(
 
 def test_names_that_the_app_does_not_have_are_pointed_out(cli: Cli) -> None:
     cli.ok("enqueue", "Sleep", "--params-json", '{"seconds": 0}')
-    others = Cli(app="tests.support.process_app:registry", **without_app(cli).settings)
+    others = Cli(app="tests.support.processes.app:registry", **without_app(cli).settings)
 
     assert "the app doesn't have: Sleep" in others.ok("stats")
     assert others.json("stats")["unknown_job_names"] == ["Sleep"]

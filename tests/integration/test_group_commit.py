@@ -8,24 +8,18 @@ from collections.abc import Sequence
 import pytest
 
 from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
-from server_jobs.group_commit import GroupCommit, Over
-from server_jobs.outcomes import Completed
-from server_jobs.store import Claim, Store
-from tests.support.endings import record_endings, recorded_endings
-from tests.support.faulty_database import Fault, FaultyDatabase, claims, looks_up, settles
-from tests.support.raw_sql import break_down, mend, refuse
-from tests.support.scripted_database import Incident, Mishap, Point, ScriptedDatabase
-from tests.support.workers import (
-    Number,
-    drain,
-    make_worker,
-    registry_of,
-    statuses,
-    until,
-    working,
-)
+from server_jobs.execution.group_commit import GroupCommit, Over
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
+from tests.support.databases.endings import record_endings, recorded_endings
+from tests.support.databases.faulty import Fault, FaultyDatabase, claims, looks_up, settles
+from tests.support.databases.raw_sql import break_down, mend, refuse
+from tests.support.databases.scripted import Incident, Mishap, Point, ScriptedDatabase
+from tests.support.workers import Number, drain, make_worker, registry_of, statuses, until, working
 
 REFUSED = '"refused"'
 """A result that the databases of some tests don't take."""
@@ -112,10 +106,10 @@ async def test_a_rescue_is_not_taken_for_the_completion_whose_answer_was_lost(
 
     note.set_database(database)
     job_id = await note.later(Number())
-    (job,) = await store.claim(Claim("default", ["Note"], 1, "slow", 0.01))
+    (job,) = await store.claim(ClaimRequest("default", ["Note"], 1, "slow", 0.01))
     group = GroupCommit(Store(faulty))
-    lease = job.lease
-    group.add(lease, Completed('"done"'))
+    claim = job.claim
+    group.add(claim, Completed('"done"'))
     faulty.break_once(Fault.BEFORE, when=settles)
     with pytest.raises(DatabaseUnavailableError):
         await group.commit(None)
@@ -128,7 +122,7 @@ async def test_a_rescue_is_not_taken_for_the_completion_whose_answer_was_lost(
     # The rescued row is at the same fence, and no longer running.
     settled, _ = await group.commit(None)
 
-    assert settled == {lease: Over(Completed('"done"'), None)}
+    assert settled == {claim: Over(Completed('"done"'), None)}
     assert (await store.get(job_id)).status is JobStatus.PENDING
 
 
@@ -244,15 +238,17 @@ async def test_a_settlement_that_is_cancelled_after_a_refused_claim_is_looked_up
 
     note.set_database(database)
     await note.later(Number())
-    (job,) = await store.claim(Claim("default", ["Note"], 1, "cancelled", 60))
+    (job,) = await store.claim(ClaimRequest("default", ["Note"], 1, "cancelled", 60))
     refused, cancelled = (
         Incident(Point.CLAIM, Mishap.REFUSED),
         Incident(Point.SETTLE, Mishap.CANCELLED),
     )
     scripted = ScriptedDatabase(database, [refused, cancelled])
     group = GroupCommit(Store(scripted))
-    group.add(job.lease, Completed('"done"'))
-    commit = asyncio.create_task(group.commit(Claim("default", ["Note"], 1, "cancelled", 60)))
+    group.add(job.claim, Completed('"done"'))
+    commit = asyncio.create_task(
+        group.commit(ClaimRequest("default", ["Note"], 1, "cancelled", 60))
+    )
     scripted.cancel = commit.cancel
     with pytest.raises(asyncio.CancelledError):
         await commit
@@ -261,7 +257,7 @@ async def test_a_settlement_that_is_cancelled_after_a_refused_claim_is_looked_up
     settled, _ = await group.commit(None)
 
     assert scripted.happened == [refused, cancelled]
-    assert settled == {job.lease: Over(Completed('"done"'), JobStatus.COMPLETED)}
+    assert settled == {job.claim: Over(Completed('"done"'), JobStatus.COMPLETED)}
 
 
 async def test_claims_that_are_refused_for_good_are_not_asked_for_in_a_tight_loop(

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Select, column, literal, select
 from sqlalchemy.engine import make_url
 
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.database.hrana import HranaDatabase
 from server_jobs.database.httpx_transport import HttpxTransport
 from server_jobs.errors import (
@@ -27,10 +27,12 @@ from server_jobs.errors import (
     SchemaTooNewError,
 )
 from server_jobs.migrate import migrate
-from server_jobs.records import NewJob
-from server_jobs.schema import tables
-from server_jobs.store import Claim, Store
-from tests.support.hrana_server import TOKEN, Cut, HranaServer
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import NewJob
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import tables
+from server_jobs.store.store import Store
+from tests.support.servers.hrana import TOKEN, Cut, HranaServer
 
 ONE = Statement(select(literal(1)))
 
@@ -85,7 +87,7 @@ async def test_call_is_one_request(server: HranaServer, database: Database) -> N
     await store.enqueue(jobs(50))
     before = server.requests
 
-    claimed = await store.claim(Claim("default", ["Greet"], 50, "w", 60.0, True))
+    claimed = await store.claim(ClaimRequest("default", ["Greet"], 50, "w", 60.0, True))
 
     assert len(claimed) == 50
     assert server.requests - before == 1
@@ -326,7 +328,7 @@ async def test_environment_names_url_and_token_as_turso_does(
 
     monkeypatch.setenv("TURSO_DATABASE_URL", server.serve(file))
     monkeypatch.setenv("TURSO_AUTH_TOKEN", TOKEN)
-    database = JobRegistry().environments_database()
+    database = JobRegistry().environment_database()
 
     assert database is not None
     assert await database.execute(ONE) == [(1,)]

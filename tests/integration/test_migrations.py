@@ -22,11 +22,11 @@ from server_jobs.errors import (
     SchemaTooNewError,
 )
 from server_jobs.migrate import migrate
-from server_jobs.schema import SCHEMA_VERSION
-from server_jobs.store import Store
-from tests.support.forks import forked
-from tests.support.postgres import temporary_database
+from server_jobs.sql.tables import SCHEMA_VERSION
+from server_jobs.store.store import Store
+from tests.support.processes.forks import forked
 from tests.support.scene import claim_of, new_job
+from tests.support.servers.postgres import temporary_database
 
 STEPS = ["0001", "0002", "0003"]
 

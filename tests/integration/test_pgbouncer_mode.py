@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from server_jobs import connect
-from server_jobs.database import Statement
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 
 PREPARED = Statement(text("SELECT count(*) FROM pg_prepared_statements"))
 

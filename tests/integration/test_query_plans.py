@@ -20,16 +20,19 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
-from server_jobs.database import Statement
 from server_jobs.database.compiled import StatementCompiler
-from server_jobs.launch_statements import LaunchStatements
+from server_jobs.launches.statements import LaunchStatements
 from server_jobs.migrate import migrate
-from server_jobs.monitoring_statements import MonitoringStatements
-from server_jobs.records import JobFilter, Prunable
-from server_jobs.schedule_statements import Fire, Reset, ScheduleStatements, Tick
-from server_jobs.schema import JobStatus, tables
-from server_jobs.statements import ENDS, Statements
-from tests.support.postgres import temporary_database
+from server_jobs.monitoring.statements import MonitoringStatements
+from server_jobs.records.requests import JobFilter, Prunable
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.plan import Fire, FireTime, Reset
+from server_jobs.schedules.statements import ScheduleStatements
+from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import tables
+from server_jobs.store.statements.maintain import ENDS
+from tests.support.databases.statements import AllStatements
+from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
 
@@ -279,17 +282,17 @@ def explainer(request: pytest.FixtureRequest) -> Explainer:
     return SqliteExplainer(request.getfixturevalue(name))
 
 
-Prepare = Callable[[Statements], Statement]
+Prepare = Callable[[AllStatements], Statement]
 
 
 def plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
 def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
     """The plan of the cheap look that comes first on databases with one writer."""
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     assert statement.unless_empty is not None
     return explainer.explain(statement.unless_empty, statement.values)
 
@@ -545,7 +548,7 @@ def test_firing_searches_neither_jobs_nor_schedules(
 def test_a_launchers_rows_are_found_without_reading_all(
     explainer: Explainer, prepare: Callable[[LaunchStatements], Statement], index: str | None
 ) -> None:
-    statement = prepare(LaunchStatements(tables()))
+    statement = prepare(LaunchStatements(tables(), explainer.dialect.name))
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -565,16 +568,16 @@ def fire() -> Fire:
     return Fire(SOME_ID, "0 * * * *", "UTC", now, following, "token", now, "job", None)
 
 
-def tick() -> Tick:
+def tick() -> FireTime:
     now = datetime.now(UTC)
-    return Tick("job", SOME_ID, "token", now, now)
+    return FireTime("job", SOME_ID, "token", now, now)
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> None:
-    statement = MonitoringStatements(tables()).live()
+    statement = MonitoringStatements(tables(), explainer.dialect.name).live()
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -584,7 +587,7 @@ def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> 
 
 @pytest.mark.parametrize("figures", ["ended", "activity"])
 def test_figures_of_ended_jobs_begin_at_the_least_id(explainer: Explainer, figures: str) -> None:
-    sql = MonitoringStatements(tables())
+    sql = MonitoringStatements(tables(), explainer.dialect.name)
     floor = f"{FINISHED + FUTURE + ELSEWHERE:036}"
     statement = getattr(sql, figures)(floor=floor, within=60)
 

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, literal, select
 
 from server_jobs import JobStatus, connect, define_job
-from server_jobs.column_types import UtcDateTime
-from server_jobs.database import Database, Statement
-from server_jobs.database import Row as DatabaseRow
+from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseUnavailableError
 from server_jobs.migrate import migrate
-from server_jobs.retention import DAY, Keep, Retention, walk
-from server_jobs.store import Store
+from server_jobs.sql.column_types import UtcDateTime
+from server_jobs.sql.statement import Row as DatabaseRow
+from server_jobs.sql.statement import Statement
+from server_jobs.store.retention import DAY, Keep, Retention, walk
+from server_jobs.store.store import Store
 from server_jobs.worker import WorkerConfig
-from tests.support.faulty_database import Fault, FaultyDatabase
-from tests.support.postgres import temporary_database
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.servers.postgres import temporary_database
 from tests.support.workers import PATIENCE_SECONDS, Number, make_worker, registry_of, until, working
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED

@@ -11,12 +11,12 @@ import pytest
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError
-from server_jobs.schedules import Decision, Overlap, Schedule
-from server_jobs.schema import JobStatus
-from tests.support.agenda import NAME, Agenda, at, schedule
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.schedule import Decision, Overlap, Schedule
 from tests.support.clock import Clock
-from tests.support.faulty_database import Fault, FaultyDatabase
-from tests.support.meanwhile import MeanwhileDatabase, fires
+from tests.support.databases.faulty import Fault, FaultyDatabase
+from tests.support.databases.meanwhile import MeanwhileDatabase, fires
+from tests.support.drills.agenda import NAME, Agenda, at, schedule
 
 ROUNDS = 5
 

@@ -11,10 +11,10 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from server_jobs.migrate import migrate, migration_sql, schema_sql
-from server_jobs.schema import SCHEMA_VERSION, tables
-from server_jobs.schema_rules import complete_tables
-from tests.support.catalog import postgres_catalog, sqlite_catalog
-from tests.support.postgres import temporary_database
+from server_jobs.sql.rules import complete_tables
+from server_jobs.sql.tables import SCHEMA_VERSION, tables
+from tests.support.databases.catalog import postgres_catalog, sqlite_catalog
+from tests.support.servers.postgres import temporary_database
 
 VERSION_TABLE = "server_jobs_version"
 

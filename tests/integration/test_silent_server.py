@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from server_jobs import connect
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError
-from tests.support.silent_proxy import SilentProxy, silent_proxy
+from server_jobs.sql.statement import Statement
+from tests.support.servers.silent_proxy import SilentProxy, silent_proxy
 from tests.support.workers import PATIENCE_SECONDS, until
 
 SESSION = Statement(text("SELECT pg_backend_pid()"))

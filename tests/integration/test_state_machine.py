@@ -29,9 +29,10 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, select
 
-from server_jobs.database import Database, Statement, connect
+from server_jobs.database import Database, connect
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
-from server_jobs.outcomes import (
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
     Disrupted,
@@ -42,13 +43,15 @@ from server_jobs.outcomes import (
     Progress,
     Released,
 )
-from server_jobs.records import AttemptError, ClaimedJob, Lease, NewJob, Prunable
-from server_jobs.schema import JobStatus
-from server_jobs.store import Claim, Store
+from server_jobs.records.requests import ClaimRequest, Prunable
+from server_jobs.records.rows import Claim, ClaimedJob, NewJob
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
-from tests.support.databases import create_tables
-from tests.support.interrupted_database import InterruptedDatabase
-from tests.support.job_model import Model, ModelJob, Step
+from tests.support.databases.interrupted import InterruptedDatabase
+from tests.support.databases.kinds import create_tables
+from tests.support.drills.job_model import Model, ModelJob, Step
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -110,7 +113,7 @@ NEW_JOBS = st.fixed_dictionaries(
     }
 )
 CLAIMS = st.builds(
-    Claim,
+    ClaimRequest,
     queue=QUEUES,
     job_names=st.sampled_from([("Greet", "Count"), ("Greet", "Count"), ("Greet",)]),
     limit=st.integers(1, 3),
@@ -160,12 +163,12 @@ def one_of_the(choices: "Callable[[StoreMachine], list[T]]") -> st.SearchStrateg
     return st.runner().flatmap(lambda machine: st.sampled_from(choices(machine)))
 
 
-def for_several_leases(values: st.SearchStrategy[S]) -> st.SearchStrategy[dict[Lease, S]]:
+def for_several_leases(values: st.SearchStrategy[S]) -> st.SearchStrategy[dict[Claim, S]]:
     """Values for leases of which some are held and some have been lost."""
     return st.runner().flatmap(
         lambda machine: st.dictionaries(
-            st.sampled_from(machine.held_leases() or machine.leases)
-            | st.sampled_from(machine.leases),
+            st.sampled_from(machine.held_claims() or machine.claims)
+            | st.sampled_from(machine.claims),
             values,
             min_size=1,
             max_size=5,
@@ -174,9 +177,9 @@ def for_several_leases(values: st.SearchStrategy[S]) -> st.SearchStrategy[dict[L
 
 
 some_job = precondition(lambda machine: machine.enqueued)
-some_lease = precondition(lambda machine: machine.leases)
-some_holder = precondition(lambda machine: machine.held_leases())
-some_unstarted = precondition(lambda machine: machine.unstarted_leases())
+some_claim = precondition(lambda machine: machine.claims)
+some_holder = precondition(lambda machine: machine.held_claims())
+some_unstarted = precondition(lambda machine: machine.unstarted_claims())
 some_claimable = precondition(lambda machine: machine.model.claimable())
 some_freed_key = precondition(lambda machine: machine.model.freed_keys())
 some_expired = precondition(lambda machine: machine.model.expired())
@@ -193,7 +196,7 @@ class StoreMachine(RuleBasedStateMachine):
         world.clock.value = BEGINNING
         self.model = Model(BEGINNING, steps)
         self.numbers = count(1)
-        self.leases: list[Lease] = []
+        self.claims: list[Claim] = []
         self.new: dict[str, NewJob] = {}
         self.enqueued: list[str] = []
         self.pruned: set[str] = set()
@@ -203,11 +206,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.latest = BEGINNING
         self.run(world.database.execute(Statement(delete(world.database.tables.jobs))))
 
-    def held_leases(self) -> list[Lease]:
-        return [job.lease for job in self.model.running()]
+    def held_claims(self) -> list[Claim]:
+        return [job.claim for job in self.model.running()]
 
-    def unstarted_leases(self) -> list[Lease]:
-        return [job.lease for job in self.model.running() if job.handler_started_at is None]
+    def unstarted_claims(self) -> list[Claim]:
+        return [job.claim for job in self.model.running() if job.handler_started_at is None]
 
     def repeatable(self) -> list[NewJob]:
         return [self.new[job_id] for job_id in self.model.jobs if job_id in self.new]
@@ -218,7 +221,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._enqueue(options, backoff_base)
         self._insert_by_hand("Greet", "default", due_in=-20, worn="launch_failures")
         for starting in (True, False):
-            claim = Claim("default", ["Greet", "Count"], 1, "worker-1", 10.0, starting)
+            claim = ClaimRequest("default", ["Greet", "Count"], 1, "worker-1", 10.0, starting)
             self._claim(claim)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
@@ -317,13 +320,15 @@ class StoreMachine(RuleBasedStateMachine):
         self, job: ModelJob, limit: int, worker_id: str, lease_seconds: float, starting: bool
     ) -> None:
         """A worker that serves the queue and knows the job."""
-        self._claim(Claim(job.queue, [job.job_name], limit, worker_id, lease_seconds, starting))
+        self._claim(
+            ClaimRequest(job.queue, [job.job_name], limit, worker_id, lease_seconds, starting)
+        )
 
     @rule(claim=CLAIMS)
-    def claim(self, claim: Claim) -> None:
+    def claim(self, claim: ClaimRequest) -> None:
         self._claim(claim)
 
-    def _claim(self, claim: Claim) -> None:
+    def _claim(self, claim: ClaimRequest) -> None:
         before = self._read()
         claimed = self.run(self.store.claim(claim))
         self._given(claimed, self.model.claim(claim))
@@ -350,45 +355,45 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _given(self, claimed: list[ClaimedJob], expected: list[ModelJob]) -> None:
         assert [_told(job) for job in claimed] == [_told(job) for job in expected]
-        self.leases += [job.lease for job in claimed]
+        self.claims += [job.claim for job in claimed]
         self.claimed.update(job.id for job in claimed)
 
-    @some_lease
+    @some_claim
     @rule(
-        lease=one_of_the(lambda machine: machine.unstarted_leases() or machine.leases),
+        claim=one_of_the(lambda machine: machine.unstarted_claims() or machine.claims),
         pod=PODS,
         lease_seconds=LEASE_SECONDS,
     )
-    def start_in_two_pods(self, lease: Lease, pod: str, lease_seconds: float) -> None:
+    def start_in_two_pods(self, claim: Claim, pod: str, lease_seconds: float) -> None:
         """A launch may bring up two pods: the second one is refused. The first may ask again."""
         for worker_id in (pod, pod, f"{pod} again"):
             started = self.run(
-                self.store.start(lease, worker_id=worker_id, lease_seconds=lease_seconds)
+                self.store.start(claim, worker_id=worker_id, lease_seconds=lease_seconds)
             )
-            expected = self.model.start(lease, worker_id, lease_seconds)
+            expected = self.model.start(claim, worker_id, lease_seconds)
             assert (started and _told(started)) == (expected and _told(expected))
 
-    @some_lease
-    @rule(lease=one_of_the(lambda machine: machine.leases), lease_seconds=LEASE_SECONDS)
-    def start_late(self, lease: Lease, lease_seconds: float) -> None:
+    @some_claim
+    @rule(claim=one_of_the(lambda machine: machine.claims), lease_seconds=LEASE_SECONDS)
+    def start_late(self, claim: Claim, lease_seconds: float) -> None:
         started = self.run(
-            self.store.start(lease, worker_id="late pod", lease_seconds=lease_seconds)
+            self.store.start(claim, worker_id="late pod", lease_seconds=lease_seconds)
         )
-        expected = self.model.start(lease, "late pod", lease_seconds)
+        expected = self.model.start(claim, "late pod", lease_seconds)
         assert (started and _told(started)) == (expected and _told(expected))
 
-    @some_lease
+    @some_claim
     @rule(beats=for_several_leases(st.none()), lease_seconds=LEASE_SECONDS)
-    def heartbeat(self, beats: dict[Lease, None], lease_seconds: float) -> None:
+    def heartbeat(self, beats: dict[Claim, None], lease_seconds: float) -> None:
         self.run(self._heartbeat(list(beats), lease_seconds))
 
-    async def _heartbeat(self, leases: list[Lease], lease_seconds: float) -> None:
-        answer = await self.store.heartbeat(leases, lease_seconds=lease_seconds)
-        assert answer == self.model.heartbeat(leases, lease_seconds)
+    async def _heartbeat(self, claims: list[Claim], lease_seconds: float) -> None:
+        answer = await self.store.heartbeat(claims, lease_seconds=lease_seconds)
+        assert answer == self.model.heartbeat(claims, lease_seconds)
 
-    @some_lease
+    @some_claim
     @rule(reports=for_several_leases(PROGRESS))
-    def report_progress(self, reports: dict[Lease, Progress]) -> None:
+    def report_progress(self, reports: dict[Claim, Progress]) -> None:
         answer = self.run(self.store.report_progress(reports))
         assert answer == self.model.report_progress(reports)
 
@@ -398,28 +403,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     @some_holder
     @rule(
-        lease=one_of_the(lambda machine: machine.held_leases()),
+        claim=one_of_the(lambda machine: machine.held_claims()),
         outcome=FAILURES | RETURNS | DISRUPTIONS,
     )
-    def try_again(self, lease: Lease, outcome: Outcome) -> None:
-        self.run(self._settle({lease: outcome}))
+    def try_again(self, claim: Claim, outcome: Outcome) -> None:
+        self.run(self._settle({claim: outcome}))
 
     @some_unstarted
-    @rule(lease=one_of_the(lambda machine: machine.unstarted_leases()), outcome=LOST_LAUNCHES)
-    def lose_the_launch(self, lease: Lease, outcome: Outcome) -> None:
-        self.run(self._settle({lease: outcome}))
+    @rule(claim=one_of_the(lambda machine: machine.unstarted_claims()), outcome=LOST_LAUNCHES)
+    def lose_the_launch(self, claim: Claim, outcome: Outcome) -> None:
+        self.run(self._settle({claim: outcome}))
 
     @some_holder
-    @rule(lease=one_of_the(lambda machine: machine.held_leases()), outcome=OUTCOMES)
-    def settle_by_the_holder(self, lease: Lease, outcome: Outcome) -> None:
-        self.run(self._settle({lease: outcome}))
+    @rule(claim=one_of_the(lambda machine: machine.held_claims()), outcome=OUTCOMES)
+    def settle_by_the_holder(self, claim: Claim, outcome: Outcome) -> None:
+        self.run(self._settle({claim: outcome}))
 
-    @some_lease
-    @rule(lease=one_of_the(lambda machine: machine.leases), outcome=OUTCOMES)
-    def settle_by_whoever_held_it_once(self, lease: Lease, outcome: Outcome) -> None:
-        self.run(self._settle({lease: outcome}))
+    @some_claim
+    @rule(claim=one_of_the(lambda machine: machine.claims), outcome=OUTCOMES)
+    def settle_by_whoever_held_it_once(self, claim: Claim, outcome: Outcome) -> None:
+        self.run(self._settle({claim: outcome}))
 
-    @some_lease
+    @some_claim
     @rule(
         outcomes=for_several_leases(OUTCOMES),
         reports=st.just({}) | for_several_leases(PROGRESS),
@@ -427,49 +432,49 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def settle_and_claim(
         self,
-        outcomes: dict[Lease, Outcome],
-        reports: dict[Lease, Progress],
-        claim: Claim | None,
+        outcomes: dict[Claim, Outcome],
+        reports: dict[Claim, Progress],
+        claim: ClaimRequest | None,
     ) -> None:
         settled, claimed = self.run(self.store.settle_and_claim(outcomes, claim, reports))
         self.model.report_progress(reports)
         self._expect_settled(outcomes, settled)
         self._given(claimed, self.model.claim(claim) if claim else [])
 
-    @some_lease
+    @some_claim
     @rule(outcomes=for_several_leases(OUTCOMES))
-    def settle_and_ask_since_the_answer_was_lost(self, outcomes: dict[Lease, Outcome]) -> None:
+    def settle_and_ask_since_the_answer_was_lost(self, outcomes: dict[Claim, Outcome]) -> None:
         self.run(self._settle(outcomes))
         assert self.run(self.store.settled(outcomes)) == self.model.ended(outcomes)
 
-    async def _settle(self, outcomes: Mapping[Lease, Outcome]) -> None:
+    async def _settle(self, outcomes: Mapping[Claim, Outcome]) -> None:
         self._expect_settled(outcomes, await self.store.settle(outcomes))
 
-    def _expect_settled(self, outcomes: Mapping[Lease, Outcome], answer: object) -> None:
-        held = {lease for lease in outcomes if self.model.held(lease)}
+    def _expect_settled(self, outcomes: Mapping[Claim, Outcome], answer: object) -> None:
+        held = {claim for claim in outcomes if self.model.held(claim)}
         assert answer == self.model.settle(outcomes)
         self.completions.update(
-            lease.job_id
-            for lease, outcome in outcomes.items()
-            if lease in held and isinstance(outcome, Completed)
+            claim.job_id
+            for claim, outcome in outcomes.items()
+            if claim in held and isinstance(outcome, Completed)
         )
 
     # ── time and maintenance ─────────────────────────────────────────────────────────────────
 
     @some_holder
-    @rule(lease=one_of_the(lambda machine: machine.held_leases()))
-    def a_lease_runs_out(self, lease: Lease) -> None:
-        self._pass_lease(lease)
+    @rule(claim=one_of_the(lambda machine: machine.held_claims()))
+    def a_lease_runs_out(self, claim: Claim) -> None:
+        self._pass_lease(claim)
 
     @some_holder
-    @rule(lease=one_of_the(lambda machine: machine.held_leases()))
-    def a_worker_dies(self, lease: Lease) -> None:
-        self._pass_lease(lease)
+    @rule(claim=one_of_the(lambda machine: machine.held_claims()))
+    def a_worker_dies(self, claim: Claim) -> None:
+        self._pass_lease(claim)
         self.run(self._rescue())
 
-    def _pass_lease(self, lease: Lease) -> None:
+    def _pass_lease(self, claim: Claim) -> None:
         """To the very moment, which is when it has expired."""
-        expires_at = self.model.jobs[lease.job_id].worker_expires_at
+        expires_at = self.model.jobs[claim.job_id].worker_expires_at
         assert expires_at is not None
         self._pass((expires_at - self.model.now).total_seconds())
 
@@ -493,7 +498,7 @@ class StoreMachine(RuleBasedStateMachine):
     @some_expired
     @rule()
     def rescue_while_the_holders_renew(self) -> None:
-        self._rescue_while(lambda: self._heartbeat(self.held_leases(), 10.0))
+        self._rescue_while(lambda: self._heartbeat(self.held_claims(), 10.0))
 
     @some_expired
     @rule()
@@ -503,13 +508,13 @@ class StoreMachine(RuleBasedStateMachine):
     @some_expired
     @rule(outcome=OUTCOMES)
     def rescue_while_the_holders_settle(self, outcome: Outcome) -> None:
-        self._rescue_while(lambda: self._settle(dict.fromkeys(self.held_leases(), outcome)))
+        self._rescue_while(lambda: self._settle(dict.fromkeys(self.held_claims(), outcome)))
 
     @some_expired
     @rule(claim=CLAIMS)
-    def rescue_while_it_is_given_back_and_claimed(self, claim: Claim) -> None:
+    def rescue_while_it_is_given_back_and_claimed(self, claim: ClaimRequest) -> None:
         async def give_back_and_claim() -> None:
-            await self._settle(dict.fromkeys(self.held_leases(), Released("shutting down")))
+            await self._settle(dict.fromkeys(self.held_claims(), Released("shutting down")))
             self._given(await self.store.claim(claim), self.model.claim(claim))
 
         self._rescue_while(give_back_and_claim)
@@ -556,11 +561,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.run(self.store.cancel(job_id)) == self.model.cancel(job_id)
 
     @some_holder
-    @rule(lease=one_of_the(lambda machine: machine.held_leases()), outcome=st.none() | OUTCOMES)
-    def cancel_what_runs(self, lease: Lease, outcome: Outcome | None) -> None:
-        assert self.run(self.store.cancel(lease.job_id)) == self.model.cancel(lease.job_id)
+    @rule(claim=one_of_the(lambda machine: machine.held_claims()), outcome=st.none() | OUTCOMES)
+    def cancel_what_runs(self, claim: Claim, outcome: Outcome | None) -> None:
+        assert self.run(self.store.cancel(claim.job_id)) == self.model.cancel(claim.job_id)
         if outcome is not None:
-            self.run(self._settle({lease: outcome}))
+            self.run(self._settle({claim: outcome}))
 
     @some_job
     @rule(job_id=one_of_the(lambda machine: machine.enqueued))
@@ -588,9 +593,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker_id=WORKERS)
     def ask_what_a_worker_holds(self, worker_id: str) -> None:
         held = [job for job in self.model.running() if job.worker_id == worker_id]
-        assert self.run(self.store.held_by(worker_id)) == {job.lease for job in held}
+        assert self.run(self.store.held_by(worker_id)) == {job.claim for job in held}
         assert self.run(self.store.cancel_requests(worker_id)) == {
-            job.lease for job in held if job.cancel_requested_at is not None
+            job.claim for job in held if job.cancel_requested_at is not None
         }
 
     # ── after every rule ─────────────────────────────────────────────────────────────────────

@@ -13,12 +13,13 @@ import pytest
 from server_jobs.database import Database, connect
 from server_jobs.errors import DatabaseError, MigrationRequiredError
 from server_jobs.migrate import migrate
-from server_jobs.outcomes import Completed
-from server_jobs.records import Lease
-from server_jobs.schema import SCHEMA_VERSION, JobStatus, Tables, tables
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.rows import Claim
+from server_jobs.records.status import JobStatus
+from server_jobs.sql.tables import SCHEMA_VERSION, Tables, tables
+from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
-from tests.support.old_tables import Rows, make_tables_at, read_sql, run_sql
+from tests.support.databases.old_tables import Rows, make_tables_at, read_sql, run_sql
 from tests.support.scene import claim_of, new_job
 
 LANDED = {
@@ -159,8 +160,8 @@ def fill(place: Place, run: str) -> None:
 def code_of_schema_1() -> Iterator[None]:
     """Judge tables as the release did whose own steps ended with 0001."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("server_jobs.store.SCHEMA_VERSION", 1)
-        patch.setattr("server_jobs.store.OLDEST_SCHEMA", 1)
+        patch.setattr("server_jobs.store.store.SCHEMA_VERSION", 1)
+        patch.setattr("server_jobs.store.store.OLDEST_SCHEMA", 1)
         yield
 
 
@@ -187,7 +188,7 @@ async def test_jobs_go_on_where_they_stood(old: Place) -> None:
         await store.check_schema()
         (due,) = await store.claim(claim_of(9))
         settled = await store.settle(
-            {due.lease: Completed("1"), Lease("before-running", 7): Completed("2")}
+            {due.claim: Completed("1"), Claim("before-running", 7): Completed("2")}
         )
     finally:
         await database.close()
@@ -221,7 +222,7 @@ async def test_old_code_goes_on_across_the_upgrade(old: Place) -> None:
 async def complete_one(store: Store) -> None:
     (job_id,) = await store.enqueue([new_job()])
     (job,) = await store.claim(claim_of())
-    settled = await store.settle({job.lease: Completed("1")})
+    settled = await store.settle({job.claim: Completed("1")})
     assert settled[job_id].status is JobStatus.COMPLETED
 
 

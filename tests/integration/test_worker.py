@@ -20,11 +20,12 @@ from server_jobs import (
     connect,
     define_job,
 )
-from server_jobs.column_types import UtcDateTime
 from server_jobs.database import Database
-from server_jobs.outcomes import Completed
-from server_jobs.records import NewJob
-from server_jobs.store import Claim, Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import NewJob
+from server_jobs.sql.column_types import UtcDateTime
+from server_jobs.store.store import Store
 from tests.support.workers import (
     Number,
     drain,
@@ -341,7 +342,7 @@ async def test_takes_over_the_job_of_a_dead_worker(database: Database, store: St
 
     registry = registry_of(database, note)
     job_id = await note.later(Number())
-    (dead,) = await store.claim(Claim("default", ["Note"], 1, "dead worker", 0.01))
+    (dead,) = await store.claim(ClaimRequest("default", ["Note"], 1, "dead worker", 0.01))
     await until_lease_is_over(store, job_id)
 
     worker = make_worker(database, registry)
@@ -350,8 +351,8 @@ async def test_takes_over_the_job_of_a_dead_worker(database: Database, store: St
 
     record = await store.get(job_id)
     assert (record.attempt_count, worker.totals.rescued) == (2, 1)
-    assert [error.type for error in record.attempt_errors] == ["LeaseExpired"]
-    assert await store.settle({dead.lease: Completed('"too late"')}) == {}
+    assert [error.type for error in record.attempt_errors] == ["lease_expired"]
+    assert await store.settle({dead.claim: Completed('"too late"')}) == {}
 
 
 @pytest.mark.parametrize("handler", ["async", "plain"])

@@ -9,8 +9,8 @@ import pytest
 
 from server_jobs import JobStatus
 from server_jobs.database import Database
-from server_jobs.store import Store
-from tests.support.process_app import (
+from server_jobs.store.store import Store
+from tests.support.processes.app import (
     Event,
     Task,
     deaf,
@@ -20,7 +20,7 @@ from tests.support.process_app import (
     quick,
     registry,
 )
-from tests.support.worker_process import WorkerProcess, worker_process
+from tests.support.processes.worker import WorkerProcess, worker_process
 from tests.support.workers import statuses, until, until_status
 
 SHORT_LEASE = ("--lease", "2")
@@ -72,7 +72,7 @@ async def test_a_killed_workers_jobs_are_executed_by_the_other(
 
     record = await store.get(held)
     assert (record.result, record.attempt_count, record.fence) == ("2", 2, 2)
-    assert [error.type for error in record.attempt_errors] == ["LeaseExpired"]
+    assert [error.type for error in record.attempt_errors] == ["lease_expired"]
     executions: dict[str, list[int]] = {job_id: [] for job_id in [*ids, held]}
     for event in began(tmp_path):
         executions[event.job_id].append(event.pid)

@@ -9,18 +9,18 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from server_jobs.launch_store import LaunchStore
-from server_jobs.records import JobRecord
-from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.events import Recorder
-from server_jobs_operator.health import Health
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.launcher import Launcher
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import QUEUE, RUNNER, jobs_path, pods_path
-from server_jobs_operator.reconciler import Reconciler
-from server_jobs_operator.runner_table import Runner, RunnerTable
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.rows import JobRecord
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.names import QUEUE, RUNNER, jobs_path, pods_path
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.launches.launcher import Launcher
+from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
 from tests.operator.fake_kube import FakeKube
 from tests.support.scene import new_job
 
@@ -56,7 +56,7 @@ class Bench:
     def _changed(self, job: Any, gone: bool) -> None:
         self.attendant.notice(job, gone)
 
-    def serve(self, *runners: Runner) -> None:
+    def serve(self, *runners: JobRunner) -> None:
         for runner in runners:
             self.table.put(runner)
 

@@ -7,7 +7,7 @@ import pytest
 
 from server_jobs import connect
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
+from server_jobs.launches.store import LaunchStore
 from server_jobs.migrate import migrate
 from tests.operator.bench import Bench
 from tests.operator.fake_kube import FakeKube

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 from typing import Any
 
-from server_jobs_operator.kube import APPLY, MERGE, Json, Kube, KubeError
-from server_jobs_operator.names import API_VERSION, group_path
+from server_jobs_operator.cluster.kube import APPLY, MERGE, Json, Kube, KubeError
+from server_jobs_operator.cluster.names import API_VERSION, group_path
 
 Refusal = tuple[str, str, KubeError]
 

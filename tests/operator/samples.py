@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from server_jobs import JobStatus
-from server_jobs.launches import Launch
-from server_jobs.records import Lease
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.resources import JobRunnerSpec
-from server_jobs_operator.runner_table import Runner
+from server_jobs.launches.launch import Launch
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.resources.runner_table import JobRunner
+from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
@@ -55,8 +55,8 @@ def spec(**fields: Any) -> JobRunnerSpec:
     )
 
 
-def runner(name: str = "default", /, *, created: str = "2027", **fields: Any) -> Runner:
-    return Runner("jobs", name, f"uid-of-{name}", 1, created, spec(**fields))
+def runner(name: str = "default", /, *, created: str = "2027", **fields: Any) -> JobRunner:
+    return JobRunner("jobs", name, f"uid-of-{name}", 1, created, spec(**fields))
 
 
 def job(
@@ -72,8 +72,8 @@ def job(
         "spec": {"suspend": suspend},
         "status": {"conditions": list(conditions), **started},
     }
-    lease = fields.pop("lease", Lease(JOB_ID, 2))
-    return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", lease, "default", seen, **fields)
+    claim = fields.pop("claim", Claim(JOB_ID, 2))
+    return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", claim, "default", seen, **fields)
 
 
 def condition(kind: str, reason: str = "", message: str = "") -> dict[str, str]:

@@ -12,13 +12,13 @@ import pytest
 from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
-from server_jobs.schedule_store import ScheduleStore
-from server_jobs_operator.events import Recorder
-from server_jobs_operator.job_runners import JobRunners
-from server_jobs_operator.job_schedules import JobSchedules
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.kube import MERGE, Json, Kube
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs.schedules.store import ScheduleStore
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.kube import MERGE, Json, Kube
+from server_jobs_operator.controllers.job_runners import JobRunners
+from server_jobs_operator.controllers.job_schedules import JobSchedules
+from server_jobs_operator.resources.runner_table import RunnerTable
+from server_jobs_operator.telemetry.events import Recorder
 from tests.operator.samples import SETTINGS
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from server_jobs_operator.crds import files, schema_of
-from server_jobs_operator.resources import JobRunnerSpec, JobScheduleSpec
+from server_jobs_operator.resources.crds import files, schema_of
+from server_jobs_operator.resources.specs import JobRunnerSpec, JobScheduleSpec
 from tests.operator.samples import spec
 
 FOLDER = Path(__file__).resolve().parents[2] / "crds"

@@ -5,10 +5,10 @@ import socket
 import aiohttp
 import pytest
 
-from server_jobs_operator import health as module
-from server_jobs_operator.health import Health, served
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.reasons import Reason
+from server_jobs_operator.cluster.reasons import Reason
+from server_jobs_operator.telemetry import health as module
+from server_jobs_operator.telemetry.health import Health, served
+from server_jobs_operator.telemetry.metrics import Metrics
 
 
 def free_port() -> int:

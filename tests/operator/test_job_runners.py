@@ -2,9 +2,9 @@
 
 import pytest
 
-from server_jobs_operator.job_runners import JobRunners
-from server_jobs_operator.kube import Json
-from server_jobs_operator.names import resources_path
+from server_jobs_operator.cluster.kube import Json
+from server_jobs_operator.cluster.names import resources_path
+from server_jobs_operator.controllers.job_runners import JobRunners
 from tests.operator.bench import Bench
 from tests.operator.fake_kube import job_runner_body
 

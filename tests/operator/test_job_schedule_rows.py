@@ -7,13 +7,13 @@ import pytest
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DataRefusedError
-from server_jobs.schedule_store import ScheduleStore
-from server_jobs.schedules import Schedule, ScheduleRecord
-from server_jobs_operator.events import Recorder
-from server_jobs_operator.job_schedules import JobSchedules
-from server_jobs_operator.kube import Json, Kube
+from server_jobs.schedules.schedule import Schedule, ScheduleRecord
+from server_jobs.schedules.store import ScheduleStore
+from server_jobs_operator.cluster.kube import Json, Kube
+from server_jobs_operator.controllers.job_schedules import JobSchedules
+from server_jobs_operator.telemetry.events import Recorder
 from tests.operator.samples import SETTINGS
-from tests.support.passing_database import PassingDatabase
+from tests.support.databases.pass_through import PassingDatabase
 
 
 class ServerStub:

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from server_jobs.records import Lease
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.kube import Json, Kube, KubeError
-from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
-from server_jobs_operator.reasons import Reason
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.cluster.reasons import Reason
 from tests.operator.samples import condition, ended, pod
 
 
@@ -68,10 +68,10 @@ class Seen:
 
     def _note(self, known: KnownJob, is_gone: bool) -> None:
         if is_gone:
-            self.gone.append(known.lease.job_id)
+            self.gone.append(known.claim.job_id)
 
     def __getitem__(self, job_id: str) -> KnownJob:
-        known = self.view.of(Lease(job_id, 1))
+        known = self.view.of(Claim(job_id, 1))
         assert known is not None
         return known
 
@@ -143,9 +143,9 @@ async def test_a_job_created_while_a_list_is_on_its_way_is_not_taken_for_deleted
     seen.view.add(job("meanwhile"))
     server.arrives.set()
 
-    assert [known.lease.job_id for known in await relisting] == ["meanwhile"]
+    assert [known.claim.job_id for known in await relisting] == ["meanwhile"]
     assert seen.gone == ["before"]
-    assert seen.view.of(Lease("before", 1)) is None
+    assert seen.view.of(Claim("before", 1)) is None
 
 
 async def test_a_list_does_not_undo_what_the_watch_told_meanwhile(
@@ -165,7 +165,7 @@ async def test_a_list_does_not_undo_what_the_watch_told_meanwhile(
     )
     server.arrives.set()
 
-    assert [known.lease.job_id for known in await relisting] == ["ends"]
+    assert [known.claim.job_id for known in await relisting] == ["ends"]
     assert seen["ends"].finished
     assert (seen.view.in_flight(), seen.gone) == (0, ["goes"])
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.outcomes import Abandoned, Disrupted, Failed, LaunchLost
-from server_jobs.records import Lease
-from server_jobs_operator.judging import LEAVING_SECONDS, NOTHING, Judgement, judge
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.reasons import Finding, Reason
+from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.reasons import Finding, Reason
+from server_jobs_operator.launches.judge import LEAVING_SECONDS, NOTHING, Judgement, judge
 from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, pod, spec
 
 FAILED = condition("Failed", "BackoffLimitExceeded")
@@ -90,10 +90,10 @@ def test_a_job_without_a_record_is_deleted() -> None:
 
 
 def test_a_job_of_an_older_claim_is_deleted_unless_it_is_over() -> None:
-    older = Lease(JOB_ID, 1)
+    older = Claim(JOB_ID, 1)
 
-    assert judged(job(lease=older), launch()) == Judgement(delete=True)
-    assert judged(job(FAILED, lease=older), launch()) == Judgement(expire=True)
+    assert judged(job(claim=older), launch()) == Judgement(delete=True)
+    assert judged(job(FAILED, claim=older), launch()) == Judgement(expire=True)
 
 
 # ── cancellation ─────────────────────────────────────────────────────────────────────────────

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records import Lease
-from server_jobs_operator.manifest import job_manifest
-from server_jobs_operator.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
+from server_jobs_operator.launches.manifest import job_manifest
 from tests.operator.bench import Bench
 from tests.operator.samples import launch, runner
 
@@ -232,7 +232,7 @@ async def test_the_same_is_not_said_again_and_again_and_yet_counted(bench: Bench
 async def test_an_api_server_that_is_away_leaves_the_record_claimed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
     bench.serve(runner())
     (job_id,) = await bench.enqueue()
     bench.kube.fails("create", "/jobs/jobs", 503)
@@ -255,7 +255,7 @@ async def test_a_job_of_ours_that_is_there_already_is_adopted(bench: Bench) -> N
     await bench.launch()
 
     assert (await bench.record(job_id)).status is JobStatus.RUNNING
-    assert bench.view.of(Lease(job_id, 1)) is not None
+    assert bench.view.of(Claim(job_id, 1)) is not None
     assert len(bench.jobs) == 1
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs_operator.kube import KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from tests.operator.bench import Bench
 from tests.operator.samples import runner
 
 
 @pytest.fixture(autouse=True)
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
 
 
 def not_paused(bench: Bench) -> None:
@@ -69,8 +69,8 @@ async def test_a_job_that_was_created_although_nobody_said_so_counts_once(bench:
     await bench.launch()
     # The answers to both were lost; the watch has told of the Jobs.
     await bench.view.relist("jobs")
-    lease = next(iter(bench.view)).lease
-    bench.launcher._without_job[lease] = ("jobs", "default")
+    claim = next(iter(bench.view)).claim
+    bench.launcher._without_job[claim] = ("jobs", "default")
 
     await bench.reconciler.reconcile()
     await bench.job_ends(bench.jobs[0])

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server_jobs_operator import leader
-from server_jobs_operator.health import Health
-from server_jobs_operator.leader import LeaderElection
-from server_jobs_operator.names import leases_path
+from server_jobs_operator.cluster.names import leases_path
+from server_jobs_operator.leadership import election
+from server_jobs_operator.leadership.election import LeaderElection
+from server_jobs_operator.telemetry.health import Health
 from tests.operator.fake_kube import FakeKube
 from tests.support.workers import until
 
@@ -18,8 +18,8 @@ LEASE = leases_path("jobs", "operators")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(leader, "GIVE_UP_SECONDS", 0.4)
+    monkeypatch.setattr(election, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(election, "GIVE_UP_SECONDS", 0.4)
 
 
 @contextlib.asynccontextmanager

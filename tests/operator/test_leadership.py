@@ -9,14 +9,20 @@ import pytest
 from server_jobs import JobStatus, connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
-from server_jobs_operator import default_runner, leadership, watching
-from server_jobs_operator.health import Health
-from server_jobs_operator.known_resources import Keeper
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import config_map_path, group_path, leases_path, resources_path
+from server_jobs.store.store import Store
+from server_jobs_operator.cluster.names import (
+    config_map_path,
+    group_path,
+    leases_path,
+    resources_path,
+)
+from server_jobs_operator.controllers import default_runner, kopf_watch
+from server_jobs_operator.leadership import term
 from server_jobs_operator.operator import Operator
+from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
 from tests.operator.fake_kube import FakeKube, job_runner_body
 from tests.operator.samples import SETTINGS
 from tests.support.scene import new_job
@@ -46,8 +52,8 @@ class Replica:
 
 @pytest.fixture
 async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    monkeypatch.setattr(leadership, "watch_resources", fake_watch)
-    monkeypatch.setattr(leadership, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(term, "watch_resources", fake_watch)
+    monkeypatch.setattr(term, "_AGAIN_SECONDS", 0.05)
     migrate(postgres_url)
     database = connect(postgres_url)
     yield database
@@ -55,7 +61,7 @@ async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 def test_kopf_looks_neither_at_namespaces_nor_at_definitions() -> None:
-    assert watching.kopf_settings().scanning.disabled is True
+    assert kopf_watch.kopf_settings().scanning.disabled is True
 
 
 async def test_a_leader_that_is_stopped_finishes_what_it_creates_and_lets_go(

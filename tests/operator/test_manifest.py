@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from server_jobs import PodRuntime
-from server_jobs_operator.manifest import InvalidRuntime, job_manifest
-from server_jobs_operator.runner_table import Runner
-from server_jobs_operator.templates import merged
+from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
+from server_jobs_operator.launches.templates import merged
+from server_jobs_operator.resources.runner_table import JobRunner
 from tests.operator.samples import JOB_ID, SETTINGS, launch, runner
 
 
-def manifest(of: Runner | None = None, **fields: Any) -> dict[str, Any]:
+def manifest(of: JobRunner | None = None, **fields: Any) -> dict[str, Any]:
     return job_manifest(launch(**fields), of or runner(), SETTINGS)
 
 

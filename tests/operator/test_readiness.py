@@ -3,9 +3,9 @@
 import socket
 from typing import Any
 
-from server_jobs_operator.health import Health, served
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.readiness import problems_of
+from server_jobs_operator.telemetry.health import Health, served
+from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.telemetry.readiness import problems_of
 
 
 def pod(name: str, address: str | None = "127.0.0.1", **metadata: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server_jobs_operator.reasons import WAY_OUT, Finding, Reason, finding
+from server_jobs_operator.cluster.reasons import WAY_OUT, Finding, Reason, finding
 from tests.operator.samples import condition, ended, pod, waits
 
 NO_JOB: dict[str, Any] = {"status": {}}

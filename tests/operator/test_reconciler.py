@@ -7,15 +7,15 @@ import pytest
 
 from server_jobs import create_job_registry, define_job
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.records import Lease
-from server_jobs.store import Claim
-from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.known_job import KnownJob
-from server_jobs_operator.launcher import Launcher
-from server_jobs_operator.reconciler import Reconciler
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.launches.launcher import Launcher
+from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.runner_table import RunnerTable
 from tests.operator.samples import SETTINGS
 
 
@@ -33,7 +33,7 @@ class EmptyViewStub:
     async def relist(self, namespace: str | None) -> list[KnownJob]:
         return []
 
-    def of(self, lease: Lease) -> KnownJob | None:
+    def of(self, claim: Claim) -> KnownJob | None:
         return None
 
 
@@ -41,10 +41,10 @@ class AttendantStub:
     """Notes what it is to look at."""
 
     def __init__(self) -> None:
-        self.looks_at: list[Lease] = []
+        self.looks_at: list[Claim] = []
 
-    def look_at(self, lease: Lease) -> None:
-        self.looks_at.append(lease)
+    def look_at(self, claim: Claim) -> None:
+        self.looks_at.append(claim)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ async def test_what_runs_in_a_namespace_that_is_served_no_longer_is_not_missed(
     for namespace in ("jobs", "other"):
         await work.later({})
         worker_id = f"k8s/here/{namespace}/default/pod"
-        (claimed,) = await launches.records.claim(Claim("default", None, 1, worker_id, 300))
-        places[claimed.lease] = namespace
+        (claimed,) = await launches.records.claim(ClaimRequest("default", None, 1, worker_id, 300))
+        places[claimed.claim] = namespace
     attendant = AttendantStub()
 
     await Reconciler(
@@ -72,4 +72,4 @@ async def test_what_runs_in_a_namespace_that_is_served_no_longer_is_not_missed(
         replace(SETTINGS, namespaces=namespaces),
     ).reconcile()
 
-    assert sorted(places[lease] for lease in attendant.looks_at) == missed
+    assert sorted(places[claim] for claim in attendant.looks_at) == missed

@@ -2,18 +2,18 @@
 
 import pytest
 
-from server_jobs_operator.runner_table import Runner, RunnerTable, place_of
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable, place_of
 from tests.operator.samples import runner
 
 
-def table(*runners: Runner) -> RunnerTable:
+def table(*runners: JobRunner) -> RunnerTable:
     made = RunnerTable()
     for one in reversed(runners):
         made.put(one)
     return made
 
 
-def serving(*runners: Runner) -> list[str]:
+def serving(*runners: JobRunner) -> list[str]:
     return [one.name for one in table(*runners).serving()]
 
 
@@ -60,14 +60,14 @@ def test_who_serves_is_worked_out_when_the_table_changes_and_not_at_each_claim(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = 0
-    overlaps = Runner.overlaps
+    overlaps = JobRunner.overlaps
 
-    def counted(self: Runner, other: Runner) -> bool:
+    def counted(self: JobRunner, other: JobRunner) -> bool:
         nonlocal asked
         asked += 1
         return overlaps(self, other)
 
-    monkeypatch.setattr(Runner, "overlaps", counted)
+    monkeypatch.setattr(JobRunner, "overlaps", counted)
     runners = table(runner("a", created="1", queues=["x"]), runner("b", created="2"))
     for _ in range(10):
         assert [one.name for one in runners.serving()] == ["a", "b"]

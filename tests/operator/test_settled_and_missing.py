@@ -7,18 +7,18 @@ import pytest
 
 from server_jobs import JobStatus, create_job_registry, define_job
 from server_jobs.database import Database
-from server_jobs.launch_store import LaunchStore
-from server_jobs.outcomes import Completed
-from server_jobs.records import Lease
-from server_jobs.store import Claim
-from server_jobs_operator.attendant import Attendant
-from server_jobs_operator.events import Recorder
-from server_jobs_operator.health import Health
-from server_jobs_operator.jobs_view import JobsView
-from server_jobs_operator.kube import Json, Kube
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.names import FENCE, JOB_ID, RUNNER
-from server_jobs_operator.runner_table import RunnerTable
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.kube import Json, Kube
+from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.resources.runner_table import RunnerTable
+from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
 from tests.operator.samples import ended, pod, runner
 
 PREFIX = "k8s/here/"
@@ -61,14 +61,16 @@ class Scene:
             kube, self.launches, self.view, runners, Metrics(), Recorder(kube, "me"), Health()
         )
 
-    async def begun(self) -> Lease:
+    async def begun(self) -> Claim:
         await work.later({})
         worker_id = f"{PREFIX}jobs/default/pod"
-        (claimed,) = await self.launches.records.claim(Claim("default", None, 1, worker_id, 300))
-        return claimed.lease
+        (claimed,) = await self.launches.records.claim(
+            ClaimRequest("default", None, 1, worker_id, 300)
+        )
+        return claimed.claim
 
-    async def status(self, lease: Lease) -> JobStatus:
-        return (await self.launches.records.get(lease.job_id)).status
+    async def status(self, claim: Claim) -> JobStatus:
+        return (await self.launches.records.get(claim.job_id)).status
 
 
 @pytest.mark.parametrize("seconds", [60, 86_400])
@@ -76,27 +78,27 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
     database: Database, seconds: int
 ) -> None:
     scene = Scene(database)
-    lease = await scene.begun()
-    await scene.launches.records.settle({lease: Completed("null")})
+    claim = await scene.begun()
+    await scene.launches.records.settle({claim: Completed("null")})
     scene.view.add(
         {
             "metadata": {
                 "name": "a-job",
                 "namespace": "jobs",
                 "uid": "u",
-                "labels": {JOB_ID: lease.job_id, FENCE: str(lease.fence), RUNNER: "default"},
+                "labels": {JOB_ID: claim.job_id, FENCE: str(claim.fence), RUNNER: "default"},
             },
             "spec": {"ttlSecondsAfterFinished": seconds},
             "status": {"conditions": [{"type": "Complete", "status": "True", "message": "well"}]},
         }
     )
 
-    known = scene.view.of(lease)
+    known = scene.view.of(claim)
     assert known is not None
     known.pods["p"] = pod(ended(0))
 
-    await scene.attendant.attend([lease])
-    await scene.attendant.attend([lease])
+    await scene.attendant.attend([claim])
+    await scene.attendant.attend([claim])
 
     set_to = [body["spec"]["ttlSecondsAfterFinished"] for body in scene.server.patched]
     assert set_to == ([] if seconds == 60 else [60])
@@ -108,14 +110,14 @@ async def test_a_begun_record_without_a_job_is_lost_only_after_its_runners_grace
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene(database)
-    lease = await scene.begun()
+    claim = await scene.begun()
     moment = 1_000.0
     monkeypatch.setattr(time, "monotonic", lambda: moment)
 
     for moment in (1_000.0, 1_600.0):  # noqa: B007 - the clock
-        await scene.attendant.attend([lease])
-        assert await scene.status(lease) is JobStatus.RUNNING
+        await scene.attendant.attend([claim])
+        assert await scene.status(claim) is JobStatus.RUNNING
     moment = 1_616.0
-    await scene.attendant.attend([lease])
+    await scene.attendant.attend([claim])
 
-    assert await scene.status(lease) is JobStatus.PENDING
+    assert await scene.status(claim) is JobStatus.PENDING

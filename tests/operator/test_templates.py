@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from server_jobs_operator.manifest import job_manifest
-from server_jobs_operator.templates import InvalidTemplate
+from server_jobs_operator.launches.manifest import job_manifest
+from server_jobs_operator.launches.templates import InvalidTemplate
 from tests.operator.samples import SETTINGS, launch, runner
 
 

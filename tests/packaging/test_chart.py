@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from server_jobs_operator.crds import files
-from tests.support import values_schema, values_table
+from server_jobs_operator.resources.crds import files
+from tools import values_schema, values_table
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "server-jobs"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def test_no_template_puts_a_url_in_clear(name: str) -> None:
 
 
 def test_the_schema_knows_the_operators_flags_and_the_definitions_spec() -> None:
-    again = "run python -m tests.support.values_schema"
+    again = "run python -m tools.values_schema"
     assert values_schema.with_generated(SCHEMA) == SCHEMA, again
 
 
@@ -69,5 +69,5 @@ def test_settings_are_flags_and_none_that_the_chart_sets() -> None:
 def test_the_readme_has_every_value_as_it_is() -> None:
     readme = values_table.README.read_text(encoding="utf-8")
 
-    again = "run python -m tests.support.values_table"
+    again = "run python -m tools.values_table"
     assert readme == values_table.with_table(readme), again

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from server_jobs_operator.metrics import Metrics
-from server_jobs_operator.reasons import Reason
-from server_jobs_operator.resources import JobRunnerSpec
+from server_jobs_operator.cluster.reasons import Reason
+from server_jobs_operator.resources.specs import JobRunnerSpec
+from server_jobs_operator.telemetry.metrics import Metrics
 from tests.cluster import programs
 from tests.cluster.processes import ClusterFailed
-from tests.support.pages import ROOT, codes, tables
+from tests.support.pages.markdown import ROOT, codes, tables
 
 CHART = ROOT / "charts" / "server-jobs"
 RELEASE = ("rel", str(CHART), "--namespace", "home")

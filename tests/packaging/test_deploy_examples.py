@@ -23,9 +23,9 @@ from compose_spec import PyCompose
 from kubernetes.client import ApiClient
 
 from server_jobs.cli.app import app
-from server_jobs.cli.stopping import SPARE_SECONDS
+from server_jobs.cli.process_end import SPARE_SECONDS
 from server_jobs.worker import LAST_MOMENT_SECONDS
-from tests.support.pages import ROOT
+from tests.support.pages.markdown import ROOT
 
 FOLDER = ROOT / "examples" / "deploy"
 UNIT = FOLDER / "myapp-worker.service"

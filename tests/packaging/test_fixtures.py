@@ -4,7 +4,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.postgres import temporary_database
+from tests.support.servers.postgres import temporary_database
 
 SKIPPING_TESTS = """
 import pytest

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import bindparam
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.column_types import UtcDateTime
+from server_jobs.sql.column_types import UtcDateTime
 
 
 class Clock:

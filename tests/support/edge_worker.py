@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from server_jobs import JobContext, JobRegistry, JobStatus, create_job_registry
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.define import define_job
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare import CloudflareWorkerBackend, EdgeConfig
 from server_jobs_cloudflare.summary import TickSummary
 

@@ -6,9 +6,11 @@ from typing import Any
 from uuid6 import uuid7
 
 from server_jobs.database import Database
-from server_jobs.outcomes import Outcome
-from server_jobs.records import AttemptError, ClaimedJob, JobRecord, Lease, NewJob
-from server_jobs.store import Claim, Settled, Store
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import Outcome
+from server_jobs.records.requests import ClaimRequest, Settled
+from server_jobs.records.rows import Claim, ClaimedJob, JobRecord, NewJob
+from server_jobs.store.store import Store
 from tests.support.clock import Clock
 
 JOB = "Greet"
@@ -27,8 +29,8 @@ def claim_of(
     worker_id: str = "worker",
     lease_seconds: float = 60,
     starting: bool = True,
-) -> Claim:
-    return Claim(queue, job_names, limit, worker_id, lease_seconds, starting)
+) -> ClaimRequest:
+    return ClaimRequest(queue, job_names, limit, worker_id, lease_seconds, starting)
 
 
 def error(message: str = "boom", attempt: int = 1) -> AttemptError:
@@ -63,23 +65,23 @@ class Scene:
     async def claim(self, limit: int = 1, **options: Any) -> list[ClaimedJob]:
         return await self.store.claim(claim_of(limit, **options))
 
-    async def running(self, *, starting: bool = True, **options: Any) -> Lease:
+    async def running(self, *, starting: bool = True, **options: Any) -> Claim:
         """Enqueue one job and claim it for ``worker``, with a lease of 60 seconds."""
         job_id = await self.pending(**options)
         queue, name = options.get("queue", "default"), options.get("job_name", JOB)
         (job,) = await self.claim(queue=queue, job_names=(name,), starting=starting)
         assert job.id == job_id, "running() wants a queue without other jobs that are due"
-        return job.lease
+        return job.claim
 
-    async def claimed_again(self, job_id: str, *, starting: bool = True) -> Lease:
+    async def claimed_again(self, job_id: str, *, starting: bool = True) -> Claim:
         """Claim a job that has gone round."""
         (job,) = await self.claim(starting=starting)
         assert job.id == job_id
-        return job.lease
+        return job.claim
 
-    async def settle(self, lease: Lease, outcome: Outcome) -> Settled | None:
+    async def settle(self, claim: Claim, outcome: Outcome) -> Settled | None:
         """Settle one job → what it became, or None where the lease was lost."""
-        return (await self.store.settle({lease: outcome})).get(lease.job_id)
+        return (await self.store.settle({claim: outcome})).get(claim.job_id)
 
     async def get(self, job_id: str) -> JobRecord:
         return await self.store.get(job_id)

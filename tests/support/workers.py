@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from server_jobs import Job, JobRegistry, JobStatus, create_job_registry
 from server_jobs.database import Database
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker, WorkerConfig, WorkerTotals
 
 PATIENCE_SECONDS = 20.0

@@ -6,7 +6,7 @@ import pytest
 
 from server_jobs import connect
 from server_jobs.errors import DatabaseError, InvalidDatabaseUrlError
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

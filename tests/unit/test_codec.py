@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    Secret,
-    SecretBytes,
-    SecretStr,
-    computed_field,
-)
+from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, computed_field
 
-from server_jobs.codec import MASK, Codec, mask_in_text, mask_secrets
+from server_jobs.definition.codec import MASK, Codec, mask_in_text, mask_secrets
 from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError
 from tests.support.payloads import Circle, Everything, everything, texts
 

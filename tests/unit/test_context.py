@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from server_jobs import JobContext, connect, create_job_context
+from server_jobs.definition.held import Held, StopReason
 from server_jobs.errors import DatabaseNotConfiguredError
-from server_jobs.leases import Held, StopReason
-from server_jobs.records import Lease
+from server_jobs.records.rows import Claim
 
 
 @pytest.fixture
 def held() -> Held:
-    return Held(Lease("0190", 1))
+    return Held(Claim("0190", 1))
 
 
 @pytest.fixture

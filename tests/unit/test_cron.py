@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_jobs.cron import (
+from server_jobs.errors import InvalidScheduleError
+from server_jobs.schedules.cron import (
     ALIASES,
     LONGEST_EXPRESSION,
     clock_changes,
@@ -19,7 +20,6 @@ from server_jobs.cron import (
     parse,
     time_zone,
 )
-from server_jobs.errors import InvalidScheduleError
 
 ZURICH = time_zone("Europe/Zurich")
 NEW_YORK = time_zone("America/New_York")

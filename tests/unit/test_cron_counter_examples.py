@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 
-from server_jobs.cron import fire_times, parse, time_zone
 from server_jobs.errors import InvalidScheduleError
+from server_jobs.schedules.cron import fire_times, parse, time_zone
 
 
 def bare(expression: str, zone: str, after: str, count: int) -> list[str]:

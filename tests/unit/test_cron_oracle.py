@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server_jobs.cron import ClockChange, clock_changes, fire_times, parse, time_zone
 from server_jobs.errors import InvalidScheduleError
+from server_jobs.schedules.cron import ClockChange, clock_changes, fire_times, parse, time_zone
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.audit import Row, Transition
-from tests.support.drill_app import Effect
-from tests.support.judge import History, complaints
+from tests.support.databases.audit import Row, Transition
+from tests.support.drills.app import Effect
+from tests.support.drills.judge import History, complaints
 
 RUN_1, RUN_2 = "first", "second"
 

@@ -5,9 +5,10 @@ import threading
 from typing import Any
 
 from server_jobs import create_job_registry, define_job
-from server_jobs.leases import LeaseKeeper
+from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.memory import InMemoryBackend
-from server_jobs.store import Claim, Store
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.store.store import Store
 
 
 async def work(params: dict[str, Any]) -> None:
@@ -25,14 +26,14 @@ async def test_progress_is_written_by_a_task_and_its_end_is_awaited() -> None:
     keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, tick_seconds=0.01, on_thread=False)
 
     async with keeper:
-        (job,) = await store.claim(Claim("default", None, 1, "w", 60))
+        (job,) = await store.claim(ClaimRequest("default", None, 1, "w", 60))
         keeper.hold(job).report(40, "so far")
         while (await store.get(job_id)).progress != 40:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
         assert "server-jobs-leases" not in {t.name for t in set(threading.enumerate()) - threads}
 
     assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"leases"})
-    keeper.drop(job.lease)
+    keeper.drop(job.claim)
     await memory.shutdown()
 
 
@@ -45,7 +46,7 @@ async def test_abandoned_leases_are_kept_no_more() -> None:
     store = Store(memory.database)
     keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, on_thread=False)
     await keeper.__aenter__()
-    (job,) = await store.claim(Claim("default", None, 1, "w", 60))
+    (job,) = await store.claim(ClaimRequest("default", None, 1, "w", 60))
     keeper.hold(job)
 
     keeper.abandon()

@@ -38,9 +38,9 @@ import MODULE
     "module",
     [
         "server_jobs",
-        "server_jobs.store",
+        "server_jobs.store.store",
         "server_jobs.worker",
-        "server_jobs.scheduler",
+        "server_jobs.schedules.scheduler",
         "server_jobs.database.hrana",
         "server_jobs_cloudflare",
         "server_jobs_cloudflare.d1",

@@ -6,9 +6,9 @@ import pytest
 
 from server_jobs import JobStatus, PodRuntime, create_job_registry, define_job
 from server_jobs.errors import InvalidJobDefinitionError
+from server_jobs.launches.runner import Runner, RunnerConfig
 from server_jobs.memory import InMemoryBackend
-from server_jobs.runner import Runner, RunnerConfig
-from server_jobs.store import Claim
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 
@@ -57,11 +57,11 @@ async def test_pod_gives_back_what_runs_elsewhere_and_says_why() -> None:
     await memory.initialize()
     registry.bind(memory.database)
     job_id = await registry.get("work").later({})
-    (job,) = await memory.store.claim(Claim("default", None, 1, "k8s", 60, starting=False))
+    (job,) = await memory.store.claim(ClaimRequest("default", None, 1, "k8s", 60, starting=False))
 
     await Runner(
         memory.database,
-        job.lease,
+        job.claim,
         load_registry=lambda: registry,
         config=RunnerConfig(worker_id="pod"),
     ).run()

@@ -5,8 +5,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from server_jobs.sync import run_sync
-from tests.support.forks import Signal, forked
+from server_jobs.synchronous import run_sync
+from tests.support.processes.forks import Signal, forked
 
 
 def _wakes_from_a_thread() -> bool:

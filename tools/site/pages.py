@@ -40,6 +40,8 @@ def assemble(into: Path) -> None:
     """Write the site's pages into the folder ``into``, which is emptied before."""
     shutil.rmtree(into, ignore_errors=True)
     linked: set[str] = set()
+    for image in (ROOT / DOCS / "images").glob("*"):
+        _copy(image, into / _in_docs(image))
     for source, page in pages().items():
         if source == "README.md":
             continue
@@ -59,6 +61,11 @@ def pages() -> dict[str, str]:
 
 def _in_docs(path: Path) -> str:
     return path.relative_to(ROOT / DOCS).as_posix()
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, to)
 
 
 def _write(path: Path, text: str) -> None:
@@ -100,6 +107,8 @@ def _target(target: str, source: str, page: str, linked: set[str]) -> str:
     file = os.path.normpath((ROOT / source).parent / unquote(path))
     if not file.startswith(f"{ROOT}/") or not Path(file).exists():
         return target  # the builder says that it leads nowhere
+    if Path(file).is_relative_to(ROOT / DOCS / "images"):
+        return os.path.relpath(_in_docs(Path(file)), PurePosixPath(page).parent)
     wanted = Path(file).relative_to(ROOT).as_posix()
     known = pages()
     if wanted not in known:

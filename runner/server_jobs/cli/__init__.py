@@ -1,7 +1,7 @@
 """The command line, ``server-jobs``. It needs the extra: ``pip install 'server-jobs[cli]'``.
 
-One module per group of commands (``schema``, ``worker``, ``jobs``, ``demo``), put together in
-``app``; the others serve them all. Nothing here is imported by the library.
+Commands lie in ``commands``, the checks of ``server-jobs doctor`` in ``doctor``, and ``app`` puts
+them together. What several commands share lies here. The library imports nothing of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NEEDED = {"rich", "structlog", "typer"}
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
     if sys.argv[1:2] == ["run"]:  # what every pod begins with: without what the others need
-        from server_jobs.cli.run import main as run
+        from server_jobs.cli.commands.run import main as run
 
         sys.exit(run(sys.argv[2:]))
     try:

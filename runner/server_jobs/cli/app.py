@@ -7,20 +7,20 @@ from typing import Annotated
 import typer
 
 import server_jobs
-from server_jobs.cli import (
-    changing,
+from server_jobs.cli.commands import (
     demo,
     doctor,
-    jobs,
-    pruning,
-    reading,
+    enqueue,
+    list_and_show,
+    migrate_and_schema,
+    prune,
+    retry_and_cancel,
     run,
-    schedule,
-    schema,
     stats,
     watch,
     worker,
 )
+from server_jobs.cli.commands.schedule import group
 from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
 
 app = typer.Typer(
@@ -89,8 +89,8 @@ _WORK = "Work"
 _JOBS = "Jobs"
 
 app.command("demo", rich_help_panel=_BEGIN)(demo.demo)
-app.command("migrate", rich_help_panel=_BEGIN)(schema.migrate)
-app.command("schema", rich_help_panel=_BEGIN)(schema.schema)
+app.command("migrate", rich_help_panel=_BEGIN)(migrate_and_schema.migrate)
+app.command("schema", rich_help_panel=_BEGIN)(migrate_and_schema.schema)
 app.command("worker", rich_help_panel=_WORK)(worker.worker)
 app.command(
     "run",
@@ -98,13 +98,13 @@ app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(_run)
-app.command("enqueue", rich_help_panel=_JOBS)(jobs.enqueue)
-app.command("list", rich_help_panel=_JOBS)(reading.list_jobs)
-app.command("show", rich_help_panel=_JOBS)(reading.show)
+app.command("enqueue", rich_help_panel=_JOBS)(enqueue.enqueue)
+app.command("list", rich_help_panel=_JOBS)(list_and_show.list_jobs)
+app.command("show", rich_help_panel=_JOBS)(list_and_show.show)
 app.command("watch", rich_help_panel=_JOBS)(watch.watch)
-app.command("retry", rich_help_panel=_JOBS)(changing.retry)
-app.command("cancel", rich_help_panel=_JOBS)(changing.cancel)
+app.command("retry", rich_help_panel=_JOBS)(retry_and_cancel.retry)
+app.command("cancel", rich_help_panel=_JOBS)(retry_and_cancel.cancel)
 app.command("stats", rich_help_panel=_JOBS)(stats.stats)
 app.command("doctor", rich_help_panel=_BEGIN)(doctor.doctor)
-app.command("prune", rich_help_panel=_JOBS)(pruning.prune)
-app.add_typer(schedule.group, name="schedule", rich_help_panel="Schedules")
+app.command("prune", rich_help_panel=_JOBS)(prune.prune)
+app.add_typer(group.group, name="schedule", rich_help_panel="Schedules")

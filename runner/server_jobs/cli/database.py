@@ -15,7 +15,7 @@ from server_jobs.errors import (
 )
 from server_jobs.job import Job
 from server_jobs.registry import JobRegistry
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 
 def workers_database(url: str | None, registry: JobRegistry) -> Database:

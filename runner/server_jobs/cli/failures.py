@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from server_jobs.cli.masking import mask_passwords
+from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import NAMED_DATABASE
 from server_jobs.cli.output import error_line
 from server_jobs.errors import (

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from server_jobs.cli.durations import as_typed, seconds_of
-from server_jobs.records import JobFilter
-from server_jobs.schema import JobStatus
+from server_jobs.records.requests import JobFilter
+from server_jobs.records.status import JobStatus
 
 _PANEL = "Which jobs"
 

@@ -1,7 +1,7 @@
 """Where log lines go: to stderr, for people on a terminal or as JSON for machines.
 
 Everything that goes through the standard library's logging is formatted alike, a user's own
-loggers and other libraries' included. Fields come from ``extra`` (``server_jobs.logs``).
+loggers and other libraries' included. Fields come from ``extra`` (``server_jobs.definition.logs``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
-from server_jobs.cli.masking import mask_passwords
+from server_jobs.cli.masks import mask_passwords
 
 
 class LogFormat(StrEnum):

@@ -14,10 +14,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from server_jobs.cli.masking import mask_passwords
-from server_jobs.codec import mask_secrets
-from server_jobs.records import JobRecord
-from server_jobs.schema import JobStatus
+from server_jobs.cli.masks import mask_passwords
+from server_jobs.definition.codec import mask_secrets
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000

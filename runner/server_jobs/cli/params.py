@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from pydantic import AliasChoices, BaseModel
 
-from server_jobs.codec import Codec
+from server_jobs.definition.codec import Codec
 from server_jobs.errors import InvalidParamsError
 from server_jobs.job import Job
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from server_jobs.cli.durations import in_words
-from server_jobs.cli.listing import Listing
+from server_jobs.cli.job_list import Listing
 from server_jobs.cli.output import (
     STATUS_STYLES,
     as_json,
@@ -20,9 +20,10 @@ from server_jobs.cli.output import (
     print_lines,
     terminal_width,
 )
-from server_jobs.records import AttemptError, JobRecord
-from server_jobs.retry import RetryPolicy
-from server_jobs.schema import JobStatus
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
 

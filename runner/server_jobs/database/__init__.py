@@ -11,9 +11,9 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from server_jobs.database.base import Capabilities, Database, Row, Statement
+from server_jobs.database.base import Capabilities, Database
 from server_jobs.errors import InvalidDatabaseUrlError
-from server_jobs.schema import Tables, tables
+from server_jobs.sql.tables import Tables, tables
 
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
@@ -251,8 +251,6 @@ __all__ = [
     "URL_VARIABLES",
     "Capabilities",
     "Database",
-    "Row",
-    "Statement",
     "connect",
     "locate",
     "parse_url",

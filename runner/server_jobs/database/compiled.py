@@ -18,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
-from server_jobs.database.base import Row, Statement
+from server_jobs.sql.statement import Row, Statement
 
 _Convert: TypeAlias = Callable[[Any], Any]
 
@@ -64,8 +64,8 @@ class CompiledStatement:
 class StatementCompiler:
     """Compiles shapes for one dialect and keeps what it compiled.
 
-    Shapes are compared by identity: those of :mod:`server_jobs.statements` live as long as the
-    process, those that a filter builds fall out of the cache.
+    Shapes are compared by identity: those of ``store.statements`` live as long as the process,
+    those that a filter builds fall out of the cache.
     """
 
     def __init__(self, dialect: Dialect) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL, Dialect
 
 from server_jobs.database import hrana_protocol as protocol
-from server_jobs.database.base import Capabilities, Row, Statement, shown_url
+from server_jobs.database.base import Capabilities, shown_url
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
 from server_jobs.errors import (
@@ -20,7 +20,8 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 OPTIONS = frozenset({"answer_timeout", "authToken", "tls"})
 

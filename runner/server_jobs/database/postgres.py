@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
 
-from server_jobs.database.base import Capabilities, Row, Statement, shown_url
+from server_jobs.database.base import Capabilities, shown_url
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.errors import (
     ConstraintViolatedError,
@@ -22,7 +22,8 @@ from server_jobs.errors import (
     MigrationRequiredError,
     MissingDependencyError,
 )
-from server_jobs.schema import Tables
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 try:
     import psycopg

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
-from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.base import Capabilities
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.errors import (
     ConstraintViolatedError,
@@ -21,7 +21,8 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.schema import Tables
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
 """How often a file is looked at for other connections' commits. One look costs microseconds."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from sqlalchemy.engine import Dialect
 
-from server_jobs.database.base import Capabilities, Row, Statement
+from server_jobs.database.base import Capabilities
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.threads import C, ConnectionThreads
-from server_jobs.schema import Tables
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import Tables
 
 
 class ThreadedDatabase(ConnectionThreads[C]):

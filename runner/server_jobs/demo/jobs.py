@@ -25,8 +25,8 @@ from server_jobs import (
     define_job,
 )
 from server_jobs.demo.modules import LIBRARY, ModuleStatistics, measure
-from server_jobs.records import JobFilter
-from server_jobs.store import Store
+from server_jobs.records.requests import JobFilter
+from server_jobs.store.store import Store
 
 # ── one job per file ─────────────────────────────────────────────────────────────────────────
 

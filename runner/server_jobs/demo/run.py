@@ -29,8 +29,8 @@ from server_jobs.demo.story import News
 from server_jobs.demo.summary import Summary
 from server_jobs.demo.view import LiveView, PlainView, View
 from server_jobs.errors import ServerJobsError
-from server_jobs.ids import random_suffix
 from server_jobs.migrate import migrate
+from server_jobs.records.ids import random_suffix
 
 SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 

@@ -25,7 +25,7 @@ from server_jobs.demo.jobs import (
 )
 from server_jobs.demo.snapshot import Snapshot, SnapshotReader
 from server_jobs.demo.story import News, Story, Tone, count_of_jobs
-from server_jobs.records import Lease
+from server_jobs.records.rows import Claim
 
 FAILURES = 2
 DELAY_SECONDS = 3.0
@@ -62,11 +62,11 @@ class Kill:
 
     worker: Worker
     worker_id: str
-    leases: frozenset[Lease]
+    claims: frozenset[Claim]
 
     def fence_of(self, job_id: str) -> int | None:
         """The fence at which the killed worker ran a job."""
-        return next((lease.fence for lease in self.leases if lease.job_id == job_id), None)
+        return next((claim.fence for claim in self.claims if claim.job_id == job_id), None)
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class Scenario:
         kill = self.facts.kill
         if kill and not self._rescue_told and not snapshot.holds(kill.worker_id):
             self._rescue_told = True
-            rescued = count_of_jobs(len(kill.leases))
+            rescued = count_of_jobs(len(kill.claims))
             self._audience.tell(News(f"{rescued} of {kill.worker} rescued", Tone.GOOD))
 
     async def _kill_if_half_way(self, snapshot: Snapshot) -> None:
@@ -161,9 +161,9 @@ class Scenario:
         for worker in self._crew.workers:
             if primes.worker_id and worker.is_called(primes.worker_id) and worker.alive:
                 self._crew.kill(worker)
-                leases = frozenset(await self._reader.held_by(primes.worker_id))
-                self.facts.kill = Kill(worker, primes.worker_id, leases)
-                held = count_of_jobs(len(leases))
+                claims = frozenset(await self._reader.held_by(primes.worker_id))
+                self.facts.kill = Kill(worker, primes.worker_id, claims)
+                held = count_of_jobs(len(claims))
                 self._audience.tell(News(f"{worker} killed (SIGKILL), holding {held}", Tone.BAD))
 
     def _special(self, snapshot: Snapshot, job_id: str) -> JobRecord:

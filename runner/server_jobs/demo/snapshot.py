@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import Text, bindparam, func, select
 
 from server_jobs import JobRecord, JobStatus
-from server_jobs.database import Database, Statement
-from server_jobs.records import JobFilter, Lease
-from server_jobs.store import Store
+from server_jobs.database import Database
+from server_jobs.records.requests import JobFilter
+from server_jobs.records.rows import Claim
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 
 _TROUBLED = 20
 """How many jobs with an error to look at, at most."""
@@ -84,7 +86,7 @@ class SnapshotReader:
         ]
         return Snapshot(counts, by_worker, special, troubled)
 
-    async def held_by(self, worker_id: str) -> set[Lease]:
+    async def held_by(self, worker_id: str) -> set[Claim]:
         """What a worker holds, dead or alive."""
         return await self._store.held_by(worker_id)
 

@@ -12,7 +12,7 @@ from string import Template
 from alembic import context, op
 from sqlalchemy import text
 
-from server_jobs.schema import Tables
+from server_jobs.sql.tables import Tables
 
 
 def statements_of(step: str, dialect_name: str, tables: Tables) -> list[str]:

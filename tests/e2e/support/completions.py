@@ -3,7 +3,7 @@
 import psycopg
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.support.kubectl import Kubectl
 from tests.e2e.support.waiting import errors, over, record_when, until_no_orphans
 

@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from server_jobs_operator.cli import app
-from server_jobs_operator.kube import Json, Kube
+from server_jobs_operator.cluster.kube import Json, Kube
 
 
 def main() -> None:

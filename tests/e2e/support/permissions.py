@@ -4,7 +4,7 @@ from itertools import product
 from typing import Any
 
 from server_jobs import JobStatus
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import double, leave, sleep
 from tests.e2e.support.helm import RELEASE
 from tests.e2e.support.kubectl import Kubectl

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from server_jobs import connect
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 from tests.e2e.app.jobs import gate, registry
 from tests.e2e.support.kubectl import Kubectl
-from tests.support.postgres import temporary_database
+from tests.support.servers.postgres import temporary_database
 
 
 @dataclass

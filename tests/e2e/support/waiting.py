@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from server_jobs.errors import DatabaseUnavailableError
-from server_jobs.records import JobRecord
-from server_jobs.store import Store
+from server_jobs.records.rows import JobRecord
+from server_jobs.store.store import Store
 from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl
 
 TTL_SECONDS = 3_600

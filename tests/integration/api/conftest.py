@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from server_jobs.migrate import migrate
-from tests.support.postgres import temporary_database
+from tests.support.servers.postgres import temporary_database
 
 
 @pytest.fixture(scope="session")

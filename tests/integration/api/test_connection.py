@@ -9,12 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
-    AsyncEngine,
-    AsyncSession,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -22,7 +17,7 @@ from server_jobs import Job, JobStatus, RetryPolicy, connect, define_job, run_sy
 from server_jobs.database import Database
 from server_jobs.errors import InvalidOptionError, InvalidParamsError
 from server_jobs.migrate import migrate
-from server_jobs.store import Store
+from server_jobs.store.store import Store
 
 AnyConnection: TypeAlias = Connection | Session | AsyncConnection | AsyncSession
 """What ``connection=`` takes."""

@@ -10,16 +10,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import update
 
-from server_jobs import (
-    Job,
-    JobContext,
-    JobStatus,
-    RetryPolicy,
-    define_job,
-)
-from server_jobs.codec import mask_secrets
-from server_jobs.database import Database, Statement
-from server_jobs.store import Store
+from server_jobs import Job, JobContext, JobStatus, RetryPolicy, define_job
+from server_jobs.database import Database
+from server_jobs.definition.codec import mask_secrets
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.payloads import Everything, everything
 from tests.support.workers import drain, registry_of
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from server_jobs import Job, JobStatus, RetryPolicy, connect, define_job
 from server_jobs.database import Database
 from server_jobs.errors import InvalidOptionError, InvalidParamsError
-from server_jobs.records import JobRecord
-from server_jobs.store import Store
-from tests.support.faulty_database import FaultyDatabase
+from server_jobs.records.rows import JobRecord
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import FaultyDatabase
 
 
 class Mail(BaseModel):

@@ -4,8 +4,8 @@ import pytest
 
 from server_jobs import JobStatus, connect, define_job
 from server_jobs.migrate import migrate
-from tests.support.faulty_database import Fault, FaultyDatabase, settles
-from tests.support.raw_sql import refuse
+from tests.support.databases.faulty import Fault, FaultyDatabase, settles
+from tests.support.databases.raw_sql import refuse
 
 RUNS: list[int] = []
 

@@ -25,11 +25,12 @@ from server_jobs import (
     connect,
     define_job,
 )
-from server_jobs.database import Database, Row, Statement
+from server_jobs.database import Database
 from server_jobs.errors import InvalidOptionError, MigrationRequiredError
-from server_jobs.leases import TICK_SECONDS
-from server_jobs.store import Store
-from tests.support.faulty_database import FaultyDatabase
+from server_jobs.execution.lease_keeper import TICK_SECONDS
+from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.store import Store
+from tests.support.databases.faulty import FaultyDatabase
 
 T = TypeVar("T")
 

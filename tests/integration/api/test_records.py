@@ -21,7 +21,7 @@ from server_jobs import (
     RetryPolicy,
     define_job,
 )
-from server_jobs.database import Database, Statement
+from server_jobs.database import Database
 from server_jobs.errors import (
     InvalidResultError,
     JobNotClaimableError,
@@ -29,7 +29,9 @@ from server_jobs.errors import (
     JobNotRetryableError,
     WaitTimeoutError,
 )
-from server_jobs.store import Claim, Store
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -148,7 +150,7 @@ async def test_claim_is_taken_up_under_its_fence_once(
     halve: Job[Number, Number], store: Store
 ) -> None:
     job_id = await halve.later({"value": 4})
-    claim = Claim("default", ["Halve"], 1, "launcher", 60, starting=False)
+    claim = ClaimRequest("default", ["Halve"], 1, "launcher", 60, starting=False)
     (claimed,) = await store.claim(claim)
 
     for wrong in (0, claimed.fence + 1):
@@ -167,7 +169,7 @@ async def test_of_two_that_take_up_one_claim_the_second_is_refused(
     halve: Job[Number, Number], store: Store
 ) -> None:
     job_id = await halve.later({"value": 4})
-    await store.claim(Claim("default", ["Halve"], 1, "launcher", 60, starting=False))
+    await store.claim(ClaimRequest("default", ["Halve"], 1, "launcher", 60, starting=False))
 
     answers = await asyncio.gather(
         *(halve.execute_from_database(job_id, fence=1) for _ in range(4)), return_exceptions=True

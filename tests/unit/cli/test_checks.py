@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from server_jobs import connect
-from server_jobs.cli import checks, server_checks
-from server_jobs.cli.checks import Level, Patient, clock_finding
-from server_jobs.monitoring import LiveJobs, LiveKind
+from server_jobs.cli.doctor import checks, server_checks
+from server_jobs.cli.doctor.checks import Level, Patient, clock_finding
+from server_jobs.monitoring.monitor import LiveJobs, LiveKind
 
 
 @pytest.mark.parametrize("ahead", [0.0, 0.9, -0.9])

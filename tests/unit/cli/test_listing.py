@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server_jobs.cli.listing import Listing
+from server_jobs.cli.job_list import Listing
 from server_jobs.cli.output import percent
-from server_jobs.records import JobRecord
-from server_jobs.schema import JobStatus
+from server_jobs.records.rows import JobRecord
+from server_jobs.records.status import JobStatus
 
 NOW = datetime(2026, 3, 4, 12, 30, 15, tzinfo=UTC)
 ID = "0197a3c2-5b1e-7f04-9c3d-2a6b8e1f4d70"

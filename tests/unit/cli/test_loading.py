@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.failures import report
-from server_jobs.cli.loading import load_registry
 from server_jobs.errors import InvalidAppError
 from tests.support.cli import process_state  # noqa: F401 - a fixture
 from tests.support.cli_app import registry

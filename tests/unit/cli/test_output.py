@@ -1,6 +1,6 @@
 import pytest
 
-from server_jobs.cli.masking import mask_passwords
+from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.output import masked_document
 
 

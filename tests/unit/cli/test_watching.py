@@ -3,9 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from server_jobs.cli.watching import Watched
-from server_jobs.records import JobSummary
-from server_jobs.schema import JobStatus
+from server_jobs.cli.views import Watched
+from server_jobs.records.rows import JobSummary
+from server_jobs.records.status import JobStatus
 
 SOME = JobSummary(
     id="0197a3c2-5b1e-7f04-9c3d-2a6b8e1f4d70", job_name="Charge", queue="default",

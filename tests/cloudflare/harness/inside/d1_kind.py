@@ -6,9 +6,9 @@ import pytest
 from pyodide.ffi import run_sync
 from sqlalchemy import text
 
-from server_jobs.database import Statement
+from server_jobs.sql.statement import Statement
 from server_jobs_cloudflare.d1 import D1Database
-from tests.support.databases import Place
+from tests.support.databases.kinds import Place
 
 bindings: dict[str, Any] = {}
 """Where the harness puts the binding: as it comes, or wrapped by the vendor's SDK."""

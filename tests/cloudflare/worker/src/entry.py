@@ -7,8 +7,9 @@ from typing import Any
 from workers import Response, WorkerEntrypoint, fetch
 
 from server_jobs import create_job_registry, define_job
-from server_jobs.outcomes import Completed
-from server_jobs.store import Claim, Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.d1 import D1Database
 
 __all__ = ["Default"]
@@ -28,10 +29,10 @@ class Default(WorkerEntrypoint):  # type: ignore[misc] # the SDK is only at the 
         """Claim and complete, seven at a time, until there is nothing left."""
         store = Store(D1Database(self.env.DB))
         await store.stage()
-        claim = Claim("default", ["Greet"], 7, "edge", 60.0, True)
+        claim = ClaimRequest("default", ["Greet"], 7, "edge", 60.0, True)
         _, jobs = await store.settle_and_claim({}, claim)
         while jobs:
-            outcomes = {job.lease: Completed("null") for job in jobs}
+            outcomes = {job.claim: Completed("null") for job in jobs}
             _, jobs = await store.settle_and_claim(outcomes, claim)
         print(json.dumps({"tick": "done", "cron": controller.cron}))
 

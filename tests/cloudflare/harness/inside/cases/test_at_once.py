@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from server_jobs.database import Statement
-from server_jobs.outcomes import Completed
-from server_jobs.store import Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.d1 import D1Database
-from tests.support.databases import Place
+from tests.support.databases.kinds import Place
 from tests.support.scene import claim_of, new_job
 
 ONE = Statement(text("SELECT 1 AS n"))
@@ -61,7 +61,7 @@ async def test_no_job_is_claimed_or_completed_twice(database: D1Database, place:
         _, jobs = await store.settle_and_claim({}, claim)
         while jobs:
             assert {job.fence for job in jobs} == {1}
-            outcomes = {job.lease: Completed("null") for job in jobs}
+            outcomes = {job.claim: Completed("null") for job in jobs}
             settled, jobs = await store.settle_and_claim(outcomes, claim)
             completed.update(settled.keys())
         return completed

@@ -6,7 +6,6 @@ import pytest
 from pyodide.code import run_js
 from sqlalchemy import text
 
-from server_jobs.database import Statement
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -14,6 +13,7 @@ from server_jobs.errors import (
     DataRefusedError,
     MigrationRequiredError,
 )
+from server_jobs.sql.statement import Statement
 from server_jobs_cloudflare.d1 import D1Database
 
 FAILING = "(message) => ({ prepare: () => ({ all: async () => { throw new Error(message) } }) })"

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import BigInteger, LargeBinary, Select, Text, bindparam, column, select, text
 
-from server_jobs.database import Statement
 from server_jobs.errors import DatabaseError, DataRefusedError
-from server_jobs.store import Store
+from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from server_jobs_cloudflare.d1 import D1Database
-from tests.support.databases import Place
+from tests.support.databases.kinds import Place
 from tests.support.scene import claim_of, new_job
 
 

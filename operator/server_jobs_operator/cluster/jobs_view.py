@@ -1,0 +1,262 @@
+"""The Kubernetes Jobs of the installation and their pods, as the API server tells of them.
+
+Of each object only what is looked at is kept. What is wrong with a Job is noted as it appears,
+since its pod may be gone a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
+from server_jobs_operator.cluster.reasons import Finding, finding
+from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod, without_texts
+from server_jobs_operator.cluster.versions import is_older
+
+_log = logging.getLogger("server_jobs.operator.watch")
+
+LONGEST_PAUSE_SECONDS = 30.0
+SHORTEST_WATCH_SECONDS = 1.0
+"""A watch that ends sooner has failed, whatever it says."""
+
+FIRST_TTL_SECONDS = 86_400
+"""How long a Job is kept whose record isn't known to be settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that is on its way, and will be of the moment at which it was asked for."""
+
+    known: frozenset[str]
+    """The Jobs that were known before: what came since may not be on it."""
+    gone: set[str] = field(default_factory=set)
+    """Those that were deleted since: they may still be on it."""
+
+
+class JobsView:
+    """Kept up to date by :meth:`run`; ``on_change`` is told of each Job that has changed."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        namespaces: tuple[str, ...] | None,
+        install_id: str,
+        on_change: Callable[[KnownJob, bool], None],
+    ) -> None:
+        self._kube = kube
+        self._namespaces: tuple[str | None, ...] = namespaces or (None,)
+        self._selector = f"{INSTALL}={install_id}"
+        self._on_change = on_change
+        self._jobs: dict[str, KnownJob] = {}
+        self._by_claim: dict[Claim, KnownJob] = {}
+        self._early_pods: dict[str, dict[str, Json]] = {}
+        self._listed: set[tuple[str, str | None]] = set()
+        self._listings: list[Listing] = []
+        self._in_flight: Counter[tuple[str, str]] = Counter()
+        self.synced = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[KnownJob]:
+        return iter(list(self._jobs.values()))
+
+    def of(self, claim: Claim) -> KnownJob | None:
+        """The Job of a launch."""
+        return self._by_claim.get(claim)
+
+    def in_flight(self, namespace: str | None = None, runner: str | None = None) -> int:
+        """How many haven't finished, of one runner or in all."""
+        if namespace is None or runner is None:
+            return self._in_flight.total()
+        return self._in_flight[namespace, runner]
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for namespace in self._namespaces:
+                tasks.create_task(self._follow("jobs", namespace))
+                tasks.create_task(self._follow("pods", namespace))
+
+    async def relist(self, namespace: str | None) -> list[KnownJob]:
+        """The Jobs that there are now, consistently. Raises KubeError."""
+        with self._listing() as listing:
+            items, _ = await self._kube.list(jobs_path(namespace), self._selector, trimmed_job)
+        self._replace_jobs(namespace, items, listing)
+        return [job for job in self if namespace is None or job.namespace == namespace]
+
+    def add(self, created: Json) -> None:
+        """A Job that was created just now, before the watch tells of it."""
+        self._job_changed("ADDED", trimmed_job(created))
+
+    async def _follow(self, kind: str, namespace: str | None) -> None:
+        path = jobs_path(namespace) if kind == "jobs" else pods_path(namespace)
+        changed = self._job_changed if kind == "jobs" else self._pod_changed
+        replace = self._replace_jobs if kind == "jobs" else self._replace_pods
+        trimmed = trimmed_job if kind == "jobs" else trimmed_pod
+        version, pause = "", 0.0
+        while True:
+            try:
+                if not version:
+                    with self._listing() as listing:
+                        items, version = await self._kube.list(path, self._selector, trimmed)
+                    replace(namespace, items, listing)
+                    self._has_listed(kind, namespace)
+                began = time.monotonic()
+                async for change, item in self._kube.watch(path, self._selector, version):
+                    pause = 0.0
+                    version = item["metadata"]["resourceVersion"]
+                    if change != "BOOKMARK":
+                        changed(change, trimmed(item))
+                if time.monotonic() - began >= SHORTEST_WATCH_SECONDS:
+                    continue
+                why = "the server ended the watch at once"
+            except KubeError as error:
+                why = str(error)
+                if not error.away:
+                    version = ""
+            # Whatever it was: a server in trouble isn't helped by being asked at once.
+            pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
+            _log.warning("%s can't be watched, again in %.1f s: %s", kind, pause, why)
+            await asyncio.sleep(pause)
+
+    @contextmanager
+    def _listing(self) -> Iterator[Listing]:
+        listing = Listing(frozenset(self._jobs))
+        self._listings.append(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.remove(listing)
+
+    def _has_listed(self, kind: str, namespace: str | None) -> None:
+        self._listed.add((kind, namespace))
+        if len(self._listed) == 2 * len(self._namespaces):
+            self.synced.set()
+
+    # ── what has changed ─────────────────────────────────────────────────────────────────────
+
+    def _replace_jobs(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
+        gone = listing.known - {item["metadata"]["uid"] for item in items}
+        for job in self:
+            if job.uid in gone and namespace in {None, job.namespace}:
+                self._forget(job)
+        for item in items:
+            if item["metadata"]["uid"] not in listing.gone:
+                self._job_changed("ADDED", item)
+
+    def _replace_pods(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
+        found = {item["metadata"]["uid"] for item in items}
+        for job in self:
+            if job.uid in listing.known and namespace in {None, job.namespace}:
+                for uid in job.pods.keys() - found:
+                    del job.pods[uid]
+                job.former_pods &= found
+        for item in items:
+            self._pod_changed("ADDED", item)
+
+    def _job_changed(self, change: str, item: Json) -> None:
+        metadata = item["metadata"]
+        uid = metadata["uid"]
+        job = self._jobs.get(uid)
+        if change == "DELETED":
+            if job is None:
+                self._is_gone(uid)
+            else:
+                self._forget(job)
+            return
+        if job is not None and is_older(item, job.job):
+            return  # of a list that was asked for before the watch told of this one
+        if job is None:
+            labels = metadata.pop("labels")  # said by the lease from here on
+            try:
+                claim = Claim(labels[JOB_ID], int(labels[FENCE]))
+            except (KeyError, ValueError):
+                _log.warning("Job %s has our label and no job's: left alone", metadata["name"])
+                return
+            job = KnownJob(
+                metadata["namespace"],
+                metadata["name"],
+                uid,
+                claim,
+                labels.get(RUNNER, ""),
+                item,
+                self._early_pods.pop(uid, {}),
+            )
+            # An earlier leader has seen to the end of one whose time to live has been changed.
+            time_to_live = item["spec"].get("ttlSecondsAfterFinished")
+            job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
+            self._jobs[uid] = self._by_claim[claim] = job
+        else:
+            self._in_flight[job.namespace, job.runner] -= not job.finished
+            metadata.pop("labels")
+            job.job = without_texts(item) if job.done else item
+        self._in_flight[job.namespace, job.runner] += not job.finished
+        self._look_at(job)
+
+    def _pod_changed(self, change: str, item: Json) -> None:
+        owners = item["metadata"].get("ownerReferences", ())
+        owner = next((owner["uid"] for owner in owners if owner["kind"] == "Job"), None)
+        if owner is None:
+            return
+        uid = item["metadata"]["uid"]
+        job = self._jobs.get(owner)
+        if job is not None and (job.done or uid in job.former_pods):
+            if change == "DELETED":
+                job.former_pods.discard(uid)
+            return
+        pods = job.pods if job is not None else self._early_pods.setdefault(owner, {})
+        # A pod that is deleted says, in its last state, why.
+        pods[uid] = item
+        if job is not None:
+            self._look_at(job)
+        if change == "DELETED":
+            pods.pop(uid, None)
+            if job is None and not pods:
+                self._early_pods.pop(owner, None)
+
+    def _look_at(self, job: KnownJob) -> None:
+        if job.suspended:
+            # Its pods are made to end, and that is nothing which went wrong: it gets new ones.
+            # One that isn't deleted may be new already, since it has a watch of its own.
+            former = {u for u, pod in job.pods.items() if "deletionTimestamp" in pod["metadata"]}
+            job.former_pods |= former
+            for uid in former:
+                del job.pods[uid]
+            job.finding = None
+        elif not job.done:
+            self._note(job, finding(job.job, list(job.pods.values())))
+        self._on_change(job, False)
+
+    def _note(self, job: KnownJob, found: Finding | None) -> None:
+        known = job.finding
+        if known is not None and known.final:
+            if found is not None and found.outweighs(known):
+                job.finding = found  # it had ended, and now it is known why
+            return
+        if found is not None and (known is None or known.reason is not found.reason):
+            job.finding_since = time.monotonic()
+        # None: it was waiting for something, which has come.
+        job.finding = found
+
+    def _is_gone(self, uid: str) -> None:
+        for listing in self._listings:
+            listing.gone.add(uid)
+
+    def _forget(self, job: KnownJob) -> None:
+        self._is_gone(job.uid)
+        del self._jobs[job.uid]
+        self._in_flight[job.namespace, job.runner] -= not job.finished
+        if self._by_claim.get(job.claim) is job:
+            del self._by_claim[job.claim]
+        self._early_pods.pop(job.uid, None)
+        self._on_change(job, True)

@@ -1,0 +1,255 @@
+"""JobSchedules: written one way into ``cron_jobs``, which alone decides what fires."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from server_jobs.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    InvalidScheduleError,
+    ScheduleNotFoundError,
+)
+from server_jobs.schedules.schedule import NEVER, Schedule, ScheduleRecord
+from server_jobs.schedules.store import ScheduleStore
+from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.names import resources_path
+from server_jobs_operator.cluster.versions import Json
+from server_jobs_operator.resources.conditions import Condition, changes, updated
+from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
+from server_jobs_operator.resources.specs import JobScheduleSpec
+from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.events import Recorder
+
+_log = logging.getLogger("server_jobs.operator.schedules")
+
+PLURAL = "jobschedules"
+
+
+class JobSchedules:
+    """Keeps the table's rows like the resources, and the resources' status like the rows."""
+
+    def __init__(
+        self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings, events: Recorder
+    ) -> None:
+        self._kube = kube
+        self._schedules = schedules
+        self._settings = settings
+        self._events = events
+        self._known = KnownResources()
+        self._problems: dict[tuple[str, str], str] = {}
+        self._unwritten: set[tuple[str, str]] = set()
+
+    async def changed(self, body: Json, *, deleted: bool) -> None:
+        """One was added, changed or deleted. Raises DatabaseError; :meth:`refresh` tries again."""
+        key = key_of(body)
+        if deleted:
+            self._known.drop(key)
+            self._problems.pop(key, None)
+            self._unwritten.discard(key)
+            await self._remove(*key)
+            return
+        if not self._known.take(body):
+            return
+        self._unwritten.add(key)
+        row = await self._put(key)
+        if row is None:
+            row = await self._schedules.find("/".join(key))
+        await self._write_status(key, row)
+
+    async def replace(self, bodies: Sequence[Json]) -> None:
+        """These there are, and no others. Raises DatabaseError."""
+        await self._known.replace(bodies, self.changed)
+
+    async def refresh(self) -> None:
+        """Write what couldn't be written, or has vanished, and what has changed of each status.
+
+        Rows of resources that were deleted while nobody looked are removed. Raises
+        DatabaseUnavailableError; whatever else is wrong with one leaves the others alone.
+        """
+        rows = {row.name: row for row in await self._schedules.list_all()}
+        api_answers = True
+        for key in self._known:
+            name = "/".join(key)
+            try:
+                if key in self._unwritten or not _is_ours(rows.get(name), key):
+                    row = await self._put(key)
+                    rows |= {name: row} if row is not None else {}
+                # Where one's can't be written for want of an answer, the others' neither.
+                api_answers = api_answers and await self._write_status(key, rows.get(name))
+            except DatabaseUnavailableError:
+                raise
+            except Exception:  # noqa: BLE001 - one resource never stops the others
+                _log.exception("JobSchedule %s went wrong, trying again", name)
+        for row in rows.values():
+            place = _place_of(row.managed_by)
+            if place and self._settings.serves(place[0]) and place not in self._known:
+                try:
+                    await self._remove(*place)
+                except DatabaseUnavailableError:
+                    raise
+                except DatabaseError as error:
+                    _log.error("schedule %s can't be removed: %s", row.name, error)
+
+    async def _put(self, key: tuple[str, str]) -> ScheduleRecord | None:
+        """Write what the resource says now → its row, None where it can't be one."""
+        while (body := self._known.get(key)) is not None:
+            row, problem = None, ""
+            try:
+                schedule, suspended = schedule_of(body)
+                row = await self._schedules.put(schedule)
+                if row.enabled is suspended:
+                    row = await self._schedules.set_enabled(row.name, not suspended)
+            except (InvalidScheduleError, ValidationError, DataRefusedError) as error:
+                problem = _told(error)
+            except ScheduleNotFoundError:
+                continue  # somebody has removed it between our two statements
+            known = self._known.get(key)
+            if known is not None and generation_of(known) == generation_of(body):
+                self._has_put(key, problem)
+                return row
+        # It was deleted while we wrote it.
+        await self._remove(*key)
+        return None
+
+    def _has_put(self, key: tuple[str, str], problem: str) -> None:
+        self._unwritten.discard(key)
+        if problem and problem != self._problems.get(key):
+            _log.error("JobSchedule %s/%s: %s", *key, problem)
+        if problem:
+            self._problems[key] = problem
+        else:
+            self._problems.pop(key, None)
+
+    async def _remove(self, namespace: str, name: str) -> None:
+        schedule = await self._schedules.find(f"{namespace}/{name}")
+        if schedule is not None and schedule.managed_by == _source(namespace, name):
+            try:
+                await self._schedules.remove(schedule.name)
+            except ScheduleNotFoundError:
+                return
+            _log.info("schedule %s: its JobSchedule is gone, removed", schedule.name)
+
+    async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> bool:
+        """Write what has changed of it → whether the API server answers."""
+        body = self._known.get(key)
+        if body is None:
+            return True
+        if not _is_ours(row, key):
+            row = None
+        former = body.get("status", {})
+        before = former.get("conditions", ())
+        generation = generation_of(body)
+        conditions = updated(before, [_ready(row, self._problems.get(key))], generation)
+        status: dict[str, Any] = {
+            "observedGeneration": generation,
+            "conditions": conditions,
+            "lastFireTime": _moment(row.last_run_at) if row else None,
+            "nextFireTime": _moment(row.next_run_at) if row and row.enabled else None,
+            "lastJobId": row.last_job_id if row else None,
+            "lastDecision": row.last_decision if row else None,
+        }
+        if status == {name: former.get(name) for name in status}:
+            return True
+        try:
+            written = await self._kube.patch(
+                resources_path(PLURAL, *key, status=True), {"status": status}
+            )
+        except KubeError as error:
+            if not error.not_found:
+                _log.warning("JobSchedule %s/%s: its status can't be written: %s", *key, error)
+            return not error.away
+        for changed in changes(before, conditions):
+            if changed["reason"] in _TROUBLE:
+                reason, message = changed["reason"], changed["message"]
+                self._events.about_resource("JobSchedule", body, reason, message)
+        self._known.answer(written)
+        return True
+
+
+_TROUBLE = {"InvalidSchedule", "Broken", "Missing"}
+"""Reasons that an Event tells of when they come to be so."""
+
+
+def schedule_of(body: Json) -> tuple[Schedule, bool]:
+    """The schedule that a resource declares, and whether it is suspended.
+
+    Raises ValidationError and InvalidScheduleError.
+    """
+    namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+    spec = JobScheduleSpec.model_validate(body.get("spec", {}))
+    runtime = spec.runtime and spec.runtime.model_dump(exclude_none=True, exclude_defaults=True)
+    schedule = Schedule(
+        name=f"{namespace}/{name}",
+        job_name=spec.job_name,
+        cron_expression=spec.schedule,
+        time_zone=spec.time_zone,
+        params=json.dumps(spec.params),
+        queue=spec.queue,
+        priority=spec.priority,
+        overlap=spec.overlap,
+        catchup=spec.catchup,
+        catchup_window_seconds=spec.catchup_window_seconds,
+        catchup_limit=spec.catchup_limit,
+        jitter_seconds=spec.jitter_seconds,
+        starts_at=spec.starts_at,
+        ends_at=spec.ends_at,
+        max_attempts=spec.max_attempts,
+        timeout_seconds=spec.timeout_seconds,
+        retry_policy=json.dumps(spec.retry_policy.model_dump()) if spec.retry_policy else None,
+        runtime=json.dumps(runtime) if runtime else None,
+        managed_by=_source(namespace, name),
+        enabled=not spec.suspend,
+    )
+    schedule.check()
+    return schedule, spec.suspend
+
+
+def _ready(row: ScheduleRecord | None, problem: str | None) -> Condition:
+    if problem is not None:
+        goes_on = row is not None and row.enabled
+        text = f"{problem}; until that is mended, the last valid one goes on firing"
+        return Condition("Ready", False, "InvalidSchedule", text if goes_on else problem)
+    if row is None:
+        text = "it isn't in the table and doesn't fire; the operator goes on trying to add it"
+        return Condition("Ready", False, "Missing", text)
+    if row.last_decision == "broken":
+        return Condition("Ready", False, "Broken", row.last_note or "its row can't be read")
+    if not row.enabled:
+        return Condition("Ready", False, "Suspended", "spec.suspend is set: nothing fires")
+    return Condition("Ready", True, "Scheduled", "it is in the table and fires")
+
+
+def _is_ours(row: ScheduleRecord | None, key: tuple[str, str]) -> bool:
+    return row is not None and row.managed_by == _source(*key)
+
+
+def _source(namespace: str, name: str) -> str:
+    return f"crd:{namespace}/{name}"
+
+
+def _place_of(managed_by: str) -> tuple[str, str] | None:
+    kind, _, place = managed_by.partition(":")
+    namespace, slash, name = place.partition("/")
+    return (namespace, name) if kind == "crd" and slash else None
+
+
+def _moment(moment: datetime | None) -> str | None:
+    if moment is None or moment == NEVER:
+        return None
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _told(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+    )

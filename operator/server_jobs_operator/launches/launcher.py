@@ -1,0 +1,283 @@
+"""Launching: claim what runners have room for, create the Jobs, keep leases until they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TypeVar
+
+from server_jobs.errors import DatabaseError
+from server_jobs.launches.launch import Launch
+from server_jobs.launches.store import LaunchStore
+from server_jobs.records.outcomes import Outcome, Postponed, Released
+from server_jobs.records.rows import Claim
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.reasons import Finding, Reason
+from server_jobs_operator.launches.create import create_or_adopt
+from server_jobs_operator.launches.judge import outcome_of
+from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
+from server_jobs_operator.launches.pace import Pace
+from server_jobs_operator.launches.templates import InvalidTemplate
+from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
+from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.log_fields import fields_of
+from server_jobs_operator.telemetry.metrics import Metrics
+
+_log = logging.getLogger("server_jobs.operator.launch")
+
+REFUSED_SECONDS = 30.0
+"""How long a runner claims nothing after the API server refused its Jobs for want of quota."""
+
+AWAY_SECONDS = 5.0
+"""The same after it didn't answer. What is claimed by then is tried again by reconciling."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _NotCreated:
+    """What becomes of a record whose Job there won't be, and what was wrong with the launch."""
+
+    outcome: Outcome
+    found: Finding | None = None
+
+
+class Launcher:
+    """What has been claimed and not begun is held here, and nowhere else."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        launches: LaunchStore,
+        view: JobsView,
+        runners: RunnerTable,
+        settings: OperatorSettings,
+        metrics: Metrics,
+        events: Recorder,
+    ) -> None:
+        self._kube = kube
+        self._launches = launches
+        self._view = view
+        self._runners = runners
+        self._settings = settings
+        self._metrics = metrics
+        self._events = events
+        self._unstarted: dict[Claim, float] = {}  # since when, by our clock
+        self._without_job: dict[Claim, tuple[str, str]] = {}
+        """Whose Job there isn't yet, and the runner that it takes a place of."""
+        self._creating: set[Claim] = set()
+        self._slots = asyncio.Semaphore(settings.create_concurrency)
+        self._pace = Pace(settings.creates_per_second)
+        self._refused_until: dict[tuple[str, str], float] = {}
+        self._refusals: dict[tuple[str, str], str] = {}
+        """Runners whose last Job was refused whatever it was, and why."""
+        self._turn = 0
+        self._turns: Counter[tuple[str, str]] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        """A leader that is about to leave claims nothing more."""
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self) -> int:
+        """Claim what the runners have room for and begin to launch it → how many.
+
+        Runners and their queues take turns in being first, so that none starves. Raises
+        DatabaseError; what was claimed until then is launched.
+        """
+        if self.draining:
+            return 0
+        claimed = 0
+        for runner in _rotated(self._runners.serving(), self._turn):
+            if self._refused_until.get(runner.key, 0.0) > time.monotonic():
+                continue
+            claimed_here = 0
+            for queue in _rotated(runner.spec.queues, self._turns[runner.key]):
+                claimed_here += await self._claim_from(queue, runner)
+            # Whoever got nothing keeps its turn: others had more to give, not more right.
+            self._turns[runner.key] += claimed_here > 0
+            claimed += claimed_here
+        self._turn += claimed > 0
+        return claimed
+
+    async def _claim_from(self, queue: str, runner: JobRunner) -> int:
+        room = self.room(runner)
+        if room <= 0:
+            return 0
+        launches = await self._launches.claim(
+            queue,
+            job_names=runner.spec.job_names,
+            limit=min(room, 100),
+            worker_id=self._settings.worker_id(runner.namespace, runner.name),
+            lease_seconds=self._settings.lease,
+        )
+        for launch in launches:
+            self.launch(launch, runner)
+        self._metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
+        return len(launches)
+
+    def room(self, runner: JobRunner) -> int:
+        """How many more of a runner may be in flight.
+
+        What is claimed and can't be created just now takes its place: else an API server that is
+        away would be met by all that waits.
+        """
+        coming = list(self._without_job.values())
+        mine = runner.spec.max_concurrency - coming.count(runner.key)
+        mine -= self._view.in_flight(runner.namespace, runner.name)
+        everyone = self._settings.max_jobs - self._view.in_flight() - len(coming)
+        # What can't be created within some seconds is better left for whoever can.
+        backlog = int(self._settings.creates_per_second * 5) + 10 - len(coming)
+        return min(mine, everyone, backlog)
+
+    # ── create ───────────────────────────────────────────────────────────────────────────────
+
+    def launch(self, launch: Launch, runner: JobRunner) -> None:
+        """Create the Job of a claimed record, in the background; once, however often asked."""
+        if launch.claim in self._creating:
+            return
+        self._unstarted.setdefault(launch.claim, time.monotonic())
+        self._without_job[launch.claim] = runner.key
+        self._creating.add(launch.claim)
+        task = asyncio.create_task(self._create(launch, runner))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _create(self, launch: Launch, runner: JobRunner) -> None:
+        try:
+            await self._pace.next()
+            async with self._slots:
+                if self.draining:
+                    return  # whoever leads next finds a record without its Job
+                not_created = await self._created(launch, runner)
+            if not_created is not None:
+                await self._give_back(launch, runner, not_created)
+        except (KubeError, DatabaseError) as error:
+            # It stays claimed; reconciling finds a record without its Job, and creates that.
+            self._pause(runner, AWAY_SECONDS)
+            fields = self._fields(launch, runner)
+            _log.warning("job %s can't be launched just now: %s", launch.id, error, extra=fields)
+        except Exception:  # noqa: BLE001 - one record never stops the others
+            fields = self._fields(launch, runner)
+            _log.exception("job %s: launching it went wrong", launch.id, extra=fields)
+        finally:
+            self._creating.discard(launch.claim)
+
+    async def _created(self, launch: Launch, runner: JobRunner) -> _NotCreated | None:
+        """Create the Job → None, or what becomes of the record instead."""
+        fields = self._fields(launch, runner)
+        try:
+            body = job_manifest(launch, runner, self._settings)
+        except InvalidRuntime as error:
+            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
+        except InvalidTemplate as error:
+            return self._hold_up(runner, f"its template can't be a pod's: {error}")
+        try:
+            created = await create_or_adopt(self._kube, runner.namespace, body)
+        except KubeError as error:
+            if error.passes:
+                raise
+            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            return self._refused(launch, runner, error)
+        if created is None:
+            reason = f"another Job has the name {body['metadata']['name']}"
+            _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
+            return _NotCreated(Released(reason))
+        self._view.add(created)
+        self._without_job.pop(launch.claim, None)
+        self._refusals.pop(runner.key, None)
+        since = self._unstarted.get(launch.claim)
+        if since is not None:
+            self._metrics.launch_seconds.observe(time.monotonic() - since)
+        self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+        _log.info(
+            "job %s (%s): Kubernetes Job %s/%s created",
+            launch.id,
+            launch.job_name,
+            runner.namespace,
+            body["metadata"]["name"],
+            extra=fields,
+        )
+        return None
+
+    def _refused(self, launch: Launch, runner: JobRunner, error: KubeError) -> _NotCreated:
+        text = f"the API server refuses its Job: {error.message or error.reason}"
+        if error.held_up:
+            return self._hold_up(runner, text)
+        return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
+
+    def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
+        """No Job of this runner is taken: not this record's fault, which waits uncharged."""
+        if self._refused_until.get(runner.key, 0.0) < time.monotonic():
+            where = f"JobRunner {runner.namespace}/{runner.name}"
+            _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
+        self._pause(runner, REFUSED_SECONDS)
+        if runner.key not in self._refusals:
+            self._events.about_runner(runner, "LaunchesRefused", text)
+        self._refusals[runner.key] = text
+        return _NotCreated(Postponed(text, REFUSED_SECONDS))
+
+    def _pause(self, runner: JobRunner, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self._refused_until[runner.key] = max(self._refused_until.get(runner.key, 0.0), until)
+
+    def refusal(self, runner: JobRunner) -> str | None:
+        """Why no Job of a runner is taken just now, if so."""
+        return self._refusals.get(runner.key)
+
+    def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
+        fields = self._fields(launch, runner) | {"reason": str(reason)}
+        _log.error("job %s: %s", launch.id, text, extra=fields)
+        found = Finding(reason, text, final=True)
+        return _NotCreated(outcome_of(launch, runner.spec, found), found)
+
+    async def _give_back(self, launch: Launch, runner: JobRunner, instead: _NotCreated) -> None:
+        self._forget(launch.claim)
+        settled = await self._launches.records.settle({launch.claim: instead.outcome})
+        if instead.found is not None and launch.id in settled:
+            self._metrics.reasons.labels(str(instead.found.reason)).inc()
+            self._events.about_launch(runner, instead.found)
+
+    @staticmethod
+    def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:
+        return fields_of(launch.claim, namespace=runner.namespace, runner=runner.name)
+
+    # ── renew ────────────────────────────────────────────────────────────────────────────────
+
+    async def renew(self) -> None:
+        """Renew the leases of what hasn't begun. Raises DatabaseError."""
+        held = list(self._unstarted)
+        ours = await self._launches.renew(held, lease_seconds=self._settings.lease)
+        for claim in held:
+            if claim.job_id not in ours:
+                self._forget(claim)  # begun, settled, or somebody else's
+
+    def hold(self, launch: Launch) -> None:
+        """Its Job is there. Whoever has claimed it, it is ours to renew until it begins."""
+        self._without_job.pop(launch.claim, None)
+        if not launch.begun:
+            self._unstarted.setdefault(launch.claim, time.monotonic())
+
+    def _forget(self, claim: Claim) -> None:
+        self._unstarted.pop(claim, None)
+        self._without_job.pop(claim, None)
+
+    def is_creating(self, claim: Claim) -> bool:
+        """Whether its Job is on its way."""
+        return claim in self._creating
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for Jobs that are being created."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+
+def _rotated(items: list[T], turn: int) -> list[T]:
+    start = turn % len(items) if items else 0
+    return items[start:] + items[:start]

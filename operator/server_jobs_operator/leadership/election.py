@@ -1,0 +1,173 @@
+"""Who of the replicas leads, by a Lease of the cluster.
+
+Leading saves work; it isn't what keeps jobs right. Whatever a leader writes into the table is
+fenced, and whatever it creates has a name that a second one finds taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.names import leases_path
+from server_jobs_operator.telemetry.health import Health
+
+_log = logging.getLogger("server_jobs.operator.leader")
+
+DURATION_SECONDS = 15
+RENEW_SECONDS = 5.0
+# A leader that can't renew stops before another one may begin.
+GIVE_UP_SECONDS = 10.0
+
+
+class LeaderElection:
+    """Takes part in the election and runs ``lead`` while we are the leader."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        lead: Callable[[], Awaitable[None]],
+        health: Health,
+        owner: Json | None = None,
+    ) -> None:
+        self._kube = kube
+        self._path = leases_path(namespace)
+        self._name = name
+        self._identity = identity
+        self._lead = lead
+        self._health = health
+        self._owner = owner
+        self._held: Json | None = None
+        """The Lease as we wrote it last, to be renewed without being read."""
+        self._seen: tuple[str, str, str] | None = None
+        self._seen_at = 0.0
+        self.leading = False
+
+    async def run(self) -> None:
+        """Until cancelled; then the Lease is let go of, so that another replica takes over."""
+        while True:
+            await self._until_elected()
+            _log.info("%s leads", self._identity)
+            self.leading = True
+            leading = asyncio.ensure_future(self._lead())
+            renewing = asyncio.ensure_future(self._while_renewed())
+            try:
+                await asyncio.wait({leading, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self.leading = False
+                for task in (leading, renewing):
+                    task.cancel()
+                ended = await asyncio.gather(leading, renewing, return_exceptions=True)
+                await self._let_go()
+            for outcome in ended:
+                if isinstance(outcome, Exception):
+                    raise outcome
+            _log.warning("%s leads no longer", self._identity)
+
+    async def _until_elected(self) -> None:
+        while True:
+            if await self._try():
+                return
+            await asyncio.sleep(RENEW_SECONDS / 2)
+
+    async def _while_renewed(self) -> None:
+        renewed = time.monotonic()
+        while (left := renewed + GIVE_UP_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(min(RENEW_SECONDS, left))
+            asked = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(renewed + GIVE_UP_SECONDS - asked, 0)):
+                    if await self._try():
+                        renewed = asked
+
+    async def _try(self) -> bool:
+        """Take the Lease if it is free, renew it if it is ours → whether it is ours now."""
+        held, self._held = self._held, None
+        if held is not None and await self._write(held):
+            return True
+        # Somebody else has written it, or an answer of ours was lost: what is there now?
+        try:
+            lease = await self._kube.get(f"{self._path}/{self._name}")
+        except KubeError as error:
+            if not error.not_found:
+                return self._failed("read", error)
+            return await self._write(None)
+        spec = lease["spec"]
+        state = (
+            str(spec.get("holderIdentity") or ""),
+            str(spec.get("renewTime") or ""),
+            str(lease["metadata"].get("resourceVersion") or ""),
+        )
+        if state != self._seen:
+            # By our own clock, which doesn't jump: theirs may be wrong, or stand still. What they
+            # write gets a new version whatever their clock says.
+            self._seen, self._seen_at = state, time.monotonic()
+        holder = state[0]
+        expired = time.monotonic() - self._seen_at > float(
+            spec.get("leaseDurationSeconds") or DURATION_SECONDS
+        )
+        if holder and holder != self._identity and not expired:
+            self._health.answers("leader election")
+            return False
+        return await self._write(lease)
+
+    async def _write(self, lease: Json | None) -> bool:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        former = lease["spec"] if lease else {}
+        ours = former.get("holderIdentity") == self._identity
+        spec = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": now,
+            "acquireTime": former.get("acquireTime") if ours else now,
+            "leaseTransitions": int(former.get("leaseTransitions") or 0) + (not ours),
+        }
+        try:
+            if lease is None:
+                self._held = await self._kube.create(
+                    self._path,
+                    {
+                        "apiVersion": "coordination.k8s.io/v1",
+                        "kind": "Lease",
+                        "metadata": {"name": self._name, "ownerReferences": self._owners()},
+                        "spec": spec,
+                    },
+                )
+            else:
+                # The version that was read goes along: of two that write, one is refused.
+                path = f"{self._path}/{self._name}"
+                self._held = await self._kube.replace(path, lease | {"spec": spec})
+        except KubeError as error:
+            return error.status != 409 and self._failed("written", error)
+        self._health.answers("leader election")
+        return True
+
+    def _owners(self) -> list[Json]:
+        """Whom the Lease goes with: what uninstalls the operator doesn't know of it."""
+        return [self._owner] if self._owner else []
+
+    def _failed(self, what: str, error: KubeError) -> bool:
+        """A replica that can't take part in the election is no replica."""
+        _log.warning("the Lease can't be %s: %s", what, error)
+        self._health.fails("leader election", str(error))
+        return False
+
+    async def _let_go(self) -> None:
+        self._held = None
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                lease = await self._kube.get(f"{self._path}/{self._name}")
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                    await self._kube.replace(f"{self._path}/{self._name}", lease)
+        except (KubeError, TimeoutError) as error:
+            _log.warning("the Lease can't be let go of, it will expire: %s", error)

@@ -1,0 +1,309 @@
+"""What a leader does: its loops, from the beginning to the end of its term."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from server_jobs.database import Database
+from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.launches.store import LaunchStore
+from server_jobs.monitoring.monitor import LiveKind, Monitor
+from server_jobs.schedules.scheduler import Scheduler
+from server_jobs.schedules.store import ScheduleStore
+from server_jobs.store.retention import Retention
+from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.names import API_VERSION, group_path, resources_path
+from server_jobs_operator.controllers.default_runner import DefaultRunner
+from server_jobs_operator.controllers.job_runners import JobRunners
+from server_jobs_operator.controllers.job_schedules import JobSchedules
+from server_jobs_operator.controllers.kopf_watch import watch_resources
+from server_jobs_operator.launches.attendant import Attendant
+from server_jobs_operator.launches.launcher import Launcher
+from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.runner_table import RunnerTable, place_of
+from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.health import ROUND_SECONDS, Health
+from server_jobs_operator.telemetry.metrics import Metrics
+
+_log = logging.getLogger("server_jobs.operator")
+
+MAINTENANCE_SECONDS = 1.0
+FIGURES_SECONDS = 15.0
+HAND_OVER_SECONDS = 10.0
+PRUNE_SECONDS = 300.0
+
+_AGAIN_SECONDS = 5.0
+_DEFINITIONS = "custom resources"
+_RESOURCES = "what is in the cluster"
+
+
+class Leadership:
+    """What a leader does, from the beginning to the end of its term."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        database: Database,
+        settings: OperatorSettings,
+        metrics: Metrics,
+        health: Health,
+        launches: LaunchStore,
+    ) -> None:
+        self._kube = kube
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._launches = launches
+        self._events = Recorder(kube, settings.identity)
+        self._table = RunnerTable()
+        self._view = JobsView(kube, settings.namespaces, settings.install_id, self._job_changed)
+        self._launcher = Launcher(
+            kube, launches, self._view, self._table, settings, metrics, self._events
+        )
+        self._attendant = Attendant(
+            kube, launches, self._view, self._table, metrics, self._events, health
+        )
+        self._reconciler = Reconciler(
+            launches, self._view, self._table, self._launcher, self._attendant, settings
+        )
+        self._runners = JobRunners(
+            kube, self._table, self._view, settings, self._events, self._launcher.refusal
+        )
+        self._default_runner = DefaultRunner(kube, settings, health)
+        schedules = ScheduleStore(database)
+        self._scheduler = Scheduler(schedules)
+        self._schedules = JobSchedules(kube, schedules, settings, self._events)
+        self._monitor = Monitor(database)
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled; then what is being created is waited for."""
+        try:
+            await self._until_usable()
+            await self._until_defined()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
+                tasks.create_task(self._view.run())
+                await self._until_known()
+                tasks.create_task(
+                    watch_resources(
+                        self._settings,
+                        {
+                            "jobrunners": self._runner_changed,
+                            "jobschedules": self._schedules.changed,
+                        },
+                    )
+                )
+                tasks.create_task(self._runners.run())
+                tasks.create_task(self._attendant.run())
+                tasks.create_task(self._listen())
+                tasks.create_task(self._claim())
+                for seconds, name, work in self._loops():
+                    tasks.create_task(self._every(seconds, name, work))
+                tasks.create_task(self._prune())
+        finally:
+            self._launcher.draining = True
+            await self._launcher.finish(HAND_OVER_SECONDS)
+            self._health.forget_loops()
+            for what in (_DEFINITIONS, _RESOURCES):
+                self._health.answers(what)
+            self._default_runner.forget()
+            self._metrics.end_term()
+
+    def _loops(self) -> list[tuple[float, str, Callable[[], Awaitable[object]]]]:
+        loops: list[tuple[float, str, Callable[[], Awaitable[object]]]] = [
+            (self._settings.lease / 3, "renew", self._launcher.renew),
+            (MAINTENANCE_SECONDS, "maintain", self._maintain),
+            (self._settings.reconcile_interval, "reconcile", self._reconcile),
+        ]
+        if self._settings.schedules:
+            loops.append((MAINTENANCE_SECONDS, "schedules", self._fire))
+        return loops
+
+    # ── the loops ────────────────────────────────────────────────────────────────────────────
+
+    async def _every(
+        self, seconds: float, name: str, work: Callable[[], Awaitable[object]]
+    ) -> None:
+        while True:
+            pause = seconds
+            self._health.beat(name, ROUND_SECONDS)
+            try:
+                await work()
+            except (DatabaseError, KubeError) as error:
+                _log.warning("%s has to wait: %s", name, error)
+                pause = min(seconds, _AGAIN_SECONDS)
+            except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
+                _log.exception("%s went wrong, trying again", name)
+            self._health.beat(name, pause)
+            await asyncio.sleep(pause)
+
+    async def _claim(self) -> None:
+        while True:
+            pause = 60.0
+            self._news.clear()
+            self._health.beat("claim", ROUND_SECONDS)
+            try:
+                while await self._launcher.claim():
+                    self._health.beat("claim", ROUND_SECONDS)
+            except DatabaseError as error:
+                _log.warning("claiming has to wait: %s", error)
+                pause = _AGAIN_SECONDS
+            except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
+                _log.exception("claiming went wrong, trying again")
+                pause = _AGAIN_SECONDS
+            self._health.beat("claim", pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+
+    async def _listen(self) -> None:
+        """Something may be due whenever the table has changed, and now and then anyway."""
+        while True:
+            self._health.beat("listen", self._settings.poll_interval + ROUND_SECONDS)
+            try:
+                await self._database.wait_for_change(self._settings.poll_interval)
+            except DatabaseError as error:
+                _log.warning("changes can't be listened for: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+            except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
+                _log.exception("listening for changes went wrong, trying again")
+                await asyncio.sleep(_AGAIN_SECONDS)
+            self._news.set()
+
+    async def _maintain(self) -> None:
+        if await self._launches.records.stage():
+            self._news.set()
+        for job_id, settled in (await self._launches.records.rescue()).items():
+            _log.warning(
+                "job %s: its lease expired; it is %s now",
+                job_id,
+                settled.status,
+                extra={"job_id": job_id},
+            )
+            self._news.set()
+        for launch in (await self._launches.cancelled()).values():
+            namespace, _ = place_of(launch.worker_id, self._settings.worker_prefix)
+            if self._settings.serves(namespace):
+                self._attendant.look_at(launch.claim)
+
+    async def _fire(self) -> None:
+        ticked = await self._scheduler.tick()
+        if ticked.job_ids:
+            self._metrics.fired.inc(len(ticked.job_ids))
+            self._news.set()
+
+    async def _reconcile(self) -> None:
+        await self._default_runner.apply()
+        await self._list_resources()
+        await self._reconciler.reconcile()
+        self._metrics.reconciled()
+        await self._runners.refresh()
+        await self._schedules.refresh()
+
+    async def _list_resources(self) -> None:
+        """What was deleted while nobody watched, only a list tells; kopf tells of changes."""
+        for plural, replace in (
+            ("jobrunners", self._runners.replace),
+            ("jobschedules", self._schedules.replace),
+        ):
+            found: list[Json] = []
+            for namespace in self._settings.namespaces or (None,):
+                items, _ = await self._kube.list(resources_path(plural, namespace))
+                found += items
+            await replace(found)
+
+    async def _measure(self) -> None:
+        depth: dict[str, int] = {}
+        oldest: dict[str, float] = {}
+        for live in await self._monitor.live():
+            if live.kind is not LiveKind.RUNNING:
+                depth[live.queue] = depth.get(live.queue, 0) + live.count
+            if live.kind is LiveKind.DUE:
+                oldest[live.queue] = max(oldest.get(live.queue, 0.0), live.seconds)
+        self._metrics.show_queues(depth, oldest)
+        self._metrics.show_running(
+            {runner.key: self._view.in_flight(*runner.key) for runner in self._table}
+        )
+
+    async def _prune(self) -> None:
+        await Retention(self._launches.records, self._settings.keep).run(PRUNE_SECONDS)
+
+    # ── news ─────────────────────────────────────────────────────────────────────────────────
+
+    def _job_changed(self, job: KnownJob, gone: bool) -> None:
+        self._attendant.notice(job, gone)
+        if gone or job.finished:
+            self._news.set()  # there is room for another one
+
+    async def _runner_changed(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        await self._runners.changed(body, deleted=deleted)
+        self._news.set()
+
+    # ── the beginning ────────────────────────────────────────────────────────────────────────
+
+    async def _until_usable(self) -> None:
+        said = ""
+        while True:
+            try:
+                return await self._launches.records.check_schema()
+            except (DatabaseError, SchemaError) as error:
+                self._health.fails("database", str(error))
+                if str(error) != said:
+                    _log.error("the database can't be used, waiting for it: %s", error)
+                said = str(error)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _until_defined(self) -> None:
+        """The definitions have to be there before kopf begins: it asks for them once."""
+        said = ""
+        while True:
+            problem = await self._missing_definitions()
+            if not problem:
+                return self._health.answers(_DEFINITIONS)
+            self._health.fails(_DEFINITIONS, problem)
+            if problem != said:
+                _log.error("nothing can be served yet: %s", problem)
+            said = problem
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _missing_definitions(self) -> str:
+        try:
+            group = await self._kube.get(group_path())
+        except KubeError as error:
+            if not error.not_found:
+                return f"whether they are there can't be asked: {error}"
+            group = {"resources": []}
+        served = {resource["name"] for resource in group["resources"]}
+        missing = sorted({"jobrunners", "jobschedules"} - served)
+        if not missing:
+            return ""
+        return (
+            f"the cluster doesn't know {' and '.join(missing)} of {API_VERSION}; install them:"
+            " server-jobs-operator crds | kubectl apply -f -"
+        )
+
+    async def _until_known(self) -> None:
+        """What an earlier leader left is taken up before anything new is claimed."""
+        self._health.fails(_RESOURCES, "Jobs and pods aren't listed yet; the log says why")
+        await self._view.synced.wait()
+        while True:
+            try:
+                await self._reconcile()
+                return self._health.answers(_RESOURCES)
+            except (DatabaseError, KubeError) as error:
+                problem = f"rows and Jobs can't be compared, trying again: {error}"
+                _log.warning(problem)
+            except Exception as error:  # noqa: BLE001 - one replica after the other would die of it
+                problem = f"comparing rows and Jobs went wrong: {error}"
+                _log.exception("%s, trying again", problem)
+            self._health.fails(_RESOURCES, problem)
+            await asyncio.sleep(_AGAIN_SECONDS)

@@ -1,0 +1,88 @@
+"""Which JobRunners there are, and which of them serves a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from server_jobs_operator.resources.specs import JobRunnerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunner:
+    """A JobRunner whose spec can be read."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: str
+    """As the API server writes it, which sorts."""
+    spec: JobRunnerSpec
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+    def overlaps(self, other: JobRunner) -> bool:
+        """Whether some job could be served by either."""
+        if not set(self.spec.queues) & set(other.spec.queues):
+            return False
+        ours, theirs = self.spec.job_names, other.spec.job_names
+        return ours is None or theirs is None or bool(set(ours) & set(theirs))
+
+
+class RunnerTable:
+    """The JobRunners of all namespaces that are watched."""
+
+    def __init__(self) -> None:
+        self._runners: dict[tuple[str, str], JobRunner] = {}
+        self._oldest_first: list[JobRunner] = []
+        self._serving: list[JobRunner] | None = None
+
+    def __iter__(self) -> Iterator[JobRunner]:
+        """Oldest first."""
+        return iter(self._oldest_first)
+
+    def put(self, runner: JobRunner) -> None:
+        """Add one, or its new generation."""
+        self._runners[runner.key] = runner
+        self._has_changed()
+
+    def drop(self, namespace: str, name: str) -> None:
+        """One was deleted, or can't be read."""
+        self._runners.pop((namespace, name), None)
+        self._has_changed()
+
+    def get(self, namespace: str, name: str) -> JobRunner | None:
+        """The one of that name."""
+        return self._runners.get((namespace, name))
+
+    def winner_over(self, runner: JobRunner) -> JobRunner | None:
+        """The older one that serves what this one would; None where it may serve."""
+        for older in self:
+            if older.key == runner.key:
+                return None
+            if older.overlaps(runner) and self.winner_over(older) is None:
+                return older
+        return None
+
+    def serving(self) -> list[JobRunner]:
+        """Those that may claim, oldest first. Asked at every claim, worked out at each change."""
+        if self._serving is None:
+            self._serving = [
+                runner
+                for runner in self
+                if not runner.spec.paused and self.winner_over(runner) is None
+            ]
+        return self._serving
+
+    def _has_changed(self) -> None:
+        self._oldest_first = sorted(self._runners.values(), key=lambda r: (r.created, r.uid))
+        self._serving = None
+
+
+def place_of(worker_id: str | None, prefix: str) -> tuple[str, str]:
+    """Namespace and name of the JobRunner in a worker's id; empty where it names none."""
+    parts = (worker_id or "").removeprefix(prefix).split("/")
+    return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")

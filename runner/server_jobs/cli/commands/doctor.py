@@ -1,0 +1,133 @@
+"""``doctor``: whether all is well, and what to do where it isn't."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from server_jobs.cli.app_loader import load_registry
+from server_jobs.cli.database import existing_database, lasting_file
+from server_jobs.cli.doctor import checks, server_checks
+from server_jobs.cli.doctor.checks import Finding, Level, Patient
+from server_jobs.cli.failures import FAILED
+from server_jobs.cli.masks import mask_passwords
+from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
+from server_jobs.cli.output import plain, print_json, print_lines
+from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
+from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+
+
+def doctor(
+    database: DatabaseOption = None,
+    app: AppOption = None,
+    *,
+    quick_check: Annotated[
+        bool,
+        typer.Option(
+            "--quick-check", help="Let SQLite read its whole file and look for damage, too."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether all is well, and say what to do where it isn't.
+
+    server-jobs doctor
+    server-jobs doctor --app myapp.jobs:registry --json | jq '.[] | select(.level != "ok")'
+
+    It ends with 0 where all is well and with 1 where something needs attention.
+    It changes nothing; on PostgreSQL it wakes the workers once, to see that they
+    can be woken.
+    """
+    findings = asyncio.run(_examine(database, app, quick_check=quick_check))
+    if as_json:
+        print_json([_document(finding) for finding in findings])
+    else:
+        print_lines(line for finding in findings for line in _lines(finding))
+    if any(finding.level is not Level.OK for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+async def _examine(url: str | None, app: str | None, *, quick_check: bool) -> list[Finding]:
+    app_finding, known = _load(app)
+    findings = [app_finding]
+    try:
+        database = existing_database(url)
+    except MigrationRequiredError as error:
+        return [*findings, Finding("database", Level.FAIL, str(error))]
+    try:
+        async for finding in _all(Patient(database, known, quick_check), url):
+            findings.append(finding)
+    except DatabaseError as error:
+        findings.append(Finding("database", Level.FAIL, str(error), "look again once it is back"))
+    finally:
+        await database.close()
+    return findings
+
+
+def _load(app: str | None) -> tuple[Finding, frozenset[str] | None]:
+    if not app:
+        return Finding("app", Level.OK, "not looked at: --app says where it is"), None
+    try:
+        names = frozenset(load_registry(app).get_names())
+    except InvalidAppError as error:
+        return Finding("app", Level.FAIL, str(error), "--debug worker --app … shows where"), None
+    return Finding("app", Level.OK, f"{app} has {len(names)} job" + "s" * (len(names) != 1)), names
+
+
+async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
+    """Every check in turn; what cannot be asked after a failure is left out."""
+    in_turn: Sequence[checks.Check] = (
+        checks.reachable,
+        _of_its_kind(url or DEFAULT_DATABASE_URL),
+        checks.schema,
+        checks.workers,
+        checks.leases,
+        checks.due,
+        checks.app_names,
+    )
+    for check in in_turn:
+        async for finding in check(patient):
+            yield finding
+            if finding.level is Level.FAIL and finding.check in {"database", "schema"}:
+                return
+
+
+def _of_its_kind(url: str) -> checks.Check:
+    if speaks_hrana(parse_url(url)):
+        return server_checks.libsql
+    file = lasting_file(url)
+    if file is None:
+        return server_checks.postgres
+    return lambda patient: server_checks.sqlite(patient, file)
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "level": finding.level.value,
+        "text": _one_line(finding.text),
+        "advice": finding.advice or None,
+    }
+
+
+def _lines(finding: Finding) -> list[Text]:
+    lines = [
+        Text.assemble(
+            (f"{finding.level.upper():<4}  ", _STYLES[finding.level]),
+            (f"{finding.check:<11}  ", "dim"),
+            plain(_one_line(finding.text)),
+        )
+    ]
+    if finding.advice:
+        lines.append(Text(" " * 19 + "→ ").append_text(plain(finding.advice)))
+    return lines
+
+
+def _one_line(text: str) -> str:
+    return " ".join(mask_passwords(text).split())

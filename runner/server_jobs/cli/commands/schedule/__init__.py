@@ -1,0 +1,1 @@
+"""The commands of ``server-jobs schedule``. ``group`` puts them together."""

@@ -1,0 +1,247 @@
+"""``schedule add``, ``enable``, ``disable``, ``remove`` and ``run-now``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from server_jobs.cli.app_loader import load_registry
+from server_jobs.cli.commands.schedule.lookup import (
+    ScheduleArgument,
+    SchedulesArgument,
+    opened_schedules,
+    the_schedule,
+)
+from server_jobs.cli.commands.schedule.shown import both_clocks
+from server_jobs.cli.confirmation import ask
+from server_jobs.cli.database import jobs_database
+from server_jobs.cli.durations import seconds_of, seconds_or_forever
+from server_jobs.cli.moments import moment_of
+from server_jobs.cli.options import AppOption, DatabaseOption
+from server_jobs.cli.output import plain, print_lines
+from server_jobs.cli.params import build_params
+from server_jobs.errors import InvalidScheduleError, ScheduleManagedElsewhereError
+from server_jobs.registry import new_schedule
+from server_jobs.schedules.cron import time_zone as zone_of
+from server_jobs.schedules.schedule import Catchup, Overlap, ScheduleRecord
+
+OURS = "cli"
+_OF_CODE = "code:"
+_SHOWN = 3
+
+
+def add(
+    name: ScheduleArgument,
+    expression: Annotated[
+        str, typer.Argument(metavar="EXPRESSION", help="Five fields, or @daily and its like.")
+    ],
+    job_name: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")],
+    app: AppOption = None,
+    database: DatabaseOption = None,
+    *,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="NAME=VALUE",
+            help="One of the params; NAME:=JSON is JSON. May be repeated.",
+        ),
+    ] = None,
+    params_json: Annotated[
+        str,
+        typer.Option(
+            "--params-json", metavar="JSON", help="All params; - reads them from standard input."
+        ),
+    ] = "{}",
+    time_zone: Annotated[
+        str, typer.Option("--time-zone", metavar="ZONE", help="Whose clock the expression means.")
+    ] = "UTC",
+    overlap: Annotated[
+        Overlap,
+        typer.Option("--overlap", help="While an earlier job of it hasn't ended."),
+    ] = Overlap.ALLOW,
+    catchup: Annotated[
+        Catchup, typer.Option("--catchup", help="What is made up for after downtime.")
+    ] = Catchup.LATEST,
+    catchup_window: Annotated[
+        str,
+        typer.Option(
+            "--catchup-window", metavar="DURATION", help="No longer ago than that, or forever."
+        ),
+    ] = "1d",
+    catchup_limit: Annotated[
+        int, typer.Option("--catchup-limit", help="With at most as many jobs.")
+    ] = 100,
+    jitter: Annotated[
+        str, typer.Option("--jitter", metavar="DURATION", help="Put each job off by up to that.")
+    ] = "0",
+    starts_at: Annotated[
+        str | None,
+        typer.Option(
+            "--starts-at",
+            metavar="MOMENT",
+            help="Fire from then on: 2026-03-29T02:30, by the schedule's zone.",
+        ),
+    ] = None,
+    ends_at: Annotated[
+        str | None, typer.Option("--ends-at", metavar="MOMENT", help="Fire before then only.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", show_default="the job's own", help="Which queue.")
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", show_default="the job's own", help="Higher goes first."),
+    ] = None,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(
+            "--max-attempts", show_default="the job's own", help="The first one counts too."
+        ),
+    ] = None,
+    disabled: Annotated[bool, typer.Option("--disabled", help="It begins turned off.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Change the one of that name; its switch stays as it is."),
+    ] = False,
+) -> None:
+    """Add a schedule of a job, its params checked against the job's schema.
+
+    server-jobs schedule add nightly "30 2 * * *" Report --time-zone Europe/Zurich
+    server-jobs schedule add sync "*/5 * * * *" Sync --overlap skip --param shop=7
+    server-jobs schedule add nightly "0 4 * * *" Report --replace
+
+    It never fires for the past. Prints when it fires next.
+    """
+    registry = load_registry(app)
+    job = registry.get(job_name)
+    zone = zone_of(time_zone)
+    text = sys.stdin.read() if params_json == "-" else params_json
+    schedule = new_schedule(
+        job,
+        expression,
+        name=name,
+        managed_by=OURS,
+        params=build_params(job, text, param or ()),
+        time_zone=time_zone,
+        overlap=overlap.value,
+        catchup=catchup.value,
+        catchup_window=seconds_or_forever(catchup_window, "--catchup-window"),
+        catchup_limit=catchup_limit,
+        jitter=seconds_of(jitter, "--jitter"),
+        starts_at=None if starts_at is None else moment_of(starts_at, "--starts-at", zone),
+        ends_at=None if ends_at is None else moment_of(ends_at, "--ends-at", zone),
+        queue=queue,
+        priority=priority,
+        max_attempts=max_attempts,
+        enabled=not disabled,
+    )
+
+    async def run() -> tuple[ScheduleRecord, list[str]]:
+        async with opened_schedules(jobs_database(database, job)) as schedules:
+            existing = await schedules.find(name)
+            if existing is not None and existing.managed_by == OURS and not replace:
+                raise InvalidScheduleError(
+                    f"there is a schedule {name!r} already: --replace changes it"
+                )
+            record = await schedules.put(schedule)
+            times = islice(record.fire_times(await schedules.clock()), _SHOWN)
+            return record, [both_clocks(fire_time, zone) for fire_time in times]
+
+    record, times = asyncio.run(run())
+    lines = [f"{record.name}: {record.job_name} at {record.cron_expression} {record.time_zone}"]
+    if not record.enabled:
+        lines.append(f"It is off: server-jobs schedule enable {record.name}")
+    lines += [f"  {line}" for line in times] or ["  it never fires any more"]
+    print_lines(map(plain, lines))
+
+
+def enable(names: SchedulesArgument, database: DatabaseOption = None) -> None:
+    """Turn schedules on. They go on from now; nothing is made up for.
+
+    server-jobs schedule enable nightly sync
+    """
+    _switch(names, database, on=True)
+
+
+def disable(names: SchedulesArgument, database: DatabaseOption = None) -> None:
+    """Turn schedules off. Their jobs stay, and so does the switch when workers start.
+
+    server-jobs schedule disable nightly sync
+    """
+    _switch(names, database, on=False)
+
+
+def _switch(names: Sequence[str], url: str | None, *, on: bool) -> None:
+    async def run() -> list[ScheduleRecord]:
+        async with opened_schedules(url) as schedules:
+            found = [await the_schedule(schedules, name) for name in dict.fromkeys(names)]
+            for schedule in found:
+                if schedule.managed_by != OURS and not schedule.managed_by.startswith(_OF_CODE):
+                    raise _elsewhere(schedule)
+            return [await schedules.set_enabled(schedule.name, on) for schedule in found]
+
+    for schedule in asyncio.run(run()):
+        print_lines([plain(f"{schedule.name} is {'on' if schedule.enabled else 'off'}")])
+
+
+def remove(
+    name: ScheduleArgument,
+    database: DatabaseOption = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete a schedule; its jobs stay.
+
+    One that code declares must be off: a worker that still declares it would
+    write it again when it starts.
+
+    server-jobs schedule remove nightly --yes
+    """
+
+    async def run() -> None:
+        async with opened_schedules(database) as schedules:
+            schedule = await the_schedule(schedules, name)
+            if schedule.managed_by != OURS and not schedule.managed_by.startswith(_OF_CODE):
+                raise _elsewhere(schedule)
+            if schedule.managed_by != OURS and schedule.enabled:
+                raise ScheduleManagedElsewhereError(
+                    f"schedule {name!r} is declared by {schedule.managed_by}: remove it from the"
+                    " code and start a worker with --prune-schedules, which turns it off; one that"
+                    " is off can be removed here"
+                )
+            if not yes:
+                ask(f"Delete the schedule {name!r} of {schedule.job_name}, for good?")
+            await schedules.remove(name)
+
+    asyncio.run(run())
+    print_lines([plain(f"{name} is removed")])
+
+
+def run_now(name: ScheduleArgument, database: DatabaseOption = None) -> None:
+    """Make a job of a schedule at once, on or off, and print its id.
+
+    Its fire times stay as they are, and overlap doesn't apply.
+
+    server-jobs schedule run-now nightly
+    """
+
+    async def run() -> str:
+        async with opened_schedules(database) as schedules:
+            return await schedules.run_now((await the_schedule(schedules, name)).name)
+
+    typer.echo(asyncio.run(run()))
+
+
+def _elsewhere(schedule: ScheduleRecord) -> ScheduleManagedElsewhereError:
+    kind, _, which = schedule.managed_by.partition(":")
+    where = f"spec.suspend of the JobSchedule {which}" if kind == "crd" else schedule.managed_by
+    return ScheduleManagedElsewhereError(
+        f"schedule {schedule.name!r} is managed by {schedule.managed_by}, which would undo it:"
+        f" change {where}, or delete it there"
+    )

@@ -1,0 +1,46 @@
+"""From what a person typed to the schedule that is meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeAlias
+
+import typer
+
+from server_jobs.cli.database import existing_database, opened_store
+from server_jobs.database import Database
+from server_jobs.errors import ScheduleNotFoundError
+from server_jobs.schedules.schedule import ScheduleRecord
+from server_jobs.schedules.store import ScheduleStore
+
+ScheduleArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", help="The schedule's name.")
+]
+SchedulesArgument: TypeAlias = Annotated[
+    list[str], typer.Argument(metavar="NAME", help="Schedules by their names.")
+]
+
+
+@asynccontextmanager
+async def opened_schedules(where: Database | str | None) -> AsyncIterator[ScheduleStore]:
+    """The schedules of a database, or of the one at a URL; it is closed at the end."""
+    database = existing_database(where) if where is None or isinstance(where, str) else where
+    async with opened_store(database):
+        yield ScheduleStore(database)
+
+
+async def the_schedule(schedules: ScheduleStore, name: str) -> ScheduleRecord:
+    """The schedule of that name. Raises ScheduleNotFoundError, with a suggestion."""
+    found = await schedules.find(name)
+    if found is not None:
+        return found
+    names = [schedule.name for schedule in await schedules.list_all()]
+    close = difflib.get_close_matches(name, names, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, close))}?"
+        if close
+        else "`server-jobs schedule list` shows those there are"
+    )
+    raise ScheduleNotFoundError(f"there is no schedule {name!r}: {hint}")

@@ -1,0 +1,239 @@
+"""``stats``: how the jobs are doing, in figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from server_jobs.cli.app_loader import load_registry
+from server_jobs.cli.database import existing_database, opened_store
+from server_jobs.cli.durations import in_words, seconds_or_forever
+from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
+from server_jobs.cli.output import STATUS_STYLES, plain, print_json, print_lines, remark
+from server_jobs.cli.tables import aligned
+from server_jobs.monitoring.monitor import EndedJobs, LiveJobs, LiveKind, Monitor
+from server_jobs.records.status import JobStatus
+
+_ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What is live and how the rest ended, with the names that the app has, if one is given."""
+
+    live: Sequence[LiveJobs]
+    ended: Sequence[EndedJobs]
+    since: float | None
+    known: frozenset[str] | None
+
+    def names(self) -> list[str]:
+        """Every job name that the figures speak of."""
+        live, ended = ({jobs.job_name for jobs in part} for part in (self.live, self.ended))
+        return sorted(live | ended)
+
+    def unknown(self) -> list[str] | None:
+        """The names in the table that the app doesn't have; None where no app says so."""
+        if self.known is None:
+            return None
+        return [name for name in self.names() if name not in self.known]
+
+    def by_queue(self) -> dict[str, dict[LiveKind, int]]:
+        """How many are of each kind, by queue."""
+        return self._counts("queue")
+
+    def by_name(self) -> dict[str, dict[LiveKind, int]]:
+        """How many are of each kind, by name."""
+        return self._counts("job_name")
+
+    def oldest_due(self, queue: str) -> float | None:
+        """How long the oldest due job of a queue has been so; None where none is due."""
+        ages = [
+            jobs.seconds for jobs in self.live if (jobs.queue, jobs.kind) == (queue, LiveKind.DUE)
+        ]
+        return max(ages, default=None)
+
+    def _counts(self, field: str) -> dict[str, dict[LiveKind, int]]:
+        counts: dict[str, dict[LiveKind, int]] = defaultdict(lambda: dict.fromkeys(LiveKind, 0))
+        for jobs in self.live:
+            counts[getattr(jobs, field)][jobs.kind] += jobs.count
+        return dict(sorted(counts.items()))
+
+
+def stats(
+    database: DatabaseOption = None,
+    app: AppOption = None,
+    *,
+    since: Annotated[
+        str,
+        typer.Option(
+            "--since",
+            metavar="DURATION",
+            help="Of the jobs that have ended, only those that were enqueued within this time;"
+            " forever reads the whole table.",
+        ),
+    ] = "1d",
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", help="Only this queue. May be repeated.")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="Only jobs of this name. May be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the jobs are doing: what waits, what runs, and how the rest ended.
+
+    server-jobs stats
+    server-jobs stats --since 1h --queue mail
+    server-jobs stats --json | jq '.queues[] | select(.oldest_due_seconds > 60)'
+
+    Pending and running jobs are counted whatever their age. MEAN, P50, P95 and
+    LONGEST are of handlers that completed; FAILED % is of those that completed or
+    failed. With an app, job names that it doesn't have are pointed out.
+    """
+    within = seconds_or_forever(since, "--since")
+    known = frozenset(load_registry(app).get_names()) if app else None
+
+    async def run() -> Stats:
+        async with opened_store(existing_database(database)) as store:
+            monitor = Monitor(store.database)
+            live = [
+                jobs
+                for jobs in await monitor.live()
+                if (not queue or jobs.queue in queue) and (not name or jobs.job_name in name)
+            ]
+            ended = await monitor.ended(within, queues=queue or (), job_names=name or ())
+            return Stats(live, ended, within, known)
+
+    figures = asyncio.run(run())
+    if as_json:
+        print_json(stats_document(figures))
+        return
+    print_lines(_lines(figures))
+    if figures.unknown() is None:
+        remark("whether jobs wait for a name that no code has can't be told without --app")
+
+
+def stats_document(figures: Stats) -> dict[str, Any]:
+    """The figures as JSON: seconds, and null where there is nothing to measure."""
+    return {
+        "since_seconds": figures.since,
+        "queues": [
+            {
+                "queue": queue,
+                **{kind.value: count for kind, count in counts.items()},
+                "oldest_due_seconds": _rounded(figures.oldest_due(queue)),
+            }
+            for queue, counts in figures.by_queue().items()
+        ],
+        "live": [
+            {
+                "job_name": name,
+                "unknown": None if figures.known is None else name not in figures.known,
+                **{kind.value: count for kind, count in counts.items()},
+            }
+            for name, counts in figures.by_name().items()
+        ],
+        "ended": [
+            {
+                "job_name": jobs.job_name,
+                "status": jobs.status.value,
+                "count": jobs.count,
+                "mean_seconds": _rounded(jobs.mean),
+                "p50_seconds": _rounded(jobs.p50),
+                "p95_seconds": _rounded(jobs.p95),
+                "longest_seconds": _rounded(jobs.longest),
+            }
+            for jobs in figures.ended
+        ],
+        "failure_rate": {name: _rounded(rate) for name, rate in _failure_rates(figures).items()},
+        "unknown_job_names": figures.unknown(),
+    }
+
+
+def _lines(figures: Stats) -> Iterator[Text]:
+    if not figures.names():
+        yield plain("no jobs" + _window(figures.since))
+        return
+    yield from _queue_lines(figures)
+    yield Text()
+    yield from _job_lines(figures)
+    unknown = figures.unknown()
+    if unknown:
+        yield Text()
+        yield plain(f"Names that the app doesn't have: {', '.join(unknown)}", "yellow")
+
+
+def _queue_lines(figures: Stats) -> Iterator[Text]:
+    heading = ("QUEUE", "DUE", "LATER", "RUNNING", "EXPIRED", "OLDEST DUE")
+    rows = []
+    for queue, counts in figures.by_queue().items():
+        oldest = figures.oldest_due(queue)
+        expired = counts[LiveKind.EXPIRED]
+        rows.append(
+            (
+                plain(queue),
+                plain(f"{counts[LiveKind.DUE]:,}"),
+                plain(f"{counts[LiveKind.LATER]:,}"),
+                plain(f"{counts[LiveKind.RUNNING]:,}"),
+                plain(f"{expired:,}", "red" if expired else ""),
+                plain("" if oldest is None else in_words(oldest)),
+            )
+        )
+    if rows:
+        yield from aligned(heading, rows)
+    else:
+        yield plain("nothing is pending or running")
+
+
+def _job_lines(figures: Stats) -> Iterator[Text]:
+    yield plain("Pending and running, and how the rest ended" + _window(figures.since), "dim")
+    ended = {(jobs.job_name, jobs.status): jobs for jobs in figures.ended}
+    live, rates = figures.by_name(), _failure_rates(figures)
+    rows = []
+    for name in figures.names():
+        of = live.get(name, {})
+        counts = {
+            JobStatus.PENDING: of.get(LiveKind.DUE, 0) + of.get(LiveKind.LATER, 0),
+            JobStatus.RUNNING: of.get(LiveKind.RUNNING, 0) + of.get(LiveKind.EXPIRED, 0),
+            **{s: ended[name, s].count if (name, s) in ended else 0 for s in _ENDS},
+        }
+        rate = rates.get(name)
+        done = ended.get((name, JobStatus.COMPLETED))
+        times = (done.mean, done.p50, done.p95, done.longest) if done else (None,) * 4
+        rows.append(
+            (
+                plain(name),
+                *(plain(f"{n:,}", STATUS_STYLES[s] if n else "") for s, n in counts.items()),
+                plain("" if rate is None else f"{100 * rate:.1f}"),
+                *(plain("" if time is None else in_words(time)) for time in times),
+            )
+        )
+    heading = ("JOB", *(status.upper() for status in JobStatus), "FAILED %")
+    yield from aligned((*heading, "MEAN", "P50", "P95", "LONGEST"), rows)
+
+
+def _failure_rates(figures: Stats) -> dict[str, float | None]:
+    """Of those that completed or failed, which part failed, by name."""
+    counts: dict[str, dict[JobStatus, int]] = defaultdict(dict)
+    for jobs in figures.ended:
+        counts[jobs.job_name][jobs.status] = jobs.count
+    rates: dict[str, float | None] = {}
+    for name, of in counts.items():
+        failed = of.get(JobStatus.FAILED, 0)
+        tried = failed + of.get(JobStatus.COMPLETED, 0)
+        rates[name] = failed / tried if tried else None
+    return rates
+
+
+def _window(since: float | None) -> str:
+    return "" if since is None else f", of those enqueued in the last {in_words(since)}"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

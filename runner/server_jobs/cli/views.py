@@ -1,0 +1,283 @@
+"""How watched jobs stand, look by look; and how that is shown."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from server_jobs.cli.job_list import note_of
+from server_jobs.cli.output import STATUS_STYLES, console, json_value, plain, print_lines
+from server_jobs.monitoring.monitor import LiveJobs, LiveKind
+from server_jobs.records.rows import JobSummary
+from server_jobs.records.status import JobStatus
+
+_BAR_WIDTH = 20
+_ENDINGS = 8
+_LINES_BESIDE_JOBS = 8
+
+
+@dataclass(frozen=True)
+class Change:
+    """A job as it stands now; ``job.status`` is what it had last where it is gone."""
+
+    job: JobSummary
+    gone: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be seen of it."""
+        return self.gone or self.job.status.finished
+
+    @property
+    def word(self) -> str:
+        """Its status, or that its record was deleted."""
+        return "gone" if self.gone else self.job.status.value
+
+
+class Watched:
+    """The jobs that are watched, as they stood at the last look."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Change] = {}
+
+    @property
+    def live(self) -> list[str]:
+        """The ids of those that haven't ended."""
+        return [job_id for job_id, change in self._jobs.items() if not change.ended]
+
+    @property
+    def running(self) -> list[JobSummary]:
+        """Those that run, in the order in which they were made."""
+        running = (c.job for c in self._jobs.values() if c.word == JobStatus.RUNNING)
+        return sorted(running, key=lambda job: job.id)
+
+    @property
+    def all_completed(self) -> bool:
+        """Whether every one ended well."""
+        return all(change.word == JobStatus.COMPLETED for change in self._jobs.values())
+
+    def counts(self) -> Counter[str]:
+        """How many have which status."""
+        return Counter(change.word for change in self._jobs.values())
+
+    def look(self, found: Iterable[JobSummary], asked: Iterable[str] = ()) -> list[Change]:
+        """Take in how jobs stand → what changed. Those ``asked`` for and not found are gone."""
+        changes = []
+        missing = dict.fromkeys(asked)
+        for job in found:
+            missing.pop(job.id, None)
+            before = self._jobs.get(job.id)
+            self._jobs[job.id] = Change(job)
+            if before is None or _shown(before.job) != _shown(job):
+                changes.append(self._jobs[job.id])
+        for job_id in missing:
+            if job_id in self._jobs:
+                self._jobs[job_id] = Change(self._jobs[job_id].job, gone=True)
+                changes.append(self._jobs[job_id])
+        return changes
+
+    def forget_what_does_not_run(self) -> None:
+        """Keep a watch without end from growing."""
+        self._jobs = {job.id: Change(job) for job in self.running}
+
+
+def _shown(job: JobSummary) -> tuple[object, ...]:
+    return (
+        job.status,
+        job.progress,
+        job.progress_message,
+        job.attempt_count,
+        job.cancel_requested_at,
+    )
+
+
+class View(Protocol):
+    """Where changes are shown."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def show(
+        self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
+    ) -> None:
+        """Show what changed, and how things stand; ``queues`` where all of them are watched."""
+
+
+class _Lines:
+    """A view that needs no setting up."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, dict[str, int]] | None = None
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to take down."""
+
+    def show(
+        self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
+    ) -> None:
+        """A line for each change, and one for the queues where their counts have changed."""
+        for change in changes:
+            self.tell(change)
+        if queues is not None and (counts := _by_queue(queues)) != self._told:
+            self._told = counts
+            self.tell_queues(queues)
+
+    def tell(self, change: Change) -> None:
+        raise NotImplementedError
+
+    def tell_queues(self, queues: Sequence[LiveJobs]) -> None:
+        raise NotImplementedError
+
+
+class PlainView(_Lines):
+    """For pipes and logs: the moment, the id, the name, the status, and a note."""
+
+    def tell(self, change: Change) -> None:
+        job = change.job
+        words = f"{_clock()}  {job.id}  {job.job_name}  {change.word}  {note_of(job)}"
+        print_lines([plain(words.rstrip())])
+
+    def tell_queues(self, queues: Sequence[LiveJobs]) -> None:
+        print_lines([plain(f"{_clock()}  {_in_words(queues)}")])
+
+
+class JsonView(_Lines):
+    """One JSON document a line: a job that changed, or the counts of the queues."""
+
+    def tell(self, change: Change) -> None:
+        document = {name: json_value(value) for name, value in asdict(change.job).items()}
+        self._print(document | {"status": change.word})
+
+    def tell_queues(self, queues: Sequence[LiveJobs]) -> None:
+        self._print({"queues": _by_queue(queues)})
+
+    def _print(self, document: object) -> None:
+        typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+class LiveView:
+    """For terminals: a bar for each running job, counts, and the last ends."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._ends: deque[Change] = deque(maxlen=_ENDINGS)
+
+    def __enter__(self) -> View:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, traceback)
+
+    def show(
+        self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
+    ) -> None:
+        """Draw it anew."""
+        self._ends.extend(change for change in changes if change.ended)
+        parts: list[RenderableType] = []
+        parts.append(_counts(watched) if queues is None else _queue_table(queues))
+        room = max(3, self._console.height - _LINES_BESIDE_JOBS - len(self._ends))
+        running = watched.running
+        if running:
+            parts += ["", _bars(running[:room])]
+        if len(running) > room:
+            parts.append(Text(f"… and {len(running) - room:,} more", "dim"))
+        if self._ends:
+            parts += ["", *(_end(change) for change in self._ends)]
+        self._live.update(Group(*parts), refresh=True)
+
+
+def _counts(watched: Watched) -> Text:
+    counts = watched.counts()
+    return Text("  ").join(
+        Text(f"{count:,} {word}", STATUS_STYLES.get(JobStatus(word), "") if word != "gone" else "")
+        for word, count in sorted(counts.items())
+    )
+
+
+def _bars(jobs: Sequence[JobSummary]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for job in jobs:
+        bar = ProgressBar(total=100, completed=job.progress, width=_BAR_WIDTH)
+        table.add_row(plain(job.id, "dim"), plain(job.job_name), bar, plain(note_of(job)))
+    return table
+
+
+def _end(change: Change) -> Text:
+    job = change.job
+    style = "" if change.gone else STATUS_STYLES[job.status]
+    line = Text.assemble(
+        plain(job.id, "dim"), "  ", plain(job.job_name), "  ", plain(change.word, style), "  "
+    )
+    line.append_text(plain(note_of(job), "dim"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _queue_table(queues: Sequence[LiveJobs]) -> RenderableType:
+    if not queues:
+        return Text("nothing is pending or running", "dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("queue")
+    for kind in LiveKind:
+        table.add_column(kind.value, justify="right")
+    for queue, counts in _by_queue(queues).items():
+        table.add_row(plain(queue), *(f"{counts[kind]:,}" for kind in LiveKind))
+    return table
+
+
+def _in_words(queues: Sequence[LiveJobs]) -> str:
+    return (
+        "; ".join(
+            f"{queue}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+            for queue, counts in _by_queue(queues).items()
+        )
+        or "nothing is pending or running"
+    )
+
+
+def _by_queue(queues: Sequence[LiveJobs]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for jobs in sorted(queues, key=lambda jobs: jobs.queue):
+        of_queue = counts.setdefault(jobs.queue, {kind.value: 0 for kind in LiveKind})
+        of_queue[jobs.kind] += jobs.count
+    return counts
+
+
+def _clock() -> str:
+    return f"{datetime.now(UTC):%H:%M:%S}"

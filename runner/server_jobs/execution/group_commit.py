@@ -1,0 +1,182 @@
+"""Settling in groups: one commit for all that has ended since the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from server_jobs.definition.held import Held
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import Completed, Failed, Outcome, Progress
+from server_jobs.records.requests import ClaimRequest, Settled
+from server_jobs.records.rows import Claim, ClaimedJob
+from server_jobs.records.status import JobStatus
+from server_jobs.store.store import Store
+
+_log = logging.getLogger("server_jobs.group_commit")
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """An outcome that is no longer ours to settle, and what its job has become by it.
+
+    No status is a lease that was lost. A release may have become ``failed``, and what isn't a
+    completion ``cancelled``: the outcome is what was meant.
+    """
+
+    outcome: Outcome
+    status: JobStatus | None
+
+    @property
+    def accepted(self) -> Outcome | None:
+        """The outcome; None where the lease was lost."""
+        return None if self.status is None else self.outcome
+
+
+class GroupCommit:
+    """Outcomes that wait to be written. Their leases are to be kept until they are.
+
+    A commit whose answer was lost is looked up before it is tried again. An outcome whose values
+    the database refuses fails its own job, and no other. Where it refuses for another reason (a
+    privilege was revoked, say), the outcomes go on waiting: the work has been done.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[Claim, Outcome] = {}
+        self._reports: dict[Claim, Progress] = {}
+        self._uncertain: set[Claim] = set()
+        self._over: dict[Claim, Over] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._over)
+
+    def add(self, claim: Claim, outcome: Outcome, progress: Progress | None = None) -> None:
+        """An execution has ended so, with this progress not written yet."""
+        self._waiting[claim] = outcome
+        if progress is not None:
+            self._reports[claim] = progress
+
+    async def commit(
+        self, request: ClaimRequest | None
+    ) -> tuple[dict[Claim, Over], list[ClaimedJob]]:
+        """Write what waits, and claim the next in the same commit.
+
+        The answer has what is no longer ours to settle. Raises DatabaseUnavailableError, and
+        DatabaseError where the claim is refused or the database takes no outcomes just now; then
+        the next answer has what was settled until then.
+        """
+        if self._uncertain:
+            await self._look_up()
+        group = dict(self._waiting)
+        claimed: list[ClaimedJob] = []
+        if group or request is not None:
+            try:
+                settled, claimed = await self._store.settle_and_claim(
+                    group, request, self._reports_of(group)
+                )
+                self._done(group, _statuses(settled))
+            except (DatabaseUnavailableError, asyncio.CancelledError):
+                self._uncertain |= group.keys()
+                raise
+            except DatabaseError:
+                # Nothing was written, the claim neither. Whose fault was it?
+                if not await self._settle_without_refused(group):
+                    raise
+        over, self._over = self._over, {}
+        return over, claimed
+
+    async def _look_up(self) -> None:
+        """Which of the uncertain commits did happen."""
+        uncertain = [claim for claim in self._uncertain if claim in self._waiting]
+        statuses = await self._store.settled(uncertain)
+        self._uncertain.clear()
+        for claim in uncertain:
+            status = statuses.get(claim.job_id)
+            # A rescue leaves the fence as it was, but completes nothing.
+            completed = isinstance(self._waiting[claim], Completed)
+            if status is not None and completed == (status is JobStatus.COMPLETED):
+                self._done({claim: self._waiting[claim]}, statuses)
+
+    async def _settle_without_refused(self, group: Mapping[Claim, Outcome]) -> bool:
+        """Settle a group, half by half where it is refused → whether any outcome was."""
+        try:
+            settled = await self._store.settle(group, self._reports_of(group))
+            self._done(group, _statuses(settled))
+            return False
+        except (DatabaseUnavailableError, asyncio.CancelledError):
+            self._uncertain |= group.keys()
+            raise
+        except DatabaseError as error:
+            if len(group) > 1:
+                items = list(group.items())
+                for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+                    await self._settle_without_refused(dict(half))
+            elif isinstance(error, DataRefusedError):
+                (claim,) = group
+                await self._refuse(claim, error)
+            else:
+                # The database's state, not this outcome. It waits, behind the others: if it is
+                # the only one after all, they are settled before it is asked for again.
+                (claim,) = group
+                self._waiting[claim] = self._waiting.pop(claim)
+                raise
+            return True
+
+    async def _refuse(self, claim: Claim, error: DatabaseError) -> None:
+        """Fail the job whose outcome the database doesn't take, with what it said."""
+        _log.error("job %s: its outcome can't be stored: %s", claim.job_id, error)
+        refused = Failed(
+            AttemptError.new(type(error).__name__, f"the outcome can't be stored: {error}"),
+            permanent=True,
+        )
+        self._waiting[claim] = refused
+        self._reports.pop(claim, None)
+        try:
+            self._done({claim: refused}, _statuses(await self._store.settle({claim: refused})))
+        except (DatabaseUnavailableError, asyncio.CancelledError):
+            self._uncertain.add(claim)
+            raise
+        except DataRefusedError as again:
+            _log.error(
+                "job %s: its failure neither; the lease will expire: %s", claim.job_id, again
+            )
+            self._done({claim: refused}, {})
+
+    def _done(self, group: Mapping[Claim, Outcome], statuses: Mapping[str, JobStatus]) -> None:
+        for claim, outcome in group.items():
+            self._waiting.pop(claim, None)
+            self._reports.pop(claim, None)
+            self._over[claim] = Over(outcome, statuses.get(claim.job_id))
+
+    def _reports_of(self, group: Mapping[Claim, Outcome]) -> dict[Claim, Progress]:
+        return {claim: self._reports[claim] for claim in group if claim in self._reports}
+
+
+def _statuses(settled: Mapping[str, Settled]) -> dict[str, JobStatus]:
+    return {job_id: each.status for job_id, each in settled.items()}
+
+
+async def settle_alone(
+    store: Store, held: Held, outcome: Outcome, *, patience: float = 4.0
+) -> Outcome | None:
+    """Settle one job by the rules of a group → the outcome that was accepted, None where lost.
+
+    It is another than was given where the database refused that. An outage is waited out for
+    so many seconds; then raises DatabaseError, and the lease is left to expire.
+    """
+    group = GroupCommit(store)
+    group.add(held.claim, outcome, held.unwritten_progress)
+    waited, pause = 0.0, 0.05
+    while True:
+        try:
+            return (await group.commit(None))[0][held.claim].accepted
+        except DatabaseError as error:
+            if waited + pause > patience:
+                raise
+            _log.warning("job %s can't be settled just now: %s", held.claim.job_id, error)
+        await asyncio.sleep(pause)
+        waited, pause = waited + pause, min(pause * 4, 3.0)

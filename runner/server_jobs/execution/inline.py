@@ -1,0 +1,222 @@
+"""Executing jobs here and now: what ``now``, ``batch`` and ``execute_from_database`` share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from server_jobs.database import Database
+from server_jobs.definition.context import JobContext
+from server_jobs.definition.definition import JobDefinition
+from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.options import seconds_of
+from server_jobs.errors import (
+    CancelJob,
+    InvalidOptionError,
+    JobCancelledError,
+    JobFailedError,
+    ServerJobsError,
+)
+from server_jobs.execution.execution import (
+    Execution,
+    TimeLimit,
+    call_handler,
+    cancellations_of_this_task,
+)
+from server_jobs.execution.group_commit import settle_alone
+from server_jobs.execution.lease_keeper import LeaseKeeper
+from server_jobs.records.attempt_error import TIMED_OUT
+from server_jobs.records.ids import random_suffix
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
+from server_jobs.records.rows import Claim, ClaimedJob, NewJob
+from server_jobs.records.status import JobStatus
+from server_jobs.records.text import message_of
+from server_jobs.result import JobMetadata, JobResult
+from server_jobs.store.store import Store
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+async def run_unpersisted(
+    definition: JobDefinition[Any, R],
+    params: Any,
+    *,
+    database: Database | None,
+    correlation_id: str | None,
+) -> JobResult[R]:
+    """Run a handler without a record. Its failure is in the result."""
+    started_at = datetime.now(UTC)
+    cancellations = cancellations_of_this_task()
+    status = JobStatus.COMPLETED
+    data: R | None = None
+    error: JobFailedError | None = None
+    held = Held(Claim("", 0))  # of no record: it only carries the wish that the handler stop
+    context = JobContext(
+        job_name=definition.name, correlation_id=correlation_id, database=database, held=held
+    )
+    try:
+        with TimeLimit(held, definition.timeout_seconds):
+            value = await call_handler(definition, params, context, held, None)
+        data = definition.result.validate(value)
+    except asyncio.CancelledError:
+        if cancellations_of_this_task() > cancellations:
+            raise
+        status, error = JobStatus.FAILED, _failure(definition.name, None, None)
+    except CancelJob as problem:
+        status, error = JobStatus.CANCELLED, _cancelled(definition.name, None, problem)
+    except Exception as problem:  # noqa: BLE001 - a handler's, handed to the caller in the result
+        status, error = JobStatus.FAILED, _failure(definition.name, None, problem)
+    metadata = JobMetadata(
+        definition.name,
+        status,
+        attempt=1,
+        correlation_id=correlation_id,
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+    )
+    return JobResult(metadata, data, error)
+
+
+class InlineHolder:
+    """Holds the jobs that this call executes. Made by :func:`holding`."""
+
+    def __init__(self, store: Store, keeper: LeaseKeeper, lease_seconds: float) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._lease_seconds = lease_seconds
+
+    async def insert(self, new: NewJob) -> ClaimedJob:
+        """Insert a record that runs from the start."""
+        inserting = self._store.insert_running(
+            new, worker_id=self._keeper.worker_id, lease_seconds=self._lease_seconds
+        )
+        return await self._taken(inserting, Abandoned(StopReason.CALLER.value))
+
+    async def claim(self, job_id: str, fence: int | None) -> ClaimedJob | None:
+        """Claim a record if it is due, or take up the claim made under that fence."""
+        worker_id, seconds = self._keeper.worker_id, self._lease_seconds
+        if fence is None:
+            claiming = self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
+        else:
+            claiming = self._store.start(
+                Claim(job_id, fence), worker_id=worker_id, lease_seconds=seconds
+            )
+        return await self._taken(claiming, Released(StopReason.CALLER.value))
+
+    async def execute(
+        self, definition: JobDefinition[Any, R], job: ClaimedJob, *, once: bool
+    ) -> JobResult[R]:
+        """Execute a held job and settle it → its result, or how it failed.
+
+        Where the caller is cancelled, a job that is only its own (``once``) ends as cancelled;
+        one from a queue goes back there.
+        """
+        held = self._keeper.hold(job)
+        execution = Execution(
+            definition, job, held, database=self._store.database, goes_round=not once
+        )
+        reason = StopReason.CALLER.value
+        started_at = datetime.now(UTC)
+        accepted: Outcome | None = None
+        try:
+            try:
+                outcome = await execution.run()
+            except asyncio.CancelledError:
+                await self._settle(held, Abandoned(reason) if once else Released(reason))
+                raise
+            if outcome is not None:
+                accepted = await self._settle(held, outcome)
+        finally:
+            self._keeper.drop(held.claim)
+        status = None
+        if isinstance(accepted, Completed):
+            status = JobStatus.COMPLETED
+        elif accepted is not None:
+            status = (await self._store.get(job.id)).status
+        metadata = JobMetadata(
+            definition.name,
+            status,
+            job_id=job.id,
+            attempt=job.attempt_count,
+            correlation_id=job.correlation_id,
+            started_at=started_at,
+            completed_at=datetime.now(UTC),
+        )
+        if isinstance(accepted, Completed):
+            return JobResult(metadata, execution.value)
+        problem = _problem(definition.name, job.id, status, accepted, execution.error)
+        return JobResult(metadata, error=problem)
+
+    async def _taken(self, taking: Coroutine[Any, Any, T], otherwise: Outcome) -> T:
+        """What a claim brings. If we are cancelled meanwhile, it may still bring it: give it up."""
+        claim = asyncio.ensure_future(taking)
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ServerJobsError):
+                job = await claim
+                if isinstance(job, ClaimedJob):
+                    await self._settle(Held(job.claim), otherwise)
+            raise
+
+    async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:
+        """Write the end, even if the caller is cancelled meanwhile."""
+        return await asyncio.shield(settle_alone(self._store, held, outcome))
+
+
+@contextlib.asynccontextmanager
+async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
+    """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
+    seconds = seconds_of(lease, "lease", kind)
+    if not 1 <= seconds <= 7 * 86_400:
+        raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")
+    worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
+    async with LeaseKeeper(store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+        yield InlineHolder(store, keeper, seconds)
+
+
+def _problem(
+    job_name: str,
+    job_id: str,
+    status: JobStatus | None,
+    accepted: Outcome | None,
+    cause: Exception | None,
+) -> JobFailedError:
+    if accepted is None:
+        return JobFailedError(
+            f"{job_name} {job_id}: its lease was lost; somebody else may run it now",
+            job_name=job_name,
+            job_id=job_id,
+        )
+    if status is JobStatus.CANCELLED:
+        return _cancelled(job_name, job_id, cause)
+    if cause is None and isinstance(accepted, Failed) and accepted.error.type != TIMED_OUT:
+        message = f"{job_name} {job_id} failed: {accepted.error.message}"
+        return JobFailedError(message, job_name=job_name, job_id=job_id)
+    return _failure(job_name, job_id, cause)
+
+
+def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
+    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {message_of(cause)}"
+    error = JobFailedError(f"{_which(job_name, job_id)} {what}", job_name=job_name, job_id=job_id)
+    error.__cause__ = cause
+    return error
+
+
+def _cancelled(job_name: str, job_id: str | None, cause: Exception | None) -> JobCancelledError:
+    why = "" if cause is None else f": {message_of(cause)}"
+    error = JobCancelledError(
+        f"{_which(job_name, job_id)} was cancelled{why}", job_name=job_name, job_id=job_id
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _which(job_name: str, job_id: str | None) -> str:
+    return f"{job_name} {job_id}" if job_id else job_name

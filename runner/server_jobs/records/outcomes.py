@@ -1,0 +1,102 @@
+"""How an execution ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from server_jobs.records.attempt_error import AttemptError
+
+MAX_RELEASES = 10
+"""How often in a row a started job may be given back before it fails."""
+
+
+MAX_LAUNCH_FAILURES = 10
+"""How often a job may be lost before its handler began, before it fails."""
+
+
+MAX_DISRUPTIONS = 10
+"""How often the platform may take a started job down before it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned. ``result`` is JSON text."""
+
+    result: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt went wrong; ``delay_seconds`` is the back-off, where attempts are left."""
+
+    error: AttemptError
+    permanent: bool = False
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back on purpose; the attempt doesn't count."""
+
+    reason: str
+    max_releases: int = MAX_RELEASES
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The handler asked to be run again later; the attempt doesn't count."""
+
+    reason: str
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Cancelled: the handler has ended without a result."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchLost:
+    """Lost before the handler began."""
+
+    error: AttemptError
+    delay_seconds: float
+    max_failures: int = MAX_LAUNCH_FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Disrupted:
+    """Taken down by the platform after the handler began."""
+
+    error: AttemptError
+    delay_seconds: float
+    max_disruptions: int = MAX_DISRUPTIONS
+
+
+Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
+"""How one execution ended: what its holder is to write."""
+
+
+Progress: TypeAlias = tuple[float, str | None]
+"""Percent, and what the job is doing."""
+
+
+def columns_of(outcome: Outcome) -> tuple[object, ...]:
+    """The columns of an outcome, as its statement takes them."""
+    match outcome:
+        case Completed(result, message):
+            return result, message
+        case Failed(error, permanent, delay):
+            return error.message, error.as_json(), int(permanent), delay
+        case Released(reason, max_releases):
+            return reason, max_releases
+        case Postponed(reason, delay):
+            return reason, delay
+        case Abandoned(reason):
+            return (reason,)
+        case LaunchLost(error, delay, maximum) | Disrupted(error, delay, maximum):
+            return error.message, error.as_json(), delay, maximum

@@ -1,0 +1,145 @@
+"""Rows as typed, frozen data: what the store gives back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.status import JobStatus
+
+
+class Claim(NamedTuple):
+    """A job and the fence under which it was claimed: what proves the right to write.
+
+    A tuple, for it is hashed and compared several times a job.
+    """
+
+    job_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """What a claim gives its holder. ``params`` and ``retry_policy`` are raw JSON text.
+
+    The fields are in the order of :data:`server_jobs.store.statements.shared.CLAIMED_COLUMNS`.
+    """
+
+    id: str
+    job_name: str
+    queue: str
+    priority: int
+    params: str
+    fence: int
+    attempt_count: int
+    max_attempts: int
+    retry_policy: str | None
+    timeout_seconds: float | None
+    correlation_id: str | None
+    worker_id: str
+    scheduled_for: datetime
+
+    @property
+    def claim(self) -> Claim:
+        """What its holder writes under."""
+        return Claim(self.id, self.fence)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A row of ``jobs``, whole. JSON columns are raw text; moments are aware and in UTC."""
+
+    id: str
+    job_name: str
+    queue: str
+    priority: int
+    params: str
+    result: str | None
+    status: JobStatus
+    ready: bool
+    progress: float
+    progress_message: str | None
+    error: str | None
+    errors: str
+    attempt_count: int
+    max_attempts: int
+    retry_policy: str | None
+    scheduled_for: datetime
+    timeout_seconds: float | None
+    fence: int
+    worker_id: str | None
+    worker_started_at: datetime | None
+    worker_expires_at: datetime | None
+    handler_started_at: datetime | None
+    cancel_requested_at: datetime | None
+    launch_failures: int
+    release_count: int
+    disruptions: int
+    unique_key: str | None
+    correlation_id: str | None
+    cron_job_id: str | None
+    cron_fire_at: datetime | None
+    runtime: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+    @property
+    def attempt_errors(self) -> list[AttemptError]:
+        """How the last attempts went wrong, oldest first; at most twenty are kept."""
+        documents = json.loads(self.errors)
+        if not isinstance(documents, list):
+            documents = [documents]
+        return [AttemptError.from_document(document) for document in documents]
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the last attempt ran, where it has ended."""
+        if self.completed_at is None or self.handler_started_at is None:
+            return None
+        return (self.completed_at - self.handler_started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """How a job stands, in a line: neither its params and result, nor tracebacks."""
+
+    id: str
+    job_name: str
+    queue: str
+    status: JobStatus
+    progress: float
+    progress_message: str | None
+    error: str | None
+    attempt_count: int
+    max_attempts: int
+    scheduled_for: datetime
+    worker_id: str | None
+    unique_key: str | None
+    cancel_requested_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A row to be. It is due at ``scheduled_for``, or ``delay_seconds`` after now.
+
+    The fields are in the order of :data:`server_jobs.store.statements.shared.NEW_COLUMNS`.
+    """
+
+    id: str
+    job_name: str
+    params: str
+    queue: str = "default"
+    priority: int = 0
+    scheduled_for: datetime | None = None
+    delay_seconds: float = 0.0
+    max_attempts: int = 3
+    retry_policy: str | None = None
+    timeout_seconds: float | None = None
+    unique_key: str | None = None
+    correlation_id: str | None = None
+    runtime: str | None = None

@@ -1,0 +1,241 @@
+"""Due schedules become jobs: each fire time exactly one, whoever asks and however many do.
+
+:meth:`Scheduler.tick` is what every backend calls, as often as it likes. Nothing here leads or
+locks; the compare-and-set in :mod:`server_jobs.schedules.statements` decides who fires.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from server_jobs.errors import DataRefusedError
+from server_jobs.records.ids import new_id
+from server_jobs.records.text import clean
+from server_jobs.schedules.plan import Fire, FireTime, Plan, Reset, plan
+from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
+from server_jobs.schedules.store import DUE_LIMIT, ScheduleStore
+
+_log = logging.getLogger("server_jobs.scheduler")
+
+
+CLOCKS_DIFFER_BY = timedelta(seconds=60)
+"""A clock that was set back by less isn't noticed; nor need it be."""
+
+BROKEN_AGAIN = timedelta(seconds=60)
+"""When a schedule that can't be read is looked at again."""
+
+_ROUNDS = 40
+_LONGEST_NOTE = 500
+
+
+@dataclass
+class Ticked:
+    """What a tick came to."""
+
+    job_ids: list[str] = field(default_factory=list)
+    """Jobs that were made."""
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    """By schedule name; somebody else's aren't here."""
+
+
+class Scheduler:
+    """Fires the schedules of one database."""
+
+    def __init__(self, schedules: ScheduleStore) -> None:
+        self._schedules = schedules
+        self._last_now: datetime | None = None
+
+    async def tick(self) -> Ticked:
+        """Decide on everything that is due now.
+
+        Raises DatabaseError; what was decided until then stays, the rest is due still.
+        """
+        ticked = Ticked()
+        now = await self._schedules.clock()
+        if self._last_now is None or now < self._last_now:
+            await self._follow_clock_back(now)
+        self._last_now = now
+        for _ in range(_ROUNDS):
+            due = await self._schedules.due(now)
+            if due:
+                await self._decide(due, now, ticked)
+            if len(due) < DUE_LIMIT:
+                break
+        return ticked
+
+    async def _follow_clock_back(self, now: datetime) -> None:
+        """Where the clock was ahead, fire times lie ahead as well: nothing would fire till then.
+
+        Those that have fired already have their jobs, and get no other.
+        """
+        resets = []
+        for schedule in await self._schedules.ahead(now + CLOCKS_DIFFER_BY):
+            note = "the clock was set back"
+            try:
+                reset = Reset(
+                    schedule.id, schedule.next_run_at, schedule.next_after(now), None, note
+                )
+            except Exception as error:  # noqa: BLE001 - one broken row never stops the others
+                reset = _broken(schedule, error, now)
+            # What is due anyway stays so.
+            if schedule.next_run_at is not None and reset.next_run_at < schedule.next_run_at:
+                resets.append(reset)
+        if resets:
+            changed = await self._schedules.reset(resets)
+            if changed:
+                many = (
+                    "1 schedule follows"
+                    if len(changed) == 1
+                    else f"{len(changed)} schedules follow"
+                )
+                _log.warning("the clock was set back: %s it", many)
+
+    async def _decide(self, due: Sequence[ScheduleRecord], now: datetime, ticked: Ticked) -> None:
+        firings: list[_Firing] = []
+        resets: list[tuple[ScheduleRecord, Reset]] = []
+        for schedule in due:
+            try:
+                if schedule.next_run_at is None or schedule.last_decision == Decision.BROKEN:
+                    first = schedule.next_after(now)
+                    reset = Reset(schedule.id, schedule.next_run_at, first, None, None)
+                    resets.append((schedule, reset))
+                    continue
+                planned = plan(schedule, now)
+                if planned.fire_at or planned.missed:
+                    firings.append(_firing(schedule, planned))
+                else:  # it has ended, or begins later: somebody has changed its row
+                    following = planned.next_run_at
+                    reset = Reset(schedule.id, schedule.next_run_at, following, None, None)
+                    resets.append((schedule, reset))
+            except Exception as error:  # noqa: BLE001 - one broken row never stops the others
+                resets.append((schedule, _broken(schedule, error, now)))
+        if resets:
+            changed = await self._schedules.reset([reset for _, reset in resets])
+            for schedule, reset in resets:
+                if schedule.id in changed:
+                    _report_reset(schedule, reset, ticked)
+        if firings:
+            await self._fire(firings, now, ticked)
+
+    async def _fire(self, firings: Sequence[_Firing], now: datetime, ticked: Ticked) -> None:
+        fire_times = [one for firing in firings for one in firing.fire_times]
+        try:
+            fired = await self._schedules.fire(
+                [firing.fire for firing in firings],
+                fire_times,
+                {firing.schedule.overlap for firing in firings},
+            )
+        except DataRefusedError as error:
+            # The database takes one of these jobs under no circumstances: find it, and go on.
+            if len(firings) > 1:
+                middle = len(firings) // 2
+                await self._fire(firings[:middle], now, ticked)
+                await self._fire(firings[middle:], now, ticked)
+                return
+            schedule = firings[0].schedule
+            reset = _broken(schedule, error, now)
+            if await self._schedules.reset([reset]):
+                _report_reset(schedule, reset, ticked)
+            return
+        names = {firing.schedule.id: firing.schedule.name for firing in firings}
+        for job_id, schedule_id in fired.replaced.items():
+            fields = {"job_id": job_id, "schedule": names[schedule_id]}
+            text = "job %s: cancelled, schedule %s replaces it"
+            _log.info(text, job_id, names[schedule_id], extra=fields)
+        made: dict[str, list[str]] = defaultdict(list)
+        for one in fire_times:
+            if one.job_id in fired.job_ids:
+                made[one.schedule_id].append(one.job_id)
+                ticked.job_ids.append(one.job_id)
+        for schedule, planned, _, _ in firings:
+            decision = fired.decisions.get(schedule.id)
+            if decision is not None:
+                ticked.decisions[schedule.name] = decision
+                _report(schedule, planned, made[schedule.id], decision)
+
+
+class _Firing(NamedTuple):
+    schedule: ScheduleRecord
+    plan: Plan
+    fire: Fire
+    fire_times: Sequence[FireTime]
+
+
+def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
+    token = new_id()
+    fire_times = [
+        FireTime(
+            job_id=new_id(),
+            schedule_id=schedule.id,
+            token=token,
+            fire_at=fire_at,
+            scheduled_for=fire_at + schedule.delay_of(fire_at),
+        )
+        for fire_at in planned.fire_at
+    ]
+    newest = fire_times[-1] if fire_times else None
+    fire = Fire(
+        schedule_id=schedule.id,
+        cron_expression=schedule.cron_expression,
+        time_zone=schedule.time_zone,
+        seen=planned.seen,
+        next_run_at=planned.next_run_at,
+        token=token,
+        fire_at=newest and newest.fire_at,
+        job_id=newest and newest.job_id,
+        note=planned.note,
+    )
+    return _Firing(schedule, planned, fire, fire_times)
+
+
+def _broken(schedule: ScheduleRecord, error: Exception, now: datetime) -> Reset:
+    again = (now + BROKEN_AGAIN).replace(microsecond=0)
+    note = clean(str(error) or type(error).__name__)[:_LONGEST_NOTE]
+    return Reset(schedule.id, schedule.next_run_at, again, Decision.BROKEN, note)
+
+
+def _report_reset(schedule: ScheduleRecord, reset: Reset, ticked: Ticked) -> None:
+    fields = {"schedule": schedule.name}
+    if reset.decision is None:
+        text = "schedule %s: fires next at %s"
+        _log.info(text, schedule.name, _moment(reset.next_run_at), extra=fields)
+        return
+    ticked.decisions[schedule.name] = Decision.BROKEN
+    if schedule.last_note != reset.note:  # once, not once a minute
+        _log.error(
+            "schedule %s is broken and doesn't fire: %s", schedule.name, reset.note, extra=fields
+        )
+
+
+def _report(
+    schedule: ScheduleRecord, planned: Plan, job_ids: list[str], decision: Decision
+) -> None:
+    """One line for each decision, with fields for whoever reads logs by machine."""
+    fields: dict[str, object] = {"schedule": schedule.name, "decision": str(decision)}
+    if planned.fire_at:
+        fields["fire_at"] = planned.fire_at[-1].isoformat()
+    if job_ids:
+        fields["job_ids"] = job_ids
+    match decision:
+        case Decision.FIRED:
+            text = f"fired for {_moment(planned.fire_at[-1])}: job {', '.join(job_ids)}"
+        case Decision.SKIPPED:
+            text = f"skipped {_moment(planned.fire_at[-1])}: an earlier job of it hasn't ended"
+        case Decision.WAITING:
+            text = f"{_moment(planned.fire_at[-1])} waits: an earlier job of it hasn't ended"
+        case Decision.DEDUPLICATED:
+            text = f"{_moment(planned.fire_at[-1])} has its job already"
+        case _:
+            text = "its fire times are too long ago"
+    level = logging.WARNING if planned.missed else logging.INFO
+    note = f" ({planned.note})" if planned.note and decision != Decision.WAITING else ""
+    _log.log(level, "schedule %s: %s%s", schedule.name, text, note, extra=fields)
+
+
+def _moment(moment: datetime) -> str:
+    return "never" if moment == NEVER else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,229 @@
+"""Where schedules live: the one caller of their statements. Plain data in, plain data out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs.database import Database
+from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
+from server_jobs.records.ids import new_id
+from server_jobs.records.status import JobStatus
+from server_jobs.schedules.plan import Fire, FireTime, Reset
+from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
+from server_jobs.schedules.statements import EDITED_COLUMNS, RECORD_COLUMNS, ScheduleStatements
+from server_jobs.sql.statement import Row
+from server_jobs.store.store import Store
+
+DUE_LIMIT = 500
+_FIRE_TIMES_PER_STATEMENT = 1_000
+_TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What came of a batch of due schedules."""
+
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    """By schedule; a schedule that somebody else has taken isn't here."""
+    job_ids: frozenset[str] = frozenset()
+    """Jobs that were made."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Jobs that were cancelled or shall be, and their schedules."""
+
+
+class ScheduleStore:
+    """The schedules of one database.
+
+    ``now`` replaces the database's clock by another SQL expression.
+    """
+
+    def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
+        self.database = database
+        self._store = Store(database, now)
+        self._sql = ScheduleStatements.of(database, now)
+
+    async def clock(self) -> datetime:
+        """The moment by the database's clock."""
+        return await self._store.clock()
+
+    # ── firing ───────────────────────────────────────────────────────────────────────────────
+
+    async def due(self, now: datetime, limit: int = DUE_LIMIT) -> list[ScheduleRecord]:
+        """Schedules to decide on, the most overdue first."""
+        found = await self.database.execute(self._sql.due(now, limit))
+        return _records(found)
+
+    async def ahead(self, moment: datetime) -> list[ScheduleRecord]:
+        """Enabled schedules that were changed later than that."""
+        found = await self.database.execute(self._sql.ahead(moment))
+        return _records(found)
+
+    async def fire(
+        self, fires: Sequence[Fire], fire_times: Sequence[FireTime], kinds: set[str]
+    ) -> Fired:
+        """Take fire times and make their jobs, all or none.
+
+        ``kinds`` are the overlaps among them. What somebody else has taken meanwhile is left out.
+        """
+        waiting = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
+        first = [self._sql.replace(fires)] if Overlap.REPLACE in kinds else []
+        last = [self._sql.wait(fires)] if waiting else []
+        inserts = [self._sql.insert(chunk) for chunk in _chunks(fire_times)]
+        answers = await self.database.batch(
+            [*first, self._sql.advance(fires), *inserts, self._sql.trace(fires), *last]
+        )
+        replaced: dict[str, str] = dict(answers.pop(0)) if first else {}
+        waits = answers.pop() if last else []
+        _, *inserted, decided = answers
+        return Fired(
+            {schedule_id: Decision(decision) for schedule_id, decision in decided}
+            | {schedule_id: Decision.WAITING for (schedule_id,) in waits},
+            frozenset(row[0] for made in inserted for row in made),
+            replaced,
+        )
+
+    async def reset(self, resets: Sequence[Reset]) -> set[str]:
+        """Set next fire times without firing → the schedules that nobody else has changed."""
+        found = await self.database.execute(self._sql.reset(resets))
+        return {schedule_id for (schedule_id,) in found}
+
+    # ── definitions ──────────────────────────────────────────────────────────────────────────
+
+    async def put(self, schedule: Schedule) -> ScheduleRecord:
+        """Add a checked schedule, or change the one of its name to what it says.
+
+        It never fires for the past: where its times change, the next one lies after now. The
+        switch of one that exists stays as it is. Raises InvalidScheduleError where another source
+        manages the name.
+        """
+        for _ in range(3):
+            existing = await self.find(schedule.name)
+            if existing is None:
+                statement = self._sql.add(
+                    schedule,
+                    schedule_id=new_id(),
+                    next_run_at=schedule.next_after(await self.clock()),
+                )
+            elif existing.managed_by != schedule.managed_by:
+                raise InvalidScheduleError(
+                    f"schedule {schedule.name!r}: the name is taken by one that"
+                    f" {existing.managed_by} manages; give it another name"
+                )
+            elif not _differs(existing, schedule, EDITED_COLUMNS):
+                return existing
+            else:
+                changed = _differs(existing, schedule, _TIMING)
+                statement = self._sql.edit(
+                    schedule,
+                    schedule_id=existing.id,
+                    next_run_at=schedule.next_after(await self.clock()) if changed else None,
+                )
+            if await self.database.execute(statement):
+                return await self.get(schedule.name)
+        raise InvalidScheduleError(
+            f"schedule {schedule.name!r}: somebody else keeps changing it; try again"
+        )
+
+    async def set_enabled(self, name: str, enabled: bool) -> ScheduleRecord:
+        """Turn a schedule on or off. Turned on, it goes on from now; nothing is made up for.
+
+        Raises ScheduleNotFoundError.
+        """
+        schedule = await self.get(name)
+        next_run_at = schedule.next_after(await self.clock()) if enabled else None
+        await self.database.execute(self._sql.switch(schedule.id, next_run_at=next_run_at))
+        return await self.get(name)
+
+    async def prune(self, managed_by: str, keep: Iterable[str]) -> list[str]:
+        """Disable the schedules of a source that it no longer declares → their names."""
+        found = await self.database.execute(self._sql.prune(managed_by, list(keep)))
+        return sorted(name for (name,) in found)
+
+    async def remove(self, name: str) -> None:
+        """Delete a schedule; its jobs stay. Raises ScheduleNotFoundError."""
+        await self.database.execute(self._sql.remove((await self.get(name)).id))
+
+    # ── by a person ──────────────────────────────────────────────────────────────────────────
+
+    async def run_now(self, name: str) -> str:
+        """Make a job of a schedule at once, enabled or not → its id.
+
+        Its fire times and what it overlaps with stay out of it. Raises ScheduleNotFoundError.
+        """
+        schedule = await self.get(name)
+        fire_time = FireTime(new_id(), schedule.id, None, None, await self.clock())
+        await self.database.execute(self._sql.insert_asked_for([fire_time]))
+        return fire_time.job_id
+
+    async def backfill(
+        self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
+    ) -> dict[datetime, str]:
+        """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
+        now = await self.clock()
+        made: dict[datetime, str] = {}
+        for chunk in _chunks(fire_times):
+            moments = {new_id(): moment for moment in chunk}
+            found = await self.database.execute(
+                self._sql.insert_asked_for(
+                    [
+                        FireTime(job_id, schedule.id, None, moment, now)
+                        for job_id, moment in moments.items()
+                    ]
+                )
+            )
+            inserted = {row[0] for row in found}
+            made |= {moment: job_id for job_id, moment in moments.items() if job_id in inserted}
+        return made
+
+    # ── read ─────────────────────────────────────────────────────────────────────────────────
+
+    async def find(self, name: str) -> ScheduleRecord | None:
+        """The schedule of that name, if there is one."""
+        found = await self.database.execute(self._sql.by_name(name))
+        return _records(found)[0] if found else None
+
+    async def get(self, name: str) -> ScheduleRecord:
+        """The schedule of that name. Raises ScheduleNotFoundError."""
+        schedule = await self.find(name)
+        if schedule is None:
+            raise ScheduleNotFoundError(
+                f"there is no schedule {name!r}: `server-jobs schedule list` shows those there are"
+            )
+        return schedule
+
+    async def list_all(self) -> list[ScheduleRecord]:
+        """All schedules, by name."""
+        return _records(await self.database.execute(self._sql.list_all()))
+
+    async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
+        """Jobs of a schedule that haven't ended, oldest first."""
+        found = await self.database.execute(self._sql.live_jobs(schedule.id))
+        return {job_id: JobStatus(status) for job_id, status in found}
+
+
+def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(sequence), _FIRE_TIMES_PER_STATEMENT):
+        yield sequence[start : start + _FIRE_TIMES_PER_STATEMENT]
+
+
+def _records(rows: Iterable[Row]) -> list[ScheduleRecord]:
+    return [ScheduleRecord(**dict(zip(RECORD_COLUMNS, row, strict=True))) for row in rows]
+
+
+def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str]) -> bool:
+    return any(_comparable(existing, name) != _comparable(wanted, name) for name in columns)
+
+
+def _comparable(schedule: Schedule, column: str) -> object:
+    value = getattr(schedule, column)
+    if column in {"params", "retry_policy", "runtime"} and value is not None:
+        return json.loads(value)  # jsonb keeps neither blanks nor the order of keys
+    return value

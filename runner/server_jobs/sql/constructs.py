@@ -1,0 +1,286 @@
+"""SQL on which dialects differ: one construct each, written once per dialect.
+
+Everything else in this package is plain SQLAlchemy Core. ``sqlite`` stands for all of its
+relatives here (libSQL, D1), so it is the default and PostgreSQL the exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Float, Integer, Select, Table, case, func, literal, literal_column, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType, TypeEngine
+
+from server_jobs.sql.column_types import JsonText, UtcDateTime
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+
+class db_now(FunctionElement[datetime]):
+    """The database's clock, by which leases and due times are judged.
+
+    PostgreSQL: when the statement began, not when the transaction did. SQLite: milliseconds,
+    padded to the six digits of the column's format.
+    """
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(db_now)
+def _now_sqlite(element: db_now, compiler: Any, **_: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000','now')"
+
+
+@compiles(db_now, "postgresql")
+def _now_postgres(element: db_now, compiler: Any, **_: Any) -> str:
+    return "statement_timestamp()"
+
+
+class add_seconds(FunctionElement[datetime]):
+    """``add_seconds(moment, seconds)``: a moment, later by that many seconds (fractions count)."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, moment: ColumnElement[datetime], seconds: ColumnElement[float]) -> None:
+        super().__init__(moment, seconds)
+
+
+@compiles(add_seconds)
+def _add_seconds_sqlite(element: add_seconds, compiler: Any, **kw: Any) -> str:
+    moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', {moment}, printf('%+.3f seconds', {seconds}))"
+
+
+@compiles(add_seconds, "postgresql")
+def _add_seconds_postgres(element: add_seconds, compiler: Any, **kw: Any) -> str:
+    moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({moment} + make_interval(secs => CAST({seconds} AS double precision)))"
+
+
+class json_append(FunctionElement[str]):
+    """``json_append(array, document, at)``: the array with the document last, stamped ``at``.
+
+    Only the newest 20 are kept, so that a row can't grow without bound.
+    """
+
+    type = JsonText()
+    inherit_cache = True
+    keep = 20
+
+    def __init__(
+        self,
+        array: ColumnElement[str],
+        document: ColumnElement[str],
+        at: ColumnElement[datetime],
+    ) -> None:
+        super().__init__(array, document, at)
+
+
+@compiles(json_append)
+def _json_append_sqlite(element: json_append, compiler: Any, **kw: Any) -> str:
+    array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
+    # At the index after the last one: of '$[#]', which says the same, Turso's new database dies.
+    return (
+        f"json_insert(CASE WHEN json_array_length({array}) >= {element.keep}"
+        f" THEN json_remove({array}, '$[0]') ELSE {array} END,"
+        f" '$[' || min(json_array_length({array}), {element.keep - 1}) || ']',"
+        f" json_set(json({document}), '$.at', {at}))"
+    )
+
+
+@compiles(json_append, "postgresql")
+def _json_append_postgres(element: json_append, compiler: Any, **kw: Any) -> str:
+    array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"((CASE WHEN jsonb_array_length({array}) >= {element.keep}"
+        f" THEN {array} - 0 ELSE {array} END)"
+        f" || jsonb_build_array(jsonb_set(CAST({document} AS jsonb), '{{at}}', to_jsonb({at}))))"
+    )
+
+
+class count_errors(FunctionElement[int]):
+    """``count_errors(errors, type)``: how many documents of the array have that type."""
+
+    type = Integer()
+    inherit_cache = True
+
+    def __init__(self, errors: ColumnElement[str], kind: str) -> None:
+        super().__init__(errors, literal_column(f"'{kind}'"))
+
+
+@compiles(count_errors)
+def _count_errors_sqlite(element: count_errors, compiler: Any, **kw: Any) -> str:
+    errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"(SELECT count(*) FROM json_each({errors}) AS one"  # noqa: S608 - both compiled
+        f" WHERE json_extract({errors}, one.fullkey || '.type') = {kind})"
+    )
+
+
+@compiles(count_errors, "postgresql")
+def _count_errors_postgres(element: count_errors, compiler: Any, **kw: Any) -> str:
+    errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    return (
+        f"(SELECT count(*) FROM jsonb_array_elements({errors}) AS one"  # noqa: S608 - compiled
+        f" WHERE one ->> 'type' = {kind})"
+    )
+
+
+class within(ColumnElement[Any]):
+    """``within(column, candidates)``: the column is among the rows of a locking subquery.
+
+    PostgreSQL may run a subquery behind ``IN`` more than once and so lock more rows than its
+    LIMIT; as an array it runs exactly once.
+    """
+
+    inherit_cache = False
+    type: TypeEngine[Any] = NullType()  # Boolean is rendered as "… = 1" on SQLite
+
+    def __init__(self, column: ColumnElement[str], candidates: Select[tuple[str]]) -> None:
+        self.column = column
+        self.candidates = candidates
+
+
+@compiles(within)
+def _within_sqlite(element: within, compiler: Any, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    return f"{column} IN ({compiler.process(element.candidates, **kw)})"
+
+
+@compiles(within, "postgresql")
+def _within_postgres(element: within, compiler: Any, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    return f"{column} = ANY(ARRAY({compiler.process(element.candidates, **kw)}))"
+
+
+class seconds_between(FunctionElement[float]):
+    """``seconds_between(later, earlier)``: from one moment to another."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(seconds_between)
+def _seconds_between_sqlite(element: seconds_between, compiler: Any, **kw: Any) -> str:
+    later, earlier = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"((julianday({later}) - julianday({earlier})) * 86400.0)"
+
+
+@compiles(seconds_between, "postgresql")
+def _seconds_between_postgres(element: seconds_between, compiler: Any, **kw: Any) -> str:
+    later, earlier = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM ({later} - {earlier})) AS double precision)"
+
+
+class same_second(ColumnElement[Any]):
+    """``same_second(a, b)``: two moments are the same, to the second.
+
+    Where moments are text, one that a person wrote may have no fraction.
+    """
+
+    inherit_cache = False
+    type: TypeEngine[Any] = NullType()  # Boolean is rendered as "… = 1" on SQLite
+
+    def __init__(self, one: ColumnElement[datetime], other: ColumnElement[datetime]) -> None:
+        self.one = one
+        self.other = other
+
+
+@compiles(same_second)
+def _same_second_sqlite(element: same_second, compiler: Any, **kw: Any) -> str:
+    one, other = (compiler.process(clause, **kw) for clause in (element.one, element.other))
+    return f"substr({one}, 1, 19) = substr({other}, 1, 19)"
+
+
+@compiles(same_second, "postgresql")
+def _same_second_postgres(element: same_second, compiler: Any, **kw: Any) -> str:
+    one, other = (compiler.process(clause, **kw) for clause in (element.one, element.other))
+    return f"{one} = {other}"
+
+
+class is_json(FunctionElement[Any]):
+    """A CHECK that a text column holds JSON; ``jsonb`` sees to it itself."""
+
+    type: TypeEngine[Any] = NullType()
+    inherit_cache = True
+
+
+@compiles(is_json)
+def _is_json_sqlite(element: is_json, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} IS NULL OR json_valid({column}))"
+
+
+class is_json_array(FunctionElement[Any]):
+    """A CHECK that a column holds a JSON array."""
+
+    type: TypeEngine[Any] = NullType()
+    inherit_cache = True
+
+
+@compiles(is_json_array)
+def _is_json_array_sqlite(element: is_json_array, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(json_valid({column}) AND json_type({column}) = 'array')"
+
+
+@compiles(is_json_array, "postgresql")
+def _is_json_array_postgres(element: is_json_array, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(jsonb_typeof({column}) = 'array')"
+
+
+class is_timestamp(FunctionElement[Any]):
+    """A CHECK that a text column holds a timestamp of our format (its fraction may be missing)."""
+
+    type: TypeEngine[Any] = NullType()
+    inherit_cache = True
+
+
+@compiles(is_timestamp)
+def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str:
+    (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
+    # Written back by SQLite it must be the same: no February 30th, no hour 24, no other format.
+    # IS, for a CHECK lets NULL pass; year 0 is SQLite's, but not Python's.
+    return (
+        f"({column} IS NULL OR (datetime(substr({column}, 1, 19), '+0 days')"
+        f" IS substr({column}, 1, 19) AND {column} >= '0001'"
+        f" AND (length({column}) = 19 OR (substr({column}, 20) GLOB '.[0-9]*'"
+        f" AND rtrim(substr({column}, 21), '0123456789') = ''))))"
+    )
+
+
+def insert_or_ignore(
+    table: Table, columns: Sequence[str], source: Select[Any], *, postgres: bool
+) -> postgresql.Insert | sqlite.Insert:
+    """INSERT … SELECT … ON CONFLICT DO NOTHING. SQLite's grammar needs a WHERE in the SELECT."""
+    # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.
+    insert: postgresql.Insert | sqlite.Insert
+    if postgres:
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(table)
+    else:
+        from sqlalchemy.dialects import sqlite
+
+        insert = sqlite.insert(table)
+    return insert.from_select(list(columns), source).on_conflict_do_nothing()
+
+
+def notifying(insert: ReturningInsert[Any], channel: str) -> Select[Any]:
+    """An INSERT of jobs that wakes listeners with the queues of what is due (PostgreSQL).
+
+    One statement, so that the news travels with the commit, the caller's own included.
+    """
+    inserted = insert.cte("inserted")
+    news = case((inserted.c.ready, func.pg_notify(literal(channel), inserted.c.queue)))
+    return select(inserted.c.id, news).select_from(inserted)

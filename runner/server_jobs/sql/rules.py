@@ -1,0 +1,127 @@
+"""Constraints and indexes of the tables, and why they are there: what only making them needs.
+
+Invariants live in the schema: no statement, ours or a person's, can write a row that lies.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, Table, false, true
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs.records.status import FINISHED, JobStatus
+from server_jobs.sql.column_types import JsonText, UtcDateTime
+from server_jobs.sql.constructs import is_json, is_json_array, is_timestamp
+from server_jobs.sql.tables import Tables, make_tables, status_is
+
+
+@cache
+def complete_tables(schema: str | None = None, prefix: str = "") -> Tables:
+    """The tables as they are to be made, with all their constraints and indexes."""
+    tables = make_tables(schema, prefix)
+    _constrain_jobs(tables.jobs, prefix)
+    _index_jobs(tables.jobs, prefix)
+    _complete_cron_jobs(tables.cron_jobs, prefix)
+    _check_formats(tables.leases, prefix)
+    return tables
+
+
+def _constrain_jobs(table: Table, prefix: str) -> None:
+    finished = ", ".join(f"'{status}'" for status in sorted(FINISHED))
+    known = ", ".join(f"'{status}'" for status in JobStatus)
+    for name, condition in {
+        "status_known": f"status IN ({known})",
+        "progress_range": "progress >= 0 AND progress <= 100",
+        "finished_iff_completed_at": f"(status IN ({finished})) = (completed_at IS NOT NULL)",
+        "running_iff_leased": "(status = 'running') = (worker_expires_at IS NOT NULL)",
+        "running_has_claim": "status <> 'running' OR (fence > 0 AND attempt_count > 0)",
+        "counts": "attempt_count >= 0 AND max_attempts >= 1 AND fence >= 0"
+        " AND launch_failures >= 0 AND release_count >= 0 AND disruptions >= 0",
+    }.items():
+        table.append_constraint(CheckConstraint(condition, name=f"{prefix}jobs_{name}"))
+    table.append_constraint(
+        CheckConstraint(is_json_array(table.c.errors), name=f"{prefix}jobs_errors_list")
+    )
+    _check_formats(table, prefix)
+
+
+def _index_jobs(table: Table, prefix: str) -> None:
+    column = table.c
+    pending = status_is(column.status, JobStatus.PENDING)
+    running = status_is(column.status, JobStatus.RUNNING)
+    live = status_is(column.status, JobStatus.PENDING, JobStatus.RUNNING)
+    for index, columns, where, unique in (
+        # A claim reads its rows off this index in order, whatever else lies in the table.
+        (
+            "claim",
+            (column.queue, column.priority.desc(), column.scheduled_for, column.id),
+            pending & (column.ready == true()),
+            False,
+        ),
+        # What is to become due: read by staging once a second, never by a claim.
+        ("staging", (column.scheduled_for,), pending & (column.ready == false()), False),
+        # Whose lease has expired.
+        ("lease", (column.worker_expires_at,), running, False),
+        # Which of its running jobs a worker shall cancel: nearly always empty.
+        (
+            "cancel",
+            (column.worker_id,),
+            running & column.cancel_requested_at.is_not(None),
+            False,
+        ),
+        # One live job per key; a finished one no longer holds it.
+        ("unique_key", (column.job_name, column.unique_key), live, True),
+        # The proof that a schedule's tick has fired.
+        (
+            "cron_fire",
+            (column.cron_job_id, column.cron_fire_at),
+            column.cron_job_id.is_not(None),
+            True,
+        ),
+        # Whether an earlier job of a schedule still lives: asked before each of its fire times.
+        ("cron_live", (column.cron_job_id,), live & column.cron_job_id.is_not(None), False),
+        ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
+    ):
+        if index == "unique_key":
+            where = column.unique_key.is_not(None) & where
+        _index(f"{prefix}jobs_{index}", *columns, where=where, unique=unique)
+
+
+def _complete_cron_jobs(table: Table, prefix: str) -> None:
+    for name, condition in {
+        "overlap_known": "overlap IN ('allow', 'skip', 'queue', 'replace')",
+        "catchup_known": "catchup IN ('none', 'latest', 'all')",
+        "jitter_range": "jitter_seconds >= 0",
+        "attempts": "max_attempts >= 1",
+        "catchup_range": "catchup_window_seconds > 0",
+        "catchup_count": "catchup_limit >= 1",
+    }.items():
+        table.append_constraint(CheckConstraint(condition, name=f"{prefix}cron_jobs_{name}"))
+    _check_formats(table, prefix)
+    _index(
+        f"{prefix}cron_jobs_due", table.c.next_run_at, where=table.c.enabled == true(), unique=False
+    )
+
+
+def _index(
+    name: str, *columns: ColumnElement[Any], where: ColumnElement[bool], unique: bool
+) -> None:
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def _check_formats(table: Table, prefix: str) -> None:
+    """Keep out what couldn't be read again, where the database has no type that does."""
+    for column in table.c:
+        if isinstance(column.type, JsonText):
+            check = CheckConstraint(is_json(column), name=f"{table.name}_{column.name}_json")
+        elif isinstance(column.type, UtcDateTime):
+            check = CheckConstraint(is_timestamp(column), name=f"{table.name}_{column.name}_time")
+        else:
+            continue
+        table.append_constraint(check.ddl_if(callable_=_has_no_such_type))
+
+
+def _has_no_such_type(*_: object, dialect: object = None, **__: object) -> bool:
+    return getattr(dialect, "name", None) != "postgresql"
