@@ -39,7 +39,7 @@ def main() -> int:
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
-        print(f"\nThe documentation has {len(wrong)} faults, listed above.", file=sys.stderr)
+        print(f"\nFaults in the documentation, listed above: {len(wrong)}.", file=sys.stderr)
         return 1
     print(f"To read the site: python3 -m http.server --directory {SITE.relative_to(ROOT)}")
     return 0
