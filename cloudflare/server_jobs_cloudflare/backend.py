@@ -11,7 +11,7 @@ import uuid6  # noqa: F401 - into the snapshot that isolates begin with, not int
 
 from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
-from server_jobs.definition.held import StopReason
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
 from server_jobs.execution.group_commit import Over
 from server_jobs.records.ids import random_suffix
@@ -265,7 +265,7 @@ class CloudflareWorkerBackend(WorkLoop):
     async def _wind_down(self) -> None:
         """Interrupt what runs, give it back, and settle all that has ended."""
         for held in self.leases.all:
-            held.stop(StopReason.SHUTDOWN)
+            held.stop_request.make(StopReason.SHUTDOWN)
         try:
             async with asyncio.timeout(LAST_MOMENT_SECONDS):
                 await self._settle_until(LAST_MOMENT_SECONDS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
-from server_jobs.definition.held import StopReason
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.reports import report
@@ -338,7 +338,7 @@ class LocalWorker(WorkLoop):
             await self._settle_until(self.settings.grace)
             self._interrupted = True
             for held in self.leases.all:
-                held.stop(StopReason.SHUTDOWN)
+                held.stop_request.make(StopReason.SHUTDOWN)
             # An interrupted handler ends in a moment; a plain one may not listen at all.
             await self._settle_until(LAST_MOMENT_SECONDS)
         finally:

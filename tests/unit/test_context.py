@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from server_jobs import JobContext, connect, create_job_context
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.context import attach
+from server_jobs.definition.held import Held
+from server_jobs.definition.stop_request import StopReason, StopRequest
 from server_jobs.errors import DatabaseNotConfiguredError
 from server_jobs.records.rows import Claim
 
@@ -19,7 +21,9 @@ def held() -> Held:
 
 @pytest.fixture
 def context(held: Held) -> JobContext:
-    return JobContext(job_name="Import", job_id="0190", attempt=2, correlation_id="c", held=held)
+    context = JobContext(job_name="Import", job_id="0190", attempt=2, correlation_id="c")
+    attach(context, held.stop_request, held)
+    return context
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────
@@ -123,27 +127,40 @@ def test_nobody_cancels_what_has_no_record() -> None:
 @pytest.mark.parametrize("reason", StopReason)
 def test_every_reason_to_stop_is_seen(context: JobContext, held: Held, reason: StopReason) -> None:
     before = context.cancelled
-    held.stop(reason)
+    held.stop_request.make(reason)
 
     assert (before, context.cancelled) == (False, True)
     with pytest.raises(asyncio.CancelledError):
         context.raise_if_cancelled()
 
 
-def test_first_reason_to_stop_counts_and_interrupts_once(held: Held) -> None:
-    interrupted: list[str] = []
-    held.interrupt_with(lambda: interrupted.append("now"))
-    held.stop(StopReason.TIMED_OUT)
-    held.stop(StopReason.CANCELLED)
+async def test_context_without_a_record_is_stopped_and_its_progress_goes_nowhere() -> None:
+    context, stop_request = create_job_context(), StopRequest()
+    attach(context, stop_request)
 
-    assert held.stop_reason is StopReason.TIMED_OUT
+    await context.update_progress(10, "reading")
+    before = context.cancelled
+    stop_request.make(StopReason.TIMED_OUT)
+
+    assert (before, context.cancelled) == (False, True)
+
+
+def test_first_reason_to_stop_counts_and_interrupts_once() -> None:
+    interrupted: list[str] = []
+    stop_request = StopRequest()
+    stop_request.interrupt_with(lambda: interrupted.append("now"))
+    stop_request.make(StopReason.TIMED_OUT)
+    stop_request.make(StopReason.CANCELLED)
+
+    assert stop_request.reason is StopReason.TIMED_OUT
     assert interrupted == ["now"]
 
 
-def test_handler_that_begins_after_it_was_stopped_is_interrupted_at_once(held: Held) -> None:
+def test_handler_that_begins_after_it_was_stopped_is_interrupted_at_once() -> None:
     interrupted: list[str] = []
-    held.stop(StopReason.SHUTDOWN)
-    held.interrupt_with(lambda: interrupted.append("late"))
+    stop_request = StopRequest()
+    stop_request.make(StopReason.SHUTDOWN)
+    stop_request.interrupt_with(lambda: interrupted.append("late"))
 
     assert interrupted == ["late"]
 

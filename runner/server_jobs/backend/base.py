@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from server_jobs.backend.protocol import PollResult, WorkerBackendConfig, WorkerExecutionResult
 from server_jobs.database import Database
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.held import Held
 from server_jobs.definition.options import RunsOn
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution.execution import Execution
 from server_jobs.execution.group_commit import settle_alone
@@ -73,7 +74,7 @@ class BaseWorkerBackend:
     async def shutdown(self) -> None:
         """Give back the jobs that were claimed and not begun; ask the others to end."""
         for running in self._executing:
-            running.stop(StopReason.SHUTDOWN)  # its own execute() gives it back
+            running.stop_request.make(StopReason.SHUTDOWN)  # its own execute() gives it back
         held = [job for job in self.leases.all if job not in self._executing]
         try:
             if held:

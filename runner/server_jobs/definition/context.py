@@ -13,6 +13,7 @@ from server_jobs.errors import DatabaseNotConfiguredError
 if TYPE_CHECKING:
     from server_jobs.definition.held import Held
     from server_jobs.definition.logs import JobLog
+    from server_jobs.definition.stop_request import StopRequest
 
 
 class JobContext:
@@ -25,6 +26,7 @@ class JobContext:
         "__dict__",
         "_database",
         "_held",
+        "_stop_request",
         "attempt",
         "correlation_id",
         "job_id",
@@ -39,14 +41,14 @@ class JobContext:
         attempt: int = 1,
         correlation_id: str | None = None,
         database: Database | None = None,
-        held: Held | None = None,
     ) -> None:
         self.job_name = job_name
         self.job_id = job_id
         self.attempt = attempt
         self.correlation_id = correlation_id
         self._database = database
-        self._held = held
+        self._held: Held | None = None
+        self._stop_request: StopRequest | None = None
 
     def update_progress(self, percent: float, message: str | None = None) -> Awaitable[None]:
         """Report how far the job is, in percent (clamped to 0–100), and what it is doing.
@@ -73,7 +75,7 @@ class JobContext:
 
         An async handler is interrupted by itself; a plain one polls this.
         """
-        return self._held is not None and self._held.stop_reason is not None
+        return self._stop_request is not None and self._stop_request.reason is not None
 
     def raise_if_cancelled(self) -> None:
         """End a plain handler here if it should stop."""
@@ -109,6 +111,16 @@ def create_job_context(
         correlation_id=correlation_id,
         database=database,
     )
+
+
+def attach(context: JobContext, stop_request: StopRequest, held: Held | None = None) -> None:
+    """Tie a context to the execution that it is for.
+
+    The context then shows when the handler is asked to stop, and hands its progress to ``held``.
+    Without that, progress goes nowhere.
+    """
+    context._stop_request = stop_request
+    context._held = held
 
 
 class _Yield:

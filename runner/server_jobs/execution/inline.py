@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from server_jobs.database import Database
-from server_jobs.definition.context import JobContext
+from server_jobs.definition.context import JobContext, attach
 from server_jobs.definition.definition import JobDefinition
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.held import Held
 from server_jobs.definition.options import seconds_of
+from server_jobs.definition.stop_request import StopReason, StopRequest
 from server_jobs.errors import (
     CancelJob,
     InvalidOptionError,
@@ -22,13 +23,13 @@ from server_jobs.errors import (
     JobFailedError,
     ServerJobsError,
 )
-from server_jobs.execution.execution import (
-    Execution,
+from server_jobs.execution.execution import Execution
+from server_jobs.execution.group_commit import settle_alone
+from server_jobs.execution.handler_call import (
     TimeLimit,
     call_handler,
     cancellations_of_this_task,
 )
-from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.records.attempt_error import TIMED_OUT
 from server_jobs.records.ids import random_suffix
@@ -56,13 +57,12 @@ async def run_unpersisted(
     status = JobStatus.COMPLETED
     data: R | None = None
     error: JobFailedError | None = None
-    held = Held(Claim("", 0))  # of no record: it only carries the wish that the handler stop
-    context = JobContext(
-        job_name=definition.name, correlation_id=correlation_id, database=database, held=held
-    )
+    stop_request = StopRequest()
+    context = JobContext(job_name=definition.name, correlation_id=correlation_id, database=database)
+    attach(context, stop_request)
     try:
-        with TimeLimit(held, definition.timeout_seconds):
-            value = await call_handler(definition, params, context, held, None)
+        with TimeLimit(stop_request, definition.timeout_seconds):
+            value = await call_handler(definition, params, context, stop_request, None)
         data = definition.result.validate(value)
     except asyncio.CancelledError:
         if cancellations_of_this_task() > cancellations:

@@ -10,7 +10,8 @@ import sys
 import threading
 from types import TracebackType
 
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.held import Held
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
@@ -67,7 +68,7 @@ class LeaseKeeper:
             older = self._held.get(job.id)
             self._held[job.id] = held
         if older is not None:
-            older.stop(StopReason.LEASE_LOST)
+            older.stop_request.make(StopReason.LEASE_LOST)
         return held
 
     def drop(self, claim: Claim) -> None:
@@ -191,12 +192,12 @@ class LeaseKeeper:
             if cancel_requested is None:
                 # Not if it was settled, and so dropped, while the heartbeat was under way.
                 if self.get(held.claim.job_id) is held:
-                    held.stop(StopReason.LEASE_LOST)
+                    held.stop_request.make(StopReason.LEASE_LOST)
             elif cancel_requested:
-                held.stop(StopReason.CANCELLED)
+                held.stop_request.make(StopReason.CANCELLED)
 
     async def _find_cancellations(self) -> None:
         for claim in await self._store.cancel_requests(self.worker_id):
             held = self.get(claim.job_id)
             if held is not None and held.claim == claim:
-                held.stop(StopReason.CANCELLED)
+                held.stop_request.make(StopReason.CANCELLED)

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TypeVar
 
 from server_jobs.database import Database
-from server_jobs.definition.held import StopReason
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseError,
@@ -271,7 +271,7 @@ class Watchdog:
         self._over.set()
 
     def _watch(self) -> None:
-        held = self._execution.held
+        stop = self._execution.held.stop_request
         limit = math.inf if self._job.timeout_seconds is None else self._job.timeout_seconds
         began = time.monotonic()
         asked_at = math.inf
@@ -280,10 +280,10 @@ class Watchdog:
             asked = self._signals.asked
             if self._ended is None:
                 if asked:
-                    held.stop(StopReason.SHUTDOWN)
+                    stop.make(StopReason.SHUTDOWN)
                 elif now - began > limit:
-                    held.stop(StopReason.TIMED_OUT)  # the loop may be blocked, and its timer too
-                asked = held.stop_reason is not None
+                    stop.make(StopReason.TIMED_OUT)  # the loop may be blocked, and its timer too
+                asked = stop.reason is not None
             asked_at = min(asked_at, now) if asked else math.inf
             if now - asked_at > self._grace:
                 return self._leave()
