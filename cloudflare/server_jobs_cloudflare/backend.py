@@ -14,6 +14,7 @@ from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
 from server_jobs.execution.group_commit import Over
+from server_jobs.execution.lease_keeper import LeaseKeeping
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Outcome, Postponed, Released
 from server_jobs.records.rows import Claim, ClaimedJob
@@ -67,8 +68,7 @@ class CloudflareWorkerBackend(WorkLoop):
             job_registry=job_registry,
             config=self.settings,
             worker_id=f"{self.name}/{random_suffix(12)}",
-            tick_seconds=self._beat,
-            keep_on_thread=False,
+            keeping=LeaseKeeping(tick_seconds=self._beat, on_thread=False),
         )
         self.summary = TickSummary(self.worker_id)
         self.maintenance = Maintenance(self, self.summary, prune=self.settings.prune_schedules)

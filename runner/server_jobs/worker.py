@@ -114,18 +114,20 @@ class LocalWorker(WorkLoop):
         config: WorkerConfig | None = None,
     ) -> None:
         self.settings = config or WorkerConfig()
-        threads = ThreadPoolExecutor(
+        super().__init__(database=database, job_registry=job_registry, config=self.settings)
+        self.totals = WorkerTotals()
+        self._threads = ThreadPoolExecutor(
             self.settings.concurrency, thread_name_prefix="server-jobs-handler"
         )
-        super().__init__(
-            database=database, job_registry=job_registry, config=self.settings, threads=threads
-        )
-        self.totals = WorkerTotals()
-        self._pool = threads
         self._stopping = False
         self._hurried = False
         self._interrupted = False
         self._retention = Retention(self.store, self.settings.keep)
+
+    @property
+    def handler_threads(self) -> ThreadPoolExecutor:
+        """One thread for each job at once."""
+        return self._threads
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +204,7 @@ class LocalWorker(WorkLoop):
 
     async def shutdown(self) -> None:
         """Give back what was claimed and not begun, and let go of the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(DatabaseError):  # what can't be given back expires
             await super().shutdown()
 

@@ -12,9 +12,11 @@ from server_jobs.backend.protocol import (
     WorkerBackendConfig,
     WorkerExecutionResult,
 )
+from server_jobs.execution.lease_keeper import LeaseKeeping
 
 __all__ = [
     "BaseWorkerBackend",
+    "LeaseKeeping",
     "PollResult",
     "WorkerBackend",
     "WorkerBackendConfig",

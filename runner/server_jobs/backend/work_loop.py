@@ -7,14 +7,14 @@ import contextlib
 import logging
 import math
 import time
-from concurrent.futures import Executor
 
 from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.database import Database
+from server_jobs.definition.held import Held
 from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.execution.group_commit import GroupCommit, Over
-from server_jobs.execution.lease_keeper import HAS_THREADS, TICK_SECONDS
+from server_jobs.execution.lease_keeper import LeaseKeeping
 from server_jobs.records.outcomes import Completed, Outcome
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim, ClaimedJob
@@ -40,19 +40,15 @@ class WorkLoop(BaseWorkerBackend):
         job_registry: JobRegistry,
         config: WorkerBackendConfig,
         worker_id: str | None = None,
-        tick_seconds: float = TICK_SECONDS,
-        keep_on_thread: bool = HAS_THREADS,
-        threads: Executor | None = None,
+        keeping: LeaseKeeping | None = None,
     ) -> None:
         super().__init__(
             database=database,
             job_registry=job_registry,
             config=config,
             worker_id=worker_id,
-            tick_seconds=tick_seconds,
-            keep_on_thread=keep_on_thread,
+            keeping=keeping,
         )
-        self._threads = threads
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._ended = GroupCommit(self.store)
         self._news = asyncio.Event()
@@ -115,25 +111,24 @@ class WorkLoop(BaseWorkerBackend):
         free = self._free()
         if free <= 0:
             return None
-        for queue in self._rotation():
+        for queue in self._rotation.order():
             if queue in self._hungry:
                 # The turn passes to the next one: else its neighbour gets an idle queue's turns.
-                self._next_queue = self.config.queues.index(queue) + 1
+                self._rotation.begin_after(queue)
                 return self.claim_of(queue, free)
         return None
 
     def _begin(self, job: ClaimedJob) -> None:
         _log.debug("job %s (%s) begins attempt %d", job.id, job.job_name, job.attempt_count)
         self._begun(job)
-        self.leases.hold(job)
-        task = asyncio.create_task(self._execute_one(job))
+        held = self.leases.hold(job)
+        task = asyncio.create_task(self._execute_one(job, held))
         self._running[task] = job
         task.add_done_callback(self._one_ended)
 
-    async def _execute_one(self, job: ClaimedJob) -> None:
+    async def _execute_one(self, job: ClaimedJob, held: Held) -> None:
         began = time.monotonic()
-        outcome, execution = await self.run(job, self._threads)
-        held = execution.held
+        outcome = await self.run(job, held)
         if outcome is None or self.leases.get(job.id) is not held:
             self.leases.drop(held.claim)
             self._lost(job, began)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
 from server_jobs.database import Database
@@ -40,41 +41,36 @@ from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.text import clean, message_of
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionEnvironment:
+    """What the executions of one process share."""
+
+    database: Database
+    """The database that handlers are given."""
+    threads: Executor | None = None
+    """Where plain handlers run. None is the event loop's default executor."""
+    max_releases: int = MAX_RELEASES
+    """How often in a row a job may be given back before it fails."""
+    once: bool = False
+    """Whether a caller waits for the job, so that ``RetryLater`` fails it: there is no later."""
+
+
 class Execution:
     """The execution of one claimed job under a held lease."""
 
-    __slots__ = (
-        "_database",
-        "_definition",
-        "_goes_round",
-        "_job",
-        "_max_releases",
-        "_secrets",
-        "_threads",
-        "error",
-        "held",
-        "value",
-    )
+    __slots__ = ("_definition", "_environment", "_job", "_secrets", "error", "held", "value")
 
     def __init__(
         self,
         definition: JobDefinition[Any, Any],
         job: ClaimedJob,
         held: Held,
-        *,
-        database: Database,
-        threads: Executor | None = None,
-        max_releases: int = MAX_RELEASES,
-        goes_round: bool = True,
+        environment: ExecutionEnvironment,
     ) -> None:
         self._definition = definition
         self._job = job
         self.held = held
-        self._database = database
-        self._threads = threads
-        self._max_releases = max_releases
-        # What its caller waits for is executed once: there is no later.
-        self._goes_round = goes_round
+        self._environment = environment
         # What no error may show: they are kept in the row, and logged.
         self._secrets: list[str] = []
         self.value: Any = None
@@ -85,6 +81,7 @@ class Execution:
     async def run(self) -> Outcome | None:
         """Run the handler → what to write; None where the lease is lost and nothing is to be."""
         definition, job, held = self._definition, self._job, self.held
+        database, threads = self._environment.database, self._environment.threads
         cancellations = cancellations_of_this_task()
         try:
             params = definition.params.load(job.params)
@@ -94,15 +91,15 @@ class Execution:
                 job_id=job.id,
                 attempt=job.attempt_count,
                 correlation_id=job.correlation_id,
-                database=self._database,
+                database=database,
             )
             stop_request = held.stop_request
             attach(context, stop_request, held)
             with TimeLimit(stop_request, job.timeout_seconds):
-                value = await call_handler(definition, params, context, stop_request, self._threads)
+                value = await call_handler(definition, params, context, stop_request, threads)
             self.value = definition.result.validate(value)
             result = definition.result.dump(
-                self.value, max_bytes=self._database.capabilities.max_payload_bytes
+                self.value, max_bytes=database.capabilities.max_payload_bytes
             )
             return Completed(result, held.last_message)
         except asyncio.CancelledError:
@@ -117,10 +114,11 @@ class Execution:
         """What to write of a handler that ended because it was asked to; None where lost."""
         match self.held.stop_request.reason:
             case StopReason.SHUTDOWN:
+                most = self._environment.max_releases
                 return Released(
-                    f"given back more than {self._max_releases} times in a row because its worker"
-                    " shut down; the job may be too long for this backend",
-                    self._max_releases,
+                    f"given back more than {most} times in a row because its worker shut down;"
+                    " the job may be too long for this backend",
+                    most,
                 )
             case StopReason.TIMED_OUT:
                 message = (
@@ -134,7 +132,7 @@ class Execution:
 
     def _raised(self, error: Exception) -> Outcome:
         match error:
-            case RetryLater() if self._goes_round:
+            case RetryLater() if not self._environment.once:
                 return Postponed(self._said(error), error.delay_seconds)
             case CancelJob():
                 return Abandoned(self._said(error))

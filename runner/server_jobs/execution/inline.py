@@ -23,7 +23,7 @@ from server_jobs.errors import (
     JobFailedError,
     ServerJobsError,
 )
-from server_jobs.execution.execution import Execution
+from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.handler_call import (
     TimeLimit,
@@ -118,9 +118,8 @@ class InlineHolder:
         one from a queue goes back there.
         """
         held = self._keeper.hold(job)
-        execution = Execution(
-            definition, job, held, database=self._store.database, goes_round=not once
-        )
+        environment = ExecutionEnvironment(self._store.database, once=once)
+        execution = Execution(definition, job, held, environment)
         reason = StopReason.CALLER.value
         started_at = datetime.now(UTC)
         accepted: Outcome | None = None

@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 
 from server_jobs.definition.held import Held
@@ -25,13 +26,25 @@ HAS_THREADS = sys.platform not in {"emscripten", "wasi"}
 """WebAssembly has none to start."""
 
 
-class LeaseKeeper:
-    """Keeps the leases of everything that one worker id holds.
+@dataclass(frozen=True, slots=True)
+class LeaseKeeping:
+    """How often a lease keeper does what, in seconds, and where."""
 
-    Used with ``async with`` it works on a thread and event loop of its own, so that a handler
-    that blocks the worker's loop keeps its lease; where there are no threads, as a task of its
-    user's loop. Requested cancellations are looked for every ``look_seconds``, at each tick by
-    default, and come with each renewal.
+    tick_seconds: float = TICK_SECONDS
+    """How often progress is written."""
+    look_seconds: float = 0.0
+    """How often requested cancellations are looked for: at each tick by default."""
+    on_thread: bool = HAS_THREADS
+    """Whether on a thread of its own. Otherwise a task of the caller's event loop does it."""
+
+
+class LeaseKeeper:
+    """Keeps the leases of all jobs that are held under one worker id.
+
+    As an ``async with`` block it works on a thread with an event loop of its own, so that a handler
+    that blocks the worker's loop keeps its lease. Without threads it is a task of the loop that
+    entered the block. Each third of a lease it renews them all, which also tells it of requested
+    cancellations; ``keeping`` says how often it looks for those in between.
     """
 
     def __init__(
@@ -40,16 +53,12 @@ class LeaseKeeper:
         *,
         worker_id: str,
         lease_seconds: float,
-        tick_seconds: float = TICK_SECONDS,
-        look_seconds: float = 0.0,
-        on_thread: bool = HAS_THREADS,
+        keeping: LeaseKeeping | None = None,
     ) -> None:
         self._store = store
         self.worker_id = worker_id
         self._lease_seconds = lease_seconds
-        self._tick_seconds = tick_seconds
-        self._look_seconds = look_seconds
-        self._on_thread = on_thread
+        self._keeping = keeping or LeaseKeeping()
         self._task: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
@@ -95,7 +104,7 @@ class LeaseKeeper:
 
     async def __aenter__(self) -> LeaseKeeper:
         self._stopped.clear()
-        if not self._on_thread:
+        if not self._keeping.on_thread:
             self._wake = asyncio.Event()
             self._task = asyncio.create_task(self._keep_later(), name="leases")
             return self
@@ -125,13 +134,13 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         # Most handlers are over before there is anything to keep: no event loop for those.
-        if not self._stopped.wait(self._tick_seconds):
+        if not self._stopped.wait(self._keeping.tick_seconds):
             asyncio.run(self.keep())
 
     async def _keep_later(self) -> None:
         self._loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._tick_seconds):
+            async with asyncio.timeout(self._keeping.tick_seconds):
                 await self._wake.wait()
         await self.keep()
 
@@ -155,7 +164,7 @@ class LeaseKeeper:
                     if loop.time() - renewed_at >= interval:
                         await self._renew()
                         renewed_at = looked_at = loop.time()
-                    elif loop.time() - looked_at >= self._look_seconds:
+                    elif loop.time() - looked_at >= self._keeping.look_seconds:
                         await self._find_cancellations()
                         looked_at = loop.time()
                     await self._write_progress()
@@ -165,7 +174,7 @@ class LeaseKeeper:
             except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
                 _log.exception("keeping leases went wrong, trying again")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(self._tick_seconds, interval)):
+                async with asyncio.timeout(min(self._keeping.tick_seconds, interval)):
                     await self._wake.wait()
 
     async def _write_progress(self) -> None:

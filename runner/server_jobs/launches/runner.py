@@ -30,9 +30,9 @@ from server_jobs.errors import (
     JobNotFoundError,
     UnknownJobError,
 )
-from server_jobs.execution.execution import Execution
+from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
-from server_jobs.execution.lease_keeper import LeaseKeeper
+from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
 from server_jobs.execution.reports import report
 from server_jobs.launches.launch import launch_backoff
 from server_jobs.launches.signals import Signals
@@ -157,19 +157,15 @@ class Runner:
             self._store,
             worker_id=self._config.worker_id,
             lease_seconds=self._config.lease,
-            look_seconds=CANCELLATION_SECONDS,
+            keeping=LeaseKeeping(look_seconds=CANCELLATION_SECONDS),
         )
         async with keeper:
             held = keeper.hold(job)
             try:
-                execution = Execution(
-                    definition,
-                    job,
-                    held,
-                    database=self._store.database,
-                    max_releases=self._config.max_releases,
+                environment = ExecutionEnvironment(
+                    self._store.database, max_releases=self._config.max_releases
                 )
-                return await self._execute(job, execution)
+                return await self._execute(job, Execution(definition, job, held, environment))
             finally:
                 keeper.drop(job.claim)
 
