@@ -26,7 +26,7 @@ from server_jobs.store.statements.shared import (
 
 
 class HoldStatements(JobStatements):
-    """What a holder does until its job has ended: claim, start, renew, report, listen."""
+    """Claims and starts jobs; renews leases, writes progress and finds cancellations."""
 
     def claim(
         self,
@@ -40,7 +40,7 @@ class HoldStatements(JobStatements):
     ) -> Statement:
         """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order.
 
-        ``job_names`` of None are all that there are.
+        ``job_names=None`` claims jobs of any name.
         """
         named = job_names is not None
         values = {
@@ -117,7 +117,8 @@ class HoldStatements(JobStatements):
     def start(self, job_id: str, fence: int, *, worker_id: str, lease_seconds: float) -> Statement:
         """Begin the handler of a claimed job, once per fence → the claimed job, or nothing.
 
-        Whoever has begun it gets it again, so that a lost answer may be asked for once more.
+        The worker that has begun it gets it again, so that it may repeat a call whose answer was
+        lost.
         """
         values = {
             "id": job_id,
@@ -168,7 +169,7 @@ class HoldStatements(JobStatements):
         return self._fenced_update(reports, changes).returning(self._jobs.c.id)
 
     def cancel_requests(self, worker_id: str) -> Statement:
-        """The worker's running jobs that shall be cancelled → id, fence."""
+        """Find the worker's running jobs that shall be cancelled → id, fence."""
         return Statement(self._cancel_requests, {"worker_id": worker_id})
 
     @cached_property
@@ -181,7 +182,7 @@ class HoldStatements(JobStatements):
         )
 
     def held_by(self, worker_id: str) -> Statement:
-        """All that runs under a worker's id → id, fence."""
+        """Find all jobs that run under a worker's id → id, fence."""
         return Statement(self._held_by, {"worker_id": worker_id})
 
     @cached_property
