@@ -95,9 +95,9 @@ class JobRegistry:
         ``catchup`` says which fire times are made up for after downtime: those within
         ``catchup_window`` (a timedelta or seconds; None is without bound), with at most
         ``catchup_limit`` jobs. ``jitter`` delays each job by up to that time. The schedule fires
-        from ``starts_at`` on and before ``ends_at``. ``enabled`` says whether a new schedule is switched
-        on; afterwards ``server-jobs schedule enable`` and ``disable`` switch it. docs/schedules.md
-        has more.
+        from ``starts_at`` on and before ``ends_at``. ``enabled`` says whether a new schedule is
+        switched on; afterwards ``server-jobs schedule enable`` and ``disable`` switch it.
+        docs/schedules.md has more.
 
         Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError, and
         UnknownJobError where the job isn't registered.

@@ -1,7 +1,7 @@
 """Retention: how long the records of finished jobs are kept, and the walk that deletes them.
 
-A walk follows the primary key in short stretches. In each, one statement looks and one deletes;
-both read a bounded number of rows, whatever lies in the table. Between two stretches the walk rests,
+A walk follows the primary key in short stretches. In each, one statement looks, one deletes, and
+both read a bounded number of rows, whatever lies in the table. Between two stretches it rests,
 so that claims, and other writers of a SQLite file, get their turn.
 
 Two processes may walk at the same time. Deleting a record loses nothing that still counts: a fire
