@@ -24,7 +24,7 @@ from server_jobs.database.compiled import StatementCompiler
 from server_jobs.launches.statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring.statements import MonitoringStatements
-from server_jobs.records.requests import JobFilter, Prunable
+from server_jobs.records.requests import ClaimRequest, JobFilter, Prunable
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.statements import ScheduleStatements
@@ -298,14 +298,8 @@ def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
 
 
 def claim(starting: bool) -> Prepare:
-    return lambda sql: sql.claim(
-        queue="default",
-        job_names=["Greet", "Part"],
-        limit=20,
-        worker_id="worker-1",
-        lease_seconds=60,
-        starting=starting,
-    )
+    request = ClaimRequest("default", ["Greet", "Part"], 20, "worker-1", 60, starting=starting)
+    return lambda sql: sql.claim(request)
 
 
 @pytest.mark.parametrize("starting", [True, False], ids=["start", "for-another-process"])

@@ -125,7 +125,7 @@ class Store(Reader):
 
     async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
         """Claim due jobs → at most ``request.limit``, the most urgent first."""
-        return _claimed(await self.database.execute(self._claim(request)))
+        return _claimed(await self.database.execute(self._hold.claim(request)))
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
@@ -150,16 +150,6 @@ class Store(Reader):
             )
         )
         return ClaimedJob(*rows[0]) if rows else None
-
-    def _claim(self, request: ClaimRequest) -> Statement:
-        return self._hold.claim(
-            queue=request.queue,
-            job_names=request.job_names,
-            limit=request.limit,
-            worker_id=request.worker_id,
-            lease_seconds=request.lease_seconds,
-            starting=request.starting,
-        )
 
     # ── hold ─────────────────────────────────────────────────────────────────────────────────
 
@@ -218,7 +208,7 @@ class Store(Reader):
         if reports:
             batch.add(self._progress(reports))
         endings = batch.add_all(self._settlements(outcomes))
-        claimed = batch.add(self._claim(request)) if request is not None else ()
+        claimed = batch.add(self._hold.claim(request)) if request is not None else ()
         await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)

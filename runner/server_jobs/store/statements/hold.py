@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 from sqlalchemy import BigInteger, Float, Text, and_, bindparam, literal_column, or_, select, true
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, within
 from server_jobs.sql.rowset import one_of, rows
@@ -28,29 +28,18 @@ from server_jobs.store.statements.shared import (
 class HoldStatements(JobStatements):
     """Claims and starts jobs; renews leases, writes progress and finds cancellations."""
 
-    def claim(
-        self,
-        *,
-        queue: str,
-        job_names: Sequence[str] | None,
-        limit: int,
-        worker_id: str,
-        lease_seconds: float,
-        starting: bool,
-    ) -> Statement:
-        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order.
-
-        ``job_names=None`` claims jobs of any name.
-        """
-        named = job_names is not None
+    def claim(self, request: ClaimRequest) -> Statement:
+        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order."""
+        named = request.job_names is not None
         values = {
-            "queue": queue,
-            "job_names": list(job_names or ()),
-            "limit": limit,
-            "worker_id": worker_id,
-            "lease_seconds": lease_seconds,
+            "queue": request.queue,
+            "job_names": list(request.job_names or ()),
+            "limit": request.limit,
+            "worker_id": request.worker_id,
+            "lease_seconds": request.lease_seconds,
         }
-        return Statement(self._claims[starting, named], values, unless_empty=self._claimable[named])
+        shape = self._claims[request.starting, named]
+        return Statement(shape, values, unless_empty=self._claimable[named])
 
     @cached_property
     def _claims(self) -> dict[tuple[bool, bool], Executable]:
