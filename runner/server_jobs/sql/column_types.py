@@ -29,7 +29,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(
-                f"a naive datetime says no moment in time: {value!r}; give it a tzinfo"
+                f"a naive datetime isn't a moment in time: {value!r}; give it a tzinfo"
             )
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.strftime(TIMESTAMP_FORMAT)
