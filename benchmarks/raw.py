@@ -57,7 +57,7 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
 def tick(url: str, count: int) -> Generator[Span | None, str, None]:
     """The least of a tick: one INSERT of the jobs (``fire``), a look at what is due (``look``)."""
     with bare(url) as connection:
-        due = connection.schedule_statements.due(datetime.now(UTC), DUE_LIMIT)
+        due = connection.schedules.due(datetime.now(UTC), DUE_LIMIT)
         compiled, values = connection.compile.bind(due)
         order = yield None
         while True:
@@ -113,7 +113,7 @@ class _Queue:
 
     def __init__(self, connection: Bare) -> None:
         self._connection = connection
-        statement = connection.statements.claim(
+        statement = connection.hold.claim(
             queue="default",
             job_names=[noop.name],
             limit=CLAIM,
@@ -153,7 +153,7 @@ class _Queue:
 
     def _complete(self, claimed: Sequence[tuple[Any, ...]]) -> Bound:
         settled = [(row[_ID], row[_FENCE], '{"n":1}', None) for row in claimed]
-        statement = self._connection.statements.complete(settled)
+        statement = self._connection.settle.complete(settled)
         compiled, values = self._connection.compile.bind(statement)
         return compiled.sql, values
 
@@ -164,5 +164,5 @@ def _new_jobs(count: int) -> list[NewJob]:
 
 
 def _insert(connection: Bare, jobs: Sequence[NewJob]) -> Bound:
-    compiled, values = connection.compile.bind(connection.statements.enqueue(jobs))
+    compiled, values = connection.compile.bind(connection.enqueue.enqueue(jobs))
     return compiled.sql, values

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect, url_from_environment
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.enqueue import enqueue_in_transaction, new_job
+from server_jobs.definition.options import EnqueueOptions
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseNotConfiguredError,
@@ -228,36 +229,25 @@ class Job(Generic[P, R]):
         self,
         params: P | Mapping[str, Any],
         *,
-        scheduled_for: datetime | None = None,
-        delay: timedelta | float | None = None,
-        priority: int | None = None,
-        queue: str | None = None,
-        correlation_id: str | None = None,
         unique_key: str | None = None,
-        max_attempts: int | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> str:
         """Enqueue for a worker → the job's id.
 
-        Due at once, or at ``scheduled_for`` (an aware datetime), or after ``delay`` (a timedelta
-        or seconds). Higher ``priority`` goes first. While a job of this name with the same
-        ``unique_key`` is pending or running, its id is returned and nothing is enqueued.
+        The job is due at once, or at ``scheduled_for`` (a datetime with a time zone), or after
+        ``delay`` (a timedelta or seconds). ``queue``, ``priority`` (higher goes first) and
+        ``max_attempts`` replace the job's own. ``correlation_id`` is kept with the record and
+        given to the handler. While a job of this name with the same ``unique_key`` is pending or
+        running, its id is returned and nothing is enqueued.
 
         ``connection`` is a SQLAlchemy Connection, Session, AsyncConnection or AsyncSession: the
         job is inserted in its transaction, seen when that commits and gone if it rolls back.
 
         Raises InvalidParamsError or InvalidOptionError, having written nothing.
         """
-        new = self._new_job(
-            self.definition.params.validate(params),
-            scheduled_for=scheduled_for,
-            delay=delay,
-            priority=priority,
-            queue=queue,
-            correlation_id=correlation_id,
-            unique_key=unique_key,
-            max_attempts=max_attempts,
-        )
+        validated = self.definition.params.validate(params)
+        new = self._new_job(validated, unique_key=unique_key, **options)
         if connection is not None:
             return (await enqueue_in_transaction([new], connection, self.database))[0]
         return (await self._store.enqueue([new]))[0]
@@ -266,13 +256,8 @@ class Job(Generic[P, R]):
         self,
         params_list: Sequence[P | Mapping[str, Any]],
         *,
-        scheduled_for: datetime | None = None,
-        delay: timedelta | float | None = None,
-        priority: int | None = None,
-        queue: str | None = None,
-        correlation_id: str | None = None,
-        max_attempts: int | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> list[str]:
         """Enqueue many in few statements, all or none → their ids, in order.
 
@@ -280,15 +265,8 @@ class Job(Generic[P, R]):
         """
         if not params_list:
             return []
-        first = self._new_job(
-            self.definition.params.validate(params_list[0]),
-            scheduled_for=scheduled_for,
-            delay=delay,
-            priority=priority,
-            queue=queue,
-            correlation_id=correlation_id,
-            max_attempts=max_attempts,
-        )
+        validated = self.definition.params.validate(params_list[0])
+        first = self._new_job(validated, unique_key=None, **options)
         new = [first]
         codec, max_bytes = self.definition.params, self.database.capabilities.max_payload_bytes
         for params in params_list[1:]:
@@ -298,11 +276,14 @@ class Job(Generic[P, R]):
             return await enqueue_in_transaction(new, connection, self.database)
         return await self._store.enqueue(new)
 
-    def _new_job(self, params: P, **options: Any) -> NewJob:
+    def _new_job(
+        self, params: P, *, unique_key: str | None = None, **options: Unpack[EnqueueOptions]
+    ) -> NewJob:
         return new_job(
             self.definition,
             params,
             max_bytes=self.database.capabilities.max_payload_bytes,
+            unique_key=unique_key,
             **options,
         )
 

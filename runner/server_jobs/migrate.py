@@ -10,7 +10,7 @@ import asyncio
 import io
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -68,9 +68,11 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
 
     Several processes may call it at once: one migrates, the others wait and find it done. Raises
     ForeignTableError if server-jobs didn't create the tables of these names, SchemaTooNewError if
-    a newer release has migrated them, MissingDependencyError, DatabaseUnavailableError and
-    DatabaseError.
+    a newer release has migrated them, ConfigurationError inside a migration of your own,
+    MissingDependencyError, DatabaseUnavailableError and DatabaseError.
     """
+    with _one_at_a_time:
+        _refuse_inside_alembic()
     parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     steps = _steps()
     if speaks_hrana(parsed):
@@ -112,6 +114,35 @@ def migration_files(
         f"{step}_server_jobs.sql": _offline(dialect_name, names, revisions)
         for step, revisions in zip(steps, ranges, strict=True)
     }
+
+
+def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
+    """Whether your own Alembic shall look at something that it has found in the database.
+
+    ``context.configure(include_name=include_name, …)`` in your ``env.py`` keeps autogenerate from
+    dropping the tables of server-jobs, which your metadata doesn't have. It is False for these
+    tables, as SERVER_JOBS_SCHEMA and SERVER_JOBS_TABLE_PREFIX name them, and True for all else.
+    """
+    return make_include_name()(name, type_, parent_names)
+
+
+def make_include_name(
+    *, schema: str | None = None, table_prefix: str | None = None
+) -> Callable[[str | None, str, Mapping[Any, str | None]], bool]:
+    """An :func:`include_name` for tables in this schema and under this prefix.
+
+    What isn't given is as the environment says. Raises InvalidDatabaseUrlError.
+    """
+    names = table_names(schema, table_prefix)
+    ours = {table.name for table in names.metadata.tables.values()} | {names.alembic_version}
+    # Alembic has no name for the default schema, which nearly always is the one called public.
+    schemas = {names.schema, None} if names.schema == "public" else {names.schema}
+
+    def include(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
+        is_ours = type_ == "table" and name in ours and parent_names.get("schema_name") in schemas
+        return not is_ours
+
+    return include
 
 
 def _offline(dialect_name: str, names: Tables, revisions: str) -> str:
@@ -158,7 +189,20 @@ def _alembic(
     config.set_main_option("path_separator", "os")
     config.attributes.update(attributes, tables=names)
     with _one_at_a_time:
+        _refuse_inside_alembic()
         getattr(commands, command)(config, revision, sql=sql)
+
+
+def _refuse_inside_alembic() -> None:
+    """A second run would take the first one's context away, in the middle of its migration."""
+    with _alembic_needed():
+        from alembic import context
+
+    if hasattr(context, "config"):  # there only while Alembic runs
+        raise ConfigurationError(
+            "server_jobs.migrate can't run inside a migration of your own, since Alembic runs one"
+            " at a time in a process; run `server-jobs migrate` before or after yours"
+        )
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from server_jobs.database import Capabilities, Database, connect, url_from_environment
 from server_jobs.definition.enqueue import check_overrides
-from server_jobs.definition.options import seconds_of
+from server_jobs.definition.options import ScheduleOptions, seconds_of
 from server_jobs.errors import (
     DuplicateJobError,
     InvalidParamsError,
@@ -84,18 +84,7 @@ class JobRegistry:
         *,
         params: P | Mapping[str, Any] | None = None,
         name: str | None = None,
-        time_zone: str = "UTC",
-        overlap: Literal["allow", "skip", "queue", "replace"] = "allow",
-        catchup: Literal["none", "latest", "all"] = "latest",
-        catchup_window: timedelta | float | None = 86_400,
-        catchup_limit: int = 100,
-        jitter: timedelta | float = 0,
-        starts_at: datetime | None = None,
-        ends_at: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        enabled: bool = True,
+        **options: Unpack[ScheduleOptions],
     ) -> JobRegistry:
         """Let a job run again and again, at the times of a cron expression.
 
@@ -127,18 +116,7 @@ class JobRegistry:
             managed_by=self.source,
             name=name,
             params=params,
-            time_zone=time_zone,
-            overlap=overlap,
-            catchup=catchup,
-            catchup_window=catchup_window,
-            catchup_limit=catchup_limit,
-            jitter=jitter,
-            starts_at=starts_at,
-            ends_at=ends_at,
-            queue=queue,
-            priority=priority,
-            max_attempts=max_attempts,
-            enabled=enabled,
+            **options,
         )
         return self
 

@@ -5,15 +5,10 @@ from itertools import takewhile
 
 import pytest
 
+from server_jobs.schedules import Catchup, Decision, Overlap
 from server_jobs.schedules.cron import ALIASES, fire_times, parse, time_zone
 from server_jobs.schedules.plan import ON_TIME
-from server_jobs.schedules.schedule import (
-    CATCHUP_LIMIT,
-    CATCHUP_WINDOW_SECONDS,
-    Catchup,
-    Decision,
-    Overlap,
-)
+from server_jobs.schedules.schedule import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS
 from tests.support.pages.markdown import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "schedules.md"

@@ -30,7 +30,8 @@ from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.statements import ScheduleStatements
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import tables
-from server_jobs.store.statements.shared import ENDS, Statements
+from server_jobs.store.statements.maintain import ENDS
+from tests.support.databases.statements import AllStatements
 from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
@@ -281,17 +282,17 @@ def explainer(request: pytest.FixtureRequest) -> Explainer:
     return SqliteExplainer(request.getfixturevalue(name))
 
 
-Prepare = Callable[[Statements], Statement]
+Prepare = Callable[[AllStatements], Statement]
 
 
 def plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
 def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
     """The plan of the cheap look that comes first on databases with one writer."""
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     assert statement.unless_empty is not None
     return explainer.explain(statement.unless_empty, statement.values)
 
@@ -547,7 +548,7 @@ def test_firing_searches_neither_jobs_nor_schedules(
 def test_a_launchers_rows_are_found_without_reading_all(
     explainer: Explainer, prepare: Callable[[LaunchStatements], Statement], index: str | None
 ) -> None:
-    statement = prepare(LaunchStatements(tables()))
+    statement = prepare(LaunchStatements(tables(), explainer.dialect.name))
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -576,7 +577,7 @@ def tick() -> FireTime:
 
 
 def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> None:
-    statement = MonitoringStatements(tables()).live()
+    statement = MonitoringStatements(tables(), explainer.dialect.name).live()
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -586,7 +587,7 @@ def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> 
 
 @pytest.mark.parametrize("figures", ["ended", "activity"])
 def test_figures_of_ended_jobs_begin_at_the_least_id(explainer: Explainer, figures: str) -> None:
-    sql = MonitoringStatements(tables())
+    sql = MonitoringStatements(tables(), explainer.dialect.name)
     floor = f"{FINISHED + FUTURE + ELSEWHERE:036}"
     statement = getattr(sql, figures)(floor=floor, within=60)
 

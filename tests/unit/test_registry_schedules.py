@@ -15,7 +15,7 @@ from server_jobs.errors import (
     InvalidScheduleError,
     UnknownJobError,
 )
-from server_jobs.schedules.schedule import Schedule
+from server_jobs.schedules import Schedule
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 

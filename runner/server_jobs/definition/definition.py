@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from server_jobs.definition.codec import Codec
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.options import (
+    RunsOn,
     check_max_attempts,
     check_priority,
     check_text,
@@ -30,9 +31,6 @@ from server_jobs.records.runtime import PodRuntime
 P = TypeVar("P")
 R = TypeVar("R")
 
-
-RunsOn: TypeAlias = Literal["kubernetes", "edge", "local"]
-"""The backends that a job can be kept to."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
@@ -69,13 +67,13 @@ def make_definition(
     params_schema: Any,
     result_schema: Any,
     local_names: Mapping[str, Any] | None,
-    queue: str,
-    priority: int,
-    max_attempts: int,
-    timeout: timedelta | float | None,
-    retry_policy: RetryPolicy | None,
-    runtime: PodRuntime | None,
-    runs_on: RunsOn | None,
+    queue: str = "default",
+    priority: int = 0,
+    max_attempts: int = 3,
+    timeout: timedelta | float | None = None,
+    retry_policy: RetryPolicy | None = None,
+    runtime: PodRuntime | None = None,
+    runs_on: RunsOn | None = None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
     if name is None:

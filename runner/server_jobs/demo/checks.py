@@ -10,7 +10,7 @@ from server_jobs.demo.crew import Worker
 from server_jobs.demo.jobs import PrimesCounted, Report
 from server_jobs.demo.modules import ModuleStatistics
 from server_jobs.demo.scenario import FAILURES, PRIMES_BELOW, Cast, Facts
-from server_jobs.demo.story import RESCUED
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 _PRIMES = {200_000: 17_984}
 """How many primes there are below a number, from https://oeis.org/A000720."""
@@ -94,7 +94,7 @@ def _killed_one_was_rescued(evidence: Evidence) -> Iterator[str]:
         yield "no worker was killed"
         return
     fence = kill.fence_of(record.id)
-    lost = [error for error in record.attempt_errors if error.type == RESCUED]
+    lost = [error for error in record.attempt_errors if error.type == LEASE_EXPIRED]
     if fence != 1:
         yield f"it was to be killed at fence 1, and was at {fence}"
     if record.fence != 2 or record.attempt_count != 2:

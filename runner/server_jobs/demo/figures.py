@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.demo.jobs import Module, analyse_module
-from server_jobs.demo.story import RESCUED
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def figures_of(records: Sequence[JobRecord]) -> Figures:
         completed=sum(record.status is JobStatus.COMPLETED for record in records),
         seconds=(last - first).total_seconds() if first and last else 0.0,
         claims=sum(record.fence for record in records),
-        failed_attempts=sum(error.type != RESCUED for error in errors),
-        rescued=sum(error.type == RESCUED for error in errors),
+        failed_attempts=sum(error.type != LEASE_EXPIRED for error in errors),
+        rescued=sum(error.type == LEASE_EXPIRED for error in errors),
         waited=Spread.of(waits),
         ran=Spread.of(list(by_duration.values())),
         slowest_module=None if slowest is None else Module.model_validate_json(slowest.params).path,

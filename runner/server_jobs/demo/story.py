@@ -7,9 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from server_jobs import JobRecord, JobStatus
-
-RESCUED = "LeaseExpired"
-"""The type of the error that a rescue leaves in the row."""
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 
 class Tone(Enum):
@@ -43,7 +41,7 @@ class Story:
         errors = record.attempt_errors
         for error in errors[self._errors_told.get(record.id, 0) :]:
             # The jobs of a dead worker are rescued together, so one line tells of all.
-            if error.type != RESCUED:
+            if error.type != LEASE_EXPIRED:
                 said = f"{error.type}: {error.message}"
                 yield News(f"{short_name(record)}, attempt {error.attempt}: {said}", Tone.ODD)
         self._errors_told[record.id] = len(errors)

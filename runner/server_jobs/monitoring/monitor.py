@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.monitoring.statements import MonitoringStatements, monitoring_statements
+from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.status import JobStatus
 
 _CLOCKS_DIFFER_BY = 3_600.0
@@ -95,10 +95,7 @@ class Monitor:
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
-        if now is None:
-            self._sql = monitoring_statements(database.tables)
-        else:
-            self._sql = MonitoringStatements(database.tables, now)
+        self._sql = MonitoringStatements.of(database, now)
 
     async def live(self) -> list[LiveJobs]:
         """Count the pending and running jobs by queue, name and kind.

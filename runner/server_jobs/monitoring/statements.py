@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -31,23 +31,20 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.status import FINISHED, JobStatus
-from server_jobs.sql.constructs import add_seconds, db_now, seconds_between
+from server_jobs.sql.constructs import add_seconds, seconds_between
 from server_jobs.sql.rowset import one_of
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.tables import Tables, status_is
+from server_jobs.sql.statement_set import StatementSet
+from server_jobs.sql.tables import status_is
 
 _FLOOR = bindparam("floor", type_=Text())
 
 
-class MonitoringStatements:
+class MonitoringStatements(StatementSet):
     """Makes the statements for one set of tables.
 
     ``now`` is the SQL expression for the current moment; by default the database's clock.
     """
-
-    def __init__(self, tables: Tables, now: ColumnElement[datetime] | None = None) -> None:
-        self._jobs = tables.jobs
-        self._now: ColumnElement[Any] = db_now() if now is None else now
 
     def live(self) -> Statement:
         """Count pending and running jobs → queue, job_name, kind, count, seconds.
@@ -209,9 +206,3 @@ class MonitoringStatements:
 
     def _ago(self, name: str) -> ColumnElement[datetime]:
         return add_seconds(self._now, bindparam(name, type_=Float()))
-
-
-@cache
-def monitoring_statements(tables: Tables) -> MonitoringStatements:
-    """Return the statements by the database's clock; cached, so that each is compiled once."""
-    return MonitoringStatements(tables)

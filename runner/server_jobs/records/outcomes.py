@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from server_jobs.records.rows import AttemptError
+from server_jobs.records.attempt_error import AttemptError
 
 MAX_RELEASES = 10
 """How often in a row a started job may be given back before it fails."""

@@ -4,55 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.status import JobStatus
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptError:
-    """How one attempt went wrong."""
-
-    attempt: int
-    at: datetime | None
-    type: str
-    message: str
-    traceback: str
-    worker: str
-
-    def as_json(self) -> str:
-        """The document that is stored; the database adds the moment by its own clock."""
-        document = {
-            "attempt": self.attempt,
-            "type": self.type,
-            "message": self.message,
-            "traceback": self.traceback,
-            "worker": self.worker,
-        }
-        return json.dumps(document, ensure_ascii=False)
-
-    @classmethod
-    def from_document(cls, document: Any) -> AttemptError:
-        """An entry of ``jobs.errors``, whoever wrote it."""
-        if not isinstance(document, dict):
-            document = {"message": str(document)}
-        at = document.get("at")
-        try:
-            moment = datetime.fromisoformat(at) if isinstance(at, str) else None
-        except ValueError:
-            moment = None
-        if moment is not None and moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        attempt = document.get("attempt")
-        return cls(
-            attempt=attempt if isinstance(attempt, int) else 0,
-            at=moment,
-            type=str(document.get("type", "")),
-            message=str(document.get("message", "")),
-            traceback=str(document.get("traceback", "")),
-            worker=str(document.get("worker", "")),
-        )
 
 
 class Claim(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -38,10 +38,11 @@ from server_jobs.records.status import LIVE
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.sql.column_types import UtcDateTime
-from server_jobs.sql.constructs import db_now, insert_or_ignore, notifying, same_second, within
+from server_jobs.sql.constructs import insert_or_ignore, notifying, same_second, within
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.tables import Tables, status_is
+from server_jobs.sql.statement_set import StatementSet
+from server_jobs.sql.tables import status_is
 from server_jobs.store import transitions
 
 RECORD_COLUMNS = tuple(ScheduleRecord.__dataclass_fields__)
@@ -60,20 +61,11 @@ _NEXT = bindparam("next_run_at", type_=UtcDateTime())
 _ANEW = {"next_run_at": _NEXT, "last_decision": null(), "last_note": null()}
 
 
-class ScheduleStatements:
+class ScheduleStatements(StatementSet):
     """Makes the statements for one set of tables.
 
     ``now`` is the SQL expression for the current moment; by default the database's clock.
     """
-
-    def __init__(
-        self, tables: Tables, dialect_name: str, now: ColumnElement[datetime] | None = None
-    ) -> None:
-        self._jobs = tables.jobs
-        self._schedules = tables.cron_jobs
-        self._channel = tables.channel
-        self._postgres = dialect_name == "postgresql"
-        self._now: ColumnElement[Any] = db_now() if now is None else now
 
     # ── a tick ───────────────────────────────────────────────────────────────────────────────
 
@@ -87,7 +79,7 @@ class ScheduleStatements:
 
     @cached_property
     def _due(self) -> Executable:
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
 
         def some(condition: ColumnElement[bool]) -> Select[Any]:
             found = (
@@ -116,7 +108,7 @@ class ScheduleStatements:
 
     @cached_property
     def _ahead(self) -> Executable:
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
         return select(*self._record).where(schedule.enabled == true(), schedule.updated_at > _NOW)
 
     def replace(self, fires: Sequence[Fire]) -> Statement:
@@ -125,7 +117,7 @@ class ScheduleStatements:
 
     @cached_property
     def _replace(self) -> Executable:
-        fires, job, schedule = self._fires, self._jobs.c, self._schedules.c
+        fires, job, schedule = self._fires, self._jobs.c, self._tables.cron_jobs.c
         replaced = exists().where(
             schedule.id == fires.c.schedule_id,
             schedule.enabled == true(),
@@ -154,7 +146,7 @@ class ScheduleStatements:
 
     @cached_property
     def _advance(self) -> Executable:
-        fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
+        fires, schedule, candidate = self._fires, self._tables.cron_jobs.c, self._candidate.c
         candidates = self._still_due(
             fires,
             or_(
@@ -164,7 +156,7 @@ class ScheduleStatements:
             ),
         )
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(schedule.id == fires.c.schedule_id, within(schedule.id, candidates))
             .values(
                 next_run_at=fires.c.next_run_at,
@@ -184,7 +176,7 @@ class ScheduleStatements:
 
     @cached_property
     def _insert_taken(self) -> Executable:
-        fire_times, schedule = self._fire_times, self._schedules.c
+        fire_times, schedule = self._fire_times, self._tables.cron_jobs.c
         overlaps = and_(
             schedule.overlap == _word(Overlap.SKIP),
             self._has_live_job(schedule.id),
@@ -203,7 +195,7 @@ class ScheduleStatements:
         return self._insert(literal_column("1") == literal_column("1"))
 
     def _insert(self, *conditions: ColumnElement[bool]) -> Executable:
-        fire_times, schedule, job = self._fire_times, self._schedules.c, self._jobs.c
+        fire_times, schedule, job = self._fire_times, self._tables.cron_jobs.c, self._jobs.c
         copied = (
             "job_name",
             "params",
@@ -241,7 +233,7 @@ class ScheduleStatements:
         )
         if not self._postgres:
             return insert.returning(job.id)
-        return notifying(insert.returning(job.id, job.queue, job.ready), self._channel)
+        return notifying(insert.returning(job.id, job.queue, job.ready), self._tables.channel)
 
     def trace(self, fires: Sequence[Fire]) -> Statement:
         """Record the decisions about the fire times that were taken → schedule id, decision."""
@@ -249,7 +241,7 @@ class ScheduleStatements:
 
     @cached_property
     def _trace(self) -> Executable:
-        fires, schedule, job = self._fires, self._schedules.c, self._jobs.c
+        fires, schedule, job = self._fires, self._tables.cron_jobs.c, self._jobs.c
         fired = exists().where(job.id == fires.c.job_id)
         made_before = exists().where(
             job.cron_job_id == fires.c.schedule_id, job.cron_fire_at == fires.c.fire_at
@@ -261,7 +253,7 @@ class ScheduleStatements:
             else_=_word(Decision.SKIPPED),
         )
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(schedule.id == fires.c.schedule_id, schedule.fire_token == fires.c.token)
             .values(
                 last_job_id=case((fired, fires.c.job_id), else_=schedule.last_job_id),
@@ -277,7 +269,7 @@ class ScheduleStatements:
 
     @cached_property
     def _wait(self) -> Executable:
-        fires, schedule, candidate = self._fires, self._schedules.c, self._candidate.c
+        fires, schedule, candidate = self._fires, self._tables.cron_jobs.c, self._candidate.c
         candidates = self._still_due(
             fires,
             self._waits_for_others(candidate),
@@ -285,7 +277,7 @@ class ScheduleStatements:
             self._wants_job(fires),
         )
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(schedule.id == fires.c.schedule_id, within(schedule.id, candidates))
             .values(last_decision=_word(Decision.WAITING), last_note=None, updated_at=self._now)
             .returning(schedule.id)
@@ -305,9 +297,9 @@ class ScheduleStatements:
             decision=Text(),
             note=Text(),
         )
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(
                 schedule.id == resets.c.schedule_id,
                 schedule.enabled == true(),
@@ -335,16 +327,18 @@ class ScheduleStatements:
     @cached_property
     def _add(self) -> Executable:
         given = (*DEFINITION_COLUMNS, "id", "next_run_at")
-        columns = {name: bindparam(name, type_=self._schedules.c[name].type) for name in given}
+        columns = {
+            name: bindparam(name, type_=self._tables.cron_jobs.c[name].type) for name in given
+        }
         source = select(
             *columns.values(), self._now.label("created_at"), self._now.label("updated_at")
         ).where(literal_column("1") == literal_column("1"))
         return insert_or_ignore(
-            self._schedules,
+            self._tables.cron_jobs,
             [*columns, "created_at", "updated_at"],
             source,
             postgres=self._postgres,
-        ).returning(self._schedules.c.id)
+        ).returning(self._tables.cron_jobs.c.id)
 
     def edit(
         self, schedule: Schedule, *, schedule_id: str, next_run_at: datetime | None
@@ -369,10 +363,10 @@ class ScheduleStatements:
         return self._change(**_ANEW)
 
     def _change(self, **more: Any) -> Executable:
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
         changes = {name: bindparam(name, type_=schedule[name].type) for name in EDITED_COLUMNS}
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(schedule.id == _ID, schedule.managed_by == _MANAGED_BY)
             .values(**changes, updated_at=self._now, **more)
             .returning(schedule.id)
@@ -394,9 +388,9 @@ class ScheduleStatements:
     def _switch(
         self, enabled: ColumnElement[bool], *, schedule_is: ColumnElement[bool], **more: Any
     ) -> Executable:
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(schedule.id == _ID, schedule.enabled == schedule_is)
             .values(enabled=enabled, updated_at=self._now, **more)
             .returning(schedule.id)
@@ -408,10 +402,10 @@ class ScheduleStatements:
 
     @cached_property
     def _prune(self) -> Executable:
-        schedule = self._schedules.c
+        schedule = self._tables.cron_jobs.c
         kept = select(schedule.id).where(one_of(schedule.name, "keep"))
         return (
-            update(self._schedules)
+            update(self._tables.cron_jobs)
             .where(
                 schedule.managed_by == _MANAGED_BY,
                 schedule.enabled == true(),
@@ -427,8 +421,8 @@ class ScheduleStatements:
 
     @cached_property
     def _remove(self) -> Executable:
-        schedule = self._schedules.c
-        return delete(self._schedules).where(schedule.id == _ID).returning(schedule.id)
+        schedule = self._tables.cron_jobs.c
+        return delete(self._tables.cron_jobs).where(schedule.id == _ID).returning(schedule.id)
 
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
@@ -438,7 +432,7 @@ class ScheduleStatements:
 
     @cached_property
     def _by_name(self) -> Executable:
-        return select(*self._record).where(self._schedules.c.name == _NAME)
+        return select(*self._record).where(self._tables.cron_jobs.c.name == _NAME)
 
     def list_all(self) -> Statement:
         """Select all schedules, ordered by name → all their columns."""
@@ -446,7 +440,7 @@ class ScheduleStatements:
 
     @cached_property
     def _list(self) -> Executable:
-        return select(*self._record).order_by(self._schedules.c.name)
+        return select(*self._record).order_by(self._tables.cron_jobs.c.name)
 
     def live_jobs(self, schedule_id: str) -> Statement:
         """Select the jobs of a schedule that haven't ended, oldest first → id, status."""
@@ -465,7 +459,7 @@ class ScheduleStatements:
 
     @cached_property
     def _record(self) -> list[ColumnElement[Any]]:
-        return [self._schedules.c[name] for name in RECORD_COLUMNS]
+        return [self._tables.cron_jobs.c[name] for name in RECORD_COLUMNS]
 
     @cached_property
     def _fires(self) -> Any:
@@ -495,7 +489,7 @@ class ScheduleStatements:
 
     @cached_property
     def _candidate(self) -> Any:
-        return self._schedules.alias("candidate")
+        return self._tables.cron_jobs.alias("candidate")
 
     def _still_due(self, fires: Any, *conditions: ColumnElement[bool]) -> Select[Any]:
         """Select the schedules of these fires that are unchanged since they were read.
@@ -555,9 +549,3 @@ class ScheduleStatements:
 def _word(word: Decision | Overlap) -> ColumnElement[str]:
     """Put the word into the statement's text, as a literal: it never changes between runs."""
     return literal_column(f"'{word}'", type_=Text())
-
-
-@cache
-def schedule_statements(tables: Tables, dialect_name: str) -> ScheduleStatements:
-    """Return the statements by the database's clock; cached, so that each is compiled once."""
-    return ScheduleStatements(tables, dialect_name)

@@ -11,17 +11,13 @@ from typing import TypeVar
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Batch
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.ids import new_id
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
-from server_jobs.schedules.statements import (
-    EDITED_COLUMNS,
-    RECORD_COLUMNS,
-    ScheduleStatements,
-    schedule_statements,
-)
+from server_jobs.schedules.statements import EDITED_COLUMNS, RECORD_COLUMNS, ScheduleStatements
 from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
 
@@ -53,11 +49,7 @@ class ScheduleStore:
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
         self._store = Store(database, now)
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = schedule_statements(database.tables, dialect_name)
-        else:
-            self._sql = ScheduleStatements(database.tables, dialect_name, now)
+        self._sql = ScheduleStatements.of(database, now)
 
     async def clock(self) -> datetime:
         """Read the database's clock → in UTC."""
@@ -83,21 +75,19 @@ class ScheduleStore:
         ``kinds`` has the ``overlap`` of each schedule among them. Schedules that another process
         has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
         """
-        waiting = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
-        first = [self._sql.replace(fires)] if Overlap.REPLACE in kinds else []
-        last = [self._sql.wait(fires)] if waiting else []
-        inserts = [self._sql.insert(chunk) for chunk in _chunks(fire_times)]
-        answers = await self.database.batch(
-            [*first, self._sql.advance(fires), *inserts, self._sql.trace(fires), *last]
-        )
-        replaced: dict[str, str] = dict(answers.pop(0)) if first else {}
-        waits = answers.pop() if last else []
-        _, *inserted, decided = answers
+        batch = Batch()
+        replaced = batch.add(self._sql.replace(fires)) if Overlap.REPLACE in kinds else ()
+        batch.add(self._sql.advance(fires))
+        inserted = batch.add_all(self._sql.insert(chunk) for chunk in _chunks(fire_times))
+        decided = batch.add(self._sql.trace(fires))
+        waits = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
+        waiting = batch.add(self._sql.wait(fires)) if waits else ()
+        await batch.run(self.database)
         return Fired(
             {schedule_id: Decision(decision) for schedule_id, decision in decided}
-            | {schedule_id: Decision.WAITING for (schedule_id,) in waits},
+            | {schedule_id: Decision.WAITING for (schedule_id,) in waiting},
             frozenset(row[0] for made in inserted for row in made),
-            replaced,
+            dict(replaced),
         )
 
     async def reset(self, resets: Sequence[Reset]) -> set[str]:

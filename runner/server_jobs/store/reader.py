@@ -9,13 +9,13 @@ from typing import TypeVar, cast
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseUnavailableError, JobNotFoundError
+from server_jobs.errors import JobNotFoundError
 from server_jobs.records.requests import ANY_JOB, JobCount, JobFilter, Tally
 from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
-from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.statement import Row
 from server_jobs.store.chunks import cut
-from server_jobs.store.statements.shared import Statements, statements
+from server_jobs.store.statements.read import ReadStatements
 
 T = TypeVar("T")
 
@@ -28,15 +28,11 @@ class Reader:
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = statements(database.tables, dialect_name)
-        else:
-            self._sql = Statements(database.tables, dialect_name, now)
+        self._read = ReadStatements.of(database, now)
 
     async def get(self, job_id: str) -> JobRecord:
         """One record. Raises JobNotFoundError."""
-        rows = await self.database.execute(self._sql.get(job_id))
+        rows = await self.database.execute(self._read.get(job_id))
         if not rows:
             raise JobNotFoundError(f"there is no job {job_id}")
         return _record(rows[0])
@@ -44,7 +40,7 @@ class Reader:
     async def by_prefix(self, prefix: str, limit: int = 2) -> list[JobRecord]:
         """Records whose id begins so."""
         return [
-            _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
+            _record(row) for row in await self.database.execute(self._read.by_prefix(prefix, limit))
         ]
 
     async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary]:
@@ -52,31 +48,31 @@ class Reader:
         return [
             _summary(row)
             for chunk in self._cut(job_ids, len)
-            for row in await self.database.execute(self._sql.summaries(chunk))
+            for row in await self.database.execute(self._read.summaries(chunk))
         ]
 
     async def list_jobs(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50
     ) -> list[JobRecord]:
         """Records that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_jobs(wanted, before_id=before_id, limit=limit)
+        statement = self._read.list_jobs(wanted, before_id=before_id, limit=limit)
         return [_record(row) for row in await self.database.execute(statement)]
 
     async def list_ids(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 1_000
     ) -> list[str]:
         """Ids of jobs that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_ids(wanted, before_id=before_id, limit=limit)
+        statement = self._read.list_ids(wanted, before_id=before_id, limit=limit)
         return [job_id for (job_id,) in await self.database.execute(statement)]
 
     async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
         """Pending and running jobs that fit, newest first."""
-        statement = self._sql.list_live(wanted, limit=limit)
+        statement = self._read.list_live(wanted, limit=limit)
         return [_summary(row) for row in await self.database.execute(statement)]
 
     async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
         """How many jobs fit."""
-        rows = await self.database.execute(self._sql.tally(wanted))
+        rows = await self.database.execute(self._read.tally(wanted))
         return Tally(
             {JobStatus(status): count for status, count, _ in rows},
             max((newest for _, _, newest in rows), default=None),
@@ -87,7 +83,7 @@ class Reader:
         return [
             JobCount(name, queue, JobStatus(status), count, seconds)
             for name, queue, status, count, seconds in await self.database.execute(
-                self._sql.counts()
+                self._read.counts()
             )
         ]
 
@@ -95,34 +91,22 @@ class Reader:
         self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
     ) -> bool:
         """Whether a pending job of these is due by then."""
-        statement = self._sql.outstanding(
+        statement = self._read.outstanding(
             queues=queues, job_names=job_names, within_seconds=within_seconds
         )
         return bool(await self.database.execute(statement))
 
     async def available(self, *, queues: Sequence[str], job_names: Sequence[str]) -> int:
         """How many jobs of these could be claimed now, counted up to a thousand."""
-        statement = self._sql.available(queues=queues, job_names=job_names, limit=1_000)
+        statement = self._read.available(queues=queues, job_names=job_names, limit=1_000)
         return int((await self.database.execute(statement))[0][0])
 
     async def clock(self) -> datetime:
         """The moment by the database's clock."""
-        return cast("datetime", (await self.database.execute(self._sql.clock()))[0][0])
+        return cast("datetime", (await self.database.execute(self._read.clock()))[0][0])
 
     def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         return cut(items, size, max_statement_bytes=self.database.capabilities.max_statement_bytes)
-
-    async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        if len(wanted) == 1:
-            return [await self.database.execute(wanted[0])]
-        return await self.database.batch(wanted)
-
-    async def _again(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        """Run what may safely run twice; a connection that had gone stale gets a second chance."""
-        try:
-            return await self._run(wanted)
-        except DatabaseUnavailableError:
-            return await self._run(wanted)
 
 
 def _record(row: Row) -> JobRecord:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs.database import Database
+from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -18,6 +22,7 @@ from server_jobs.errors import (
     MigrationRequiredError,
     SchemaTooNewError,
 )
+from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -32,13 +37,16 @@ from server_jobs.records.outcomes import (
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobSummary, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.reader import Reader
-from server_jobs.store.statements.shared import ENDS
+from server_jobs.store.statements.enqueue import EnqueueStatements
+from server_jobs.store.statements.hold import HoldStatements
+from server_jobs.store.statements.maintain import ENDS, MaintainStatements
+from server_jobs.store.statements.settle import SettleStatements
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
@@ -50,15 +58,22 @@ class Store(Reader):
     ``now`` replaces the database's clock by another SQL expression.
     """
 
+    def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
+        super().__init__(database, now)
+        self._insert = EnqueueStatements.of(database, now)
+        self._hold = HoldStatements.of(database, now)
+        self._end = SettleStatements.of(database, now)
+        self._maintain = MaintainStatements.of(database, now)
+
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
     def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
         """The INSERT itself, for a transaction of the caller's."""
-        return self._sql.enqueue(new)
+        return self._insert.enqueue(new)
 
     def find_statement(self, new: NewJob) -> Statement:
         """The look-up of the live job that has the new one's unique key."""
-        return self._sql.live_by_key([(new.job_name, new.unique_key)])
+        return self._insert.live_by_key([(new.job_name, new.unique_key)])
 
     async def enqueue(self, new: Sequence[NewJob]) -> list[str]:
         """Insert pending jobs, all or none → their ids, in order.
@@ -66,10 +81,10 @@ class Store(Reader):
         Where a live job has the same unique key, its id stands in the answer instead. Safe to
         run again: an id that exists is passed over.
         """
-        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
+        chunks = [self._insert.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
-            await self._again(chunks)
+            await self._repeatable(chunks)
             return [job.id for job in new]
         for _ in range(10):
             live = await self._live(chunks, keyed)
@@ -83,14 +98,17 @@ class Store(Reader):
         self, inserts: list[Statement], keyed: Sequence[NewJob]
     ) -> Mapping[tuple[str, str | None], str]:
         keys = [(job.job_name, job.unique_key) for job in keyed]
-        *_, found = await self._again([*inserts, self._sql.live_by_key(keys)])
+        batch = Batch()
+        batch.add_all(inserts)
+        found = batch.add(self._insert.live_by_key(keys))
+        await batch.run_repeatable(self.database)
         return {(name, key): job_id for job_id, name, key in found}
 
     async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
         """Whether an earlier run inserted them all; those that have ended hold no key."""
         for job in jobs:
-            (found,) = await self._again([self._sql.get(job.id)])
-            if not found:
+            (found,) = await self._repeatable([self._read.get(job.id)])
+            if not found.rows:
                 return False
         return True
 
@@ -98,7 +116,9 @@ class Store(Reader):
         self, new: NewJob, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob:
         """Insert a job that its maker executes at once."""
-        statement = self._sql.insert_running(new, worker_id=worker_id, lease_seconds=lease_seconds)
+        statement = self._insert.insert_running(
+            new, worker_id=worker_id, lease_seconds=lease_seconds
+        )
         (row,) = await self.database.execute(statement)
         return ClaimedJob(*row)
 
@@ -113,7 +133,7 @@ class Store(Reader):
     ) -> ClaimedJob | None:
         """Claim and start this very job, if it is pending and due."""
         rows = await self.database.execute(
-            self._sql.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
+            self._hold.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
         )
         return ClaimedJob(*rows[0]) if rows else None
 
@@ -126,14 +146,14 @@ class Store(Reader):
         unique.
         """
         rows = await self.database.execute(
-            self._sql.start(
+            self._hold.start(
                 claim.job_id, claim.fence, worker_id=worker_id, lease_seconds=lease_seconds
             )
         )
         return ClaimedJob(*rows[0]) if rows else None
 
     def _claim(self, request: ClaimRequest) -> Statement:
-        return self._sql.claim(
+        return self._hold.claim(
             queue=request.queue,
             job_names=request.job_names,
             limit=request.limit,
@@ -147,7 +167,7 @@ class Store(Reader):
     async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
         """Renew leases → for each that is still held, whether its job shall be cancelled."""
         held = [(claim.job_id, claim.fence) for claim in claims]
-        statement = self._sql.heartbeat(held, lease_seconds=lease_seconds)
+        statement = self._hold.heartbeat(held, lease_seconds=lease_seconds)
         return {
             job_id: cancel_requested_at is not None
             for job_id, cancel_requested_at in await self.database.execute(statement)
@@ -158,7 +178,7 @@ class Store(Reader):
         return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
 
     def _progress(self, reports: Mapping[Claim, Progress]) -> Statement:
-        return self._sql.progress(
+        return self._hold.progress(
             [
                 (claim.job_id, claim.fence, percent, message)
                 for claim, (percent, message) in reports.items()
@@ -167,12 +187,12 @@ class Store(Reader):
 
     async def cancel_requests(self, worker_id: str) -> set[Claim]:
         """Which of a worker's running jobs shall be cancelled."""
-        rows = await self.database.execute(self._sql.cancel_requests(worker_id))
+        rows = await self.database.execute(self._hold.cancel_requests(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     async def held_by(self, worker_id: str) -> set[Claim]:
         """All that the database says a worker holds."""
-        rows = await self.database.execute(self._sql.held_by(worker_id))
+        rows = await self.database.execute(self._hold.held_by(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
@@ -194,24 +214,25 @@ class Store(Reader):
 
         ``reports`` is progress that wasn't written yet: the last word before the end.
         """
-        first = [self._progress(reports)] if reports else []
-        endings = self._settlements(outcomes)
-        last = [self._claim(request)] if request is not None else []
-        answers = await self._run([*first, *endings, *last]) if first or endings or last else []
-        claimed = _claimed(answers.pop()) if request is not None else []
+        batch = Batch()
+        if reports:
+            batch.add(self._progress(reports))
+        endings = batch.add_all(self._settlements(outcomes))
+        claimed = batch.add(self._claim(request)) if request is not None else ()
+        await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
-            for rows in answers[len(first) :]
+            for rows in endings
             for job_id, status, scheduled_for in rows
         }
-        return settled, claimed
+        return settled, _claimed(claimed)
 
     async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
         """What became of those that no longer run, nor were claimed again: asked when an answer
         was lost.
         """
         held = [(claim.job_id, claim.fence) for claim in claims]
-        rows = await self.database.execute(self._sql.settled(held))
+        rows = await self.database.execute(self._end.settled(held))
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     def _settlements(self, outcomes: Mapping[Claim, Outcome]) -> list[Statement]:
@@ -221,13 +242,13 @@ class Store(Reader):
             row = (claim.job_id, claim.fence, *columns_of(outcome))
             kinds.setdefault(type(outcome), []).append(row)
         write = {
-            Completed: self._sql.complete,
-            Failed: self._sql.fail,
-            Released: self._sql.release,
-            Postponed: self._sql.postpone,
-            Abandoned: self._sql.abandon,
-            LaunchLost: self._sql.lose_launch,
-            Disrupted: self._sql.disrupt,
+            Completed: self._end.complete,
+            Failed: self._end.fail,
+            Released: self._end.release,
+            Postponed: self._end.postpone,
+            Abandoned: self._end.abandon,
+            LaunchLost: self._end.lose_launch,
+            Disrupted: self._end.disrupt,
         }
         return [
             write[kind](chunk)
@@ -239,14 +260,14 @@ class Store(Reader):
 
     async def stage(self) -> int:
         """Make jobs that have become due visible to claims → how many."""
-        return len(await self.database.execute(self._sql.stage(STAGE_LIMIT)))
+        return len(await self.database.execute(self._maintain.stage(STAGE_LIMIT)))
 
     async def rescue(self) -> dict[str, Settled]:
         """Take back jobs whose lease has expired → what became of each."""
-        expired = await self.database.execute(self._sql.expired(RESCUE_LIMIT))
+        expired = await self.database.execute(self._end.expired(RESCUE_LIMIT))
         if not expired:
             return {}
-        rows = await self.database.execute(self._sql.rescue([_rescue(*row) for row in expired]))
+        rows = await self.database.execute(self._end.rescue([_rescue(*row) for row in expired]))
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
@@ -254,13 +275,13 @@ class Store(Reader):
 
     async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
         """Look at so many records by id, from ``after`` on."""
-        statement = self._sql.survey(prunable, after=after, limit=limit)
+        statement = self._maintain.survey(prunable, after=after, limit=limit)
         ((last_id, rows, *counts),) = await self.database.execute(statement)
         return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
 
     async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
         """Delete jobs whose ids lie above ``after`` and up to ``to`` → what their status was."""
-        statement = self._sql.prune(prunable, after=after, to=to)
+        statement = self._maintain.prune(prunable, after=after, to=to)
         return {
             job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
         }
@@ -284,7 +305,7 @@ class Store(Reader):
 
         What has ended meanwhile is skipped.
         """
-        (rows,) = await self._again([self._sql.cancel(job_ids)])
+        (rows,) = await self._repeatable([self._maintain.cancel(job_ids)])
         statuses = {job_id: JobStatus(status) for job_id, status in rows}
         return Changed(
             statuses,
@@ -314,7 +335,7 @@ class Store(Reader):
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
         try:
-            (rows,) = await self._again([self._sql.retry(job_ids)])
+            (rows,) = await self._repeatable([self._maintain.retry(job_ids)])
         except ConstraintViolatedError:
             # Somebody took a key between the statement's look at it and its write. The next look
             # sees that one; in halves, so that an offence that stays one stops nothing else.
@@ -347,7 +368,7 @@ class Store(Reader):
         """Raise SchemaError unless the tables are what this code can work on."""
         name = self.database.tables.info.name
         try:
-            rows = await self.database.execute(self._sql.schema_info())
+            rows = await self.database.execute(self._read.schema_info())
         except MigrationRequiredError as error:
             await self._raise_if_foreign(error)
             raise
@@ -366,7 +387,7 @@ class Store(Reader):
     async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
         """Our version table is missing; if ``jobs`` isn't, it is somebody else's."""
         try:
-            await self.database.execute(self._sql.get(""))
+            await self.database.execute(self._read.get(""))
         except MigrationRequiredError as error:
             if "column" not in str(error):
                 return
@@ -377,8 +398,15 @@ class Store(Reader):
                 " (SERVER_JOBS_SCHEMA)"
             ) from missing
 
+    async def _repeatable(self, statements: Iterable[Statement]) -> list[Answer]:
+        """Run what may safely run twice, all or none → an answer for each statement."""
+        batch = Batch()
+        answers = batch.add_all(statements)
+        await batch.run_repeatable(self.database)
+        return answers
 
-def _claimed(rows: list[Row]) -> list[ClaimedJob]:
+
+def _claimed(rows: Iterable[Row]) -> list[ClaimedJob]:
     jobs = [ClaimedJob(*row) for row in rows]
     jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
     return jobs
@@ -404,13 +432,11 @@ def _rescue(
     handler_started_at: datetime | None,
 ) -> tuple[object, ...]:
     began = "while its handler ran" if handler_started_at else "before its handler began"
-    error = AttemptError(
+    error = AttemptError.new(
+        LEASE_EXPIRED,
+        f"the lease of {worker_id} expired {began}; it is taken for dead",
         attempt=attempt,
-        at=None,
-        type="LeaseExpired",
-        message=f"the lease of {worker_id} expired {began}; it is taken for dead",
-        traceback="",
-        worker=worker_id or "",
+        worker=worker_id,
     )
     delay = RetryPolicy.from_json(policy).delay_seconds(attempt)
     return job_id, fence, error.message, error.as_json(), delay

@@ -332,7 +332,7 @@ class Model:
         self._blame(
             job,
             attempt,
-            "LeaseExpired",
+            "lease_expired",
             f"the lease of {job.worker_id} expired"
             f" {'while its handler ran' if began else 'before its handler began'};"
             " it is taken for dead",
