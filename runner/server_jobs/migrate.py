@@ -117,10 +117,10 @@ def migration_files(
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
-    """Whether your own Alembic shall look at something that it has found in the database.
+    """Tell your own Alembic whether to consider something that it has found in the database.
 
     ``context.configure(include_name=include_name, …)`` in your ``env.py`` keeps autogenerate from
-    dropping the tables of server-jobs, which your metadata doesn't have. It is False for these
+    dropping the tables of server-jobs, which your metadata doesn't have. It returns False for these
     tables, as SERVER_JOBS_SCHEMA and SERVER_JOBS_TABLE_PREFIX name them, and True for all else.
     """
     return make_include_name()(name, type_, parent_names)
@@ -129,9 +129,10 @@ def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | 
 def make_include_name(
     *, schema: str | None = None, table_prefix: str | None = None
 ) -> Callable[[str | None, str, Mapping[Any, str | None]], bool]:
-    """An :func:`include_name` for tables in this schema and under this prefix.
+    """Make an :func:`include_name` for tables in this schema and with this prefix.
 
-    What isn't given is as the environment says. Raises InvalidDatabaseUrlError.
+    What isn't given comes from SERVER_JOBS_SCHEMA and SERVER_JOBS_TABLE_PREFIX. Raises
+    InvalidDatabaseUrlError.
     """
     names = table_names(schema, table_prefix)
     ours = {table.name for table in names.metadata.tables.values()} | {names.alembic_version}
@@ -194,7 +195,10 @@ def _alembic(
 
 
 def _refuse_inside_alembic() -> None:
-    """A second run would take the first one's context away, in the middle of its migration."""
+    """Raise ConfigurationError inside a migration that Alembic runs in this process.
+
+    A second run would remove the first one's context in the middle of its migration.
+    """
     with _alembic_needed():
         from alembic import context
 

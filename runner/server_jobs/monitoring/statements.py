@@ -41,10 +41,7 @@ _FLOOR = bindparam("floor", type_=Text())
 
 
 class MonitoringStatements(StatementSet):
-    """Makes the statements for one set of tables.
-
-    ``now`` is the SQL expression for the current moment; by default the database's clock.
-    """
+    """Makes the statements that count and summarise jobs."""
 
     def live(self) -> Statement:
         """Count pending and running jobs → queue, job_name, kind, count, seconds.

@@ -62,10 +62,7 @@ _ANEW = {"next_run_at": _NEXT, "last_decision": null(), "last_note": null()}
 
 
 class ScheduleStatements(StatementSet):
-    """Makes the statements for one set of tables.
-
-    ``now`` is the SQL expression for the current moment; by default the database's clock.
-    """
+    """Makes the statements that fire, define and read schedules."""
 
     # ── a tick ───────────────────────────────────────────────────────────────────────────────
 
