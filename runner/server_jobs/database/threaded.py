@@ -1,4 +1,4 @@
-"""A database whose blocking driver runs on threads that own its connections."""
+"""Defines a database whose blocking driver runs on threads that own its connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server_jobs.sql.tables import Tables
 
 
 class ThreadedDatabase(ConnectionThreads[C]):
-    """What is left to a driver: how to connect, and how to run statements on a connection."""
+    """Base of the blocking drivers, which add how to connect and how to run statements."""
 
     def __init__(
         self, *, dialect: Dialect, tables: Tables, capabilities: Capabilities, threads: int
@@ -48,4 +48,7 @@ class ThreadedDatabase(ConnectionThreads[C]):
 
     @abstractmethod
     def _run(self, connection: C, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements, all or none; one alone is its own transaction."""
+        """Run statements on a connection, all or none → a list of rows for each.
+
+        A single statement is its own transaction.
+        """

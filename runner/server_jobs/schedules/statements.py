@@ -1,8 +1,8 @@
-"""Every statement on schedules, as SQLAlchemy Core.
+"""Holds every SQL statement on schedules, as SQLAlchemy Core.
 
-A tick decides on all schedules that are due in one atomic batch: a compare-and-set on
-``next_run_at`` that leaves a token, an INSERT for those whose token is there, and the trace. Who
-comes second finds another ``next_run_at`` and does nothing.
+A tick decides on all due schedules in one atomic batch. A compare-and-set moves ``next_run_at`` on
+and writes a token, an INSERT makes the jobs of the schedules that carry this token, and an UPDATE
+records the decision. A second scheduler finds another ``next_run_at`` and changes nothing.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ _MANAGED_BY = bindparam("managed_by", type_=Text())
 _LIMIT = bindparam("limit", type_=Integer())
 _NOW = bindparam("now", type_=UtcDateTime())
 _NEXT = bindparam("next_run_at", type_=UtcDateTime())
-# What became of an earlier fire time (it waits, it was broken) says nothing about this one.
+# The decision about an earlier fire time (waiting, broken) doesn't hold for a new one.
 _ANEW = {"next_run_at": _NEXT, "last_decision": null(), "last_note": null()}
 
 
 class ScheduleStatements(StatementSet):
-    """The statements for one set of tables; ``now`` is the moment by which they judge."""
+    """Makes the statements that fire, define and read schedules."""
 
     # ── a tick ───────────────────────────────────────────────────────────────────────────────
 
     def due(self, now: datetime, limit: int) -> Statement:
-        """Schedules to decide on, the most overdue first → all their columns.
+        """Select the schedules to decide on, the most overdue first → all their columns.
 
-        Those whose first fire time isn't computed yet are among them; those that wait for a job
-        of theirs to end aren't.
+        Schedules without a ``next_run_at`` are included. Schedules that wait for one of their jobs
+        to end are left out.
         """
         return Statement(self._due, {"now": now, "limit": limit})
 
@@ -93,14 +93,14 @@ class ScheduleStatements(StatementSet):
             self._waits_for_others(schedule),
             self._has_live_job(schedule.id),
         )
-        # Two questions, for a NULL stands at the other end of the index.
+        # Two SELECTs, since NULLs lie at the other end of the index.
         return union_all(
             some(and_(schedule.next_run_at <= _NOW, ~waits)),
             some(schedule.next_run_at.is_(None)),
         )
 
     def ahead(self, moment: datetime) -> Statement:
-        """Enabled schedules that were changed later than that → all their columns."""
+        """Select enabled schedules that were changed after ``moment`` → all their columns."""
         return Statement(self._ahead, {"now": moment})
 
     @cached_property
@@ -109,7 +109,7 @@ class ScheduleStatements(StatementSet):
         return select(*self._record).where(schedule.enabled == true(), schedule.updated_at > _NOW)
 
     def replace(self, fires: Sequence[Fire]) -> Statement:
-        """Cancel the live jobs of those that replace them → id, schedule."""
+        """Cancel the live jobs of schedules with ``overlap=replace`` → job id, schedule id."""
         return Statement(self._replace, {"fires": list(fires)})
 
     @cached_property
@@ -135,9 +135,9 @@ class ScheduleStatements(StatementSet):
         )
 
     def advance(self, fires: Sequence[Fire]) -> Statement:
-        """The compare-and-set: take these fire times, unless somebody has → ids of schedules.
+        """Take these fire times by compare-and-set → ids of the schedules that were taken.
 
-        Whoever is at the same ones at this moment gets them: they are passed over.
+        Schedules that another scheduler has moved on, or has locked at this moment, are left to it.
         """
         return Statement(self._advance, {"fires": list(fires)})
 
@@ -165,9 +165,9 @@ class ScheduleStatements(StatementSet):
         )
 
     def insert(self, fire_times: Sequence[FireTime]) -> Statement:
-        """Make the jobs of the fire times that were taken → ids of those that were made.
+        """Insert the jobs of the fire times that were taken → ids of the jobs that were made.
 
-        A fire time that has a job already gets no other.
+        A fire time that has a job already gets no second one.
         """
         return Statement(self._insert_taken, {"fire_times": list(fire_times)})
 
@@ -181,7 +181,10 @@ class ScheduleStatements(StatementSet):
         return self._insert(schedule.fire_token == fire_times.c.token, ~overlaps)
 
     def insert_asked_for(self, fire_times: Sequence[FireTime]) -> Statement:
-        """Make jobs of schedules, whatever their fire times are → ids of those that were made."""
+        """Insert jobs that a person asked for → ids of the jobs that were made.
+
+        It checks neither tokens nor overlap. A fire time that has a job already gets no second one.
+        """
         return Statement(self._insert_any, {"fire_times": list(fire_times)})
 
     @cached_property
@@ -230,7 +233,7 @@ class ScheduleStatements(StatementSet):
         return notifying(insert.returning(job.id, job.queue, job.ready), self._tables.channel)
 
     def trace(self, fires: Sequence[Fire]) -> Statement:
-        """Write down what became of the fire times that were taken → id, decision."""
+        """Record the decisions about the fire times that were taken → schedule id, decision."""
         return Statement(self._trace, {"fires": list(fires)})
 
     @cached_property
@@ -258,7 +261,7 @@ class ScheduleStatements(StatementSet):
         )
 
     def wait(self, fires: Sequence[Fire]) -> Statement:
-        """Note which of these stay due, since a job of theirs hasn't ended → ids."""
+        """Mark the schedules that stay due because an earlier job hasn't ended → their ids."""
         return Statement(self._wait, {"fires": list(fires)})
 
     @cached_property
@@ -278,7 +281,7 @@ class ScheduleStatements(StatementSet):
         )
 
     def reset(self, resets: Sequence[Reset]) -> Statement:
-        """Set next fire times without firing, unless somebody has set another → ids."""
+        """Set next fire times without firing → ids of the schedules that were still as seen."""
         return Statement(self._reset, {"resets": list(resets)})
 
     @cached_property
@@ -314,7 +317,7 @@ class ScheduleStatements(StatementSet):
     # ── definitions ──────────────────────────────────────────────────────────────────────────
 
     def add(self, schedule: Schedule, *, schedule_id: str, next_run_at: datetime) -> Statement:
-        """Insert a schedule, unless its name is taken → its id."""
+        """Insert a schedule → its id; no row if the name is taken."""
         values = {name: getattr(schedule, name) for name in DEFINITION_COLUMNS}
         return Statement(self._add, {**values, "id": schedule_id, "next_run_at": next_run_at})
 
@@ -337,9 +340,10 @@ class ScheduleStatements(StatementSet):
     def edit(
         self, schedule: Schedule, *, schedule_id: str, next_run_at: datetime | None
     ) -> Statement:
-        """Set what a definition says, but for its switch → id, if it is still managed so.
+        """Update a schedule's definition, but not ``enabled`` → its id; no row if ``managed_by``
+        has changed.
 
-        The next fire time stays where None is given.
+        With ``next_run_at=None`` the next fire time stays as it is.
         """
         values = {name: getattr(schedule, name) for name in (*EDITED_COLUMNS, "managed_by")}
         values["id"] = schedule_id
@@ -366,7 +370,7 @@ class ScheduleStatements(StatementSet):
         )
 
     def switch(self, schedule_id: str, *, next_run_at: datetime | None) -> Statement:
-        """Enable from this fire time on, or disable where None is given → id."""
+        """Enable a schedule from this fire time on, or disable it if None is given → its id."""
         shape = self._disable if next_run_at is None else self._enable
         return Statement(shape, {"id": schedule_id, "next_run_at": next_run_at})
 
@@ -390,7 +394,7 @@ class ScheduleStatements(StatementSet):
         )
 
     def prune(self, managed_by: str, keep: Sequence[str]) -> Statement:
-        """Disable what this source no longer declares → names."""
+        """Disable the source's schedules whose names aren't in ``keep`` → their names."""
         return Statement(self._prune, {"managed_by": managed_by, "keep": list(keep)})
 
     @cached_property
@@ -409,7 +413,7 @@ class ScheduleStatements(StatementSet):
         )
 
     def remove(self, schedule_id: str) -> Statement:
-        """Delete a schedule; its jobs stay → id."""
+        """Delete a schedule; its jobs stay → its id."""
         return Statement(self._remove, {"id": schedule_id})
 
     @cached_property
@@ -420,7 +424,7 @@ class ScheduleStatements(StatementSet):
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
     def by_name(self, name: str) -> Statement:
-        """One schedule → all its columns."""
+        """Select one schedule → all its columns."""
         return Statement(self._by_name, {"name": name})
 
     @cached_property
@@ -428,7 +432,7 @@ class ScheduleStatements(StatementSet):
         return select(*self._record).where(self._tables.cron_jobs.c.name == _NAME)
 
     def list_all(self) -> Statement:
-        """All schedules by name → all their columns."""
+        """Select all schedules, ordered by name → all their columns."""
         return Statement(self._list)
 
     @cached_property
@@ -436,7 +440,7 @@ class ScheduleStatements(StatementSet):
         return select(*self._record).order_by(self._tables.cron_jobs.c.name)
 
     def live_jobs(self, schedule_id: str) -> Statement:
-        """Jobs of a schedule that haven't ended, oldest first → id, status."""
+        """Select the jobs of a schedule that haven't ended, oldest first → id, status."""
         return Statement(self._live_jobs, {"id": schedule_id})
 
     @cached_property
@@ -485,9 +489,10 @@ class ScheduleStatements(StatementSet):
         return self._tables.cron_jobs.alias("candidate")
 
     def _still_due(self, fires: Any, *conditions: ColumnElement[bool]) -> Select[Any]:
-        """Of these fires, the schedules that are as they were seen; what is locked is passed over.
+        """Select the schedules of these fires that are unchanged since they were read.
 
-        Nobody waits for a lock while holding others, so that two schedulers can't deadlock.
+        Locked rows are skipped: a scheduler never waits for one lock while it holds others, so
+        that two schedulers can't deadlock.
         """
         candidate = self._candidate
         return (
@@ -496,7 +501,8 @@ class ScheduleStatements(StatementSet):
                 candidate.c.id == fires.c.schedule_id,
                 candidate.c.enabled == true(),
                 same_second(candidate.c.next_run_at, fires.c.seen),
-                # An edited one may be due at the very same moment, and be wrong from then on.
+                # A schedule that was edited meanwhile may be due at the same moment. The next fire
+                # time was computed from the old expression, and would be wrong.
                 candidate.c.cron_expression == fires.c.cron_expression,
                 candidate.c.time_zone == fires.c.time_zone,
                 *conditions,
@@ -511,7 +517,7 @@ class ScheduleStatements(StatementSet):
 
     def _has_live_job(self, schedule_id: ColumnElement[str]) -> ColumnElement[bool]:
         earlier = self._jobs.alias("earlier")
-        # Not EXISTS: for many schedules PostgreSQL would hash that, which reads all jobs there are.
+        # Not EXISTS: for many schedules PostgreSQL would hash it, and read all jobs of the table.
         found = (
             select(earlier.c.id)
             .where(earlier.c.cron_job_id == schedule_id, self._is_live(earlier.c))
@@ -522,7 +528,7 @@ class ScheduleStatements(StatementSet):
         return found.is_not(None)
 
     def _wants_job(self, fires: Any) -> ColumnElement[bool]:
-        """A fire time that was missed, or has its job already, needs nobody out of its way."""
+        """Build the condition that a fire time gets a job: it wasn't missed and has none yet."""
         made = self._jobs.alias("made")
         has_one = (
             exists()
@@ -538,5 +544,5 @@ class ScheduleStatements(StatementSet):
 
 
 def _word(word: Decision | Overlap) -> ColumnElement[str]:
-    """A literal in the statement's text: it is the same in every run."""
+    """Put the word into the statement's text, as a literal: it never changes between runs."""
     return literal_column(f"'{word}'", type_=Text())

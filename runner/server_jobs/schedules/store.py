@@ -1,4 +1,4 @@
-"""Where schedules live: the one caller of their statements. Plain data in, plain data out."""
+"""Reads and writes schedules. It alone runs their statements; it takes and returns plain data."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What came of a batch of due schedules."""
+    """Reports what firing a batch of due schedules did."""
 
     decisions: dict[str, Decision] = field(default_factory=dict)
-    """By schedule; a schedule that somebody else has taken isn't here."""
+    """Decisions by schedule id, without schedules that another process has taken."""
     job_ids: frozenset[str] = frozenset()
-    """Jobs that were made."""
+    """The ids of the jobs that were made."""
     replaced: dict[str, str] = field(default_factory=dict)
-    """Jobs that were cancelled or shall be, and their schedules."""
+    """Schedule ids by the ids of jobs that were cancelled, or asked to cancel, for a successor."""
 
 
 class ScheduleStore:
-    """The schedules of one database.
+    """Reads and writes the schedules of one database. Methods that ask it raise DatabaseError.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
@@ -52,27 +52,28 @@ class ScheduleStore:
         self._sql = ScheduleStatements.of(database, now)
 
     async def clock(self) -> datetime:
-        """The moment by the database's clock."""
+        """Read the database's clock → in UTC."""
         return await self._store.clock()
 
     # ── firing ───────────────────────────────────────────────────────────────────────────────
 
     async def due(self, now: datetime, limit: int = DUE_LIMIT) -> list[ScheduleRecord]:
-        """Schedules to decide on, the most overdue first."""
+        """Read the schedules to decide on, the most overdue first."""
         found = await self.database.execute(self._sql.due(now, limit))
         return _records(found)
 
     async def ahead(self, moment: datetime) -> list[ScheduleRecord]:
-        """Enabled schedules that were changed later than that."""
+        """Read the enabled schedules that were changed after ``moment``."""
         found = await self.database.execute(self._sql.ahead(moment))
         return _records(found)
 
     async def fire(
         self, fires: Sequence[Fire], fire_times: Sequence[FireTime], kinds: set[str]
     ) -> Fired:
-        """Take fire times and make their jobs, all or none.
+        """Take fire times and make their jobs, all in one batch or none.
 
-        ``kinds`` are the overlaps among them. What somebody else has taken meanwhile is left out.
+        ``kinds`` has the ``overlap`` of each schedule among them. Schedules that another process
+        has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
         """
         batch = Batch()
         replaced = batch.add(self._sql.replace(fires)) if Overlap.REPLACE in kinds else ()
@@ -90,18 +91,18 @@ class ScheduleStore:
         )
 
     async def reset(self, resets: Sequence[Reset]) -> set[str]:
-        """Set next fire times without firing → the schedules that nobody else has changed."""
+        """Set next fire times without firing → ids of the schedules that were still as seen."""
         found = await self.database.execute(self._sql.reset(resets))
         return {schedule_id for (schedule_id,) in found}
 
     # ── definitions ──────────────────────────────────────────────────────────────────────────
 
     async def put(self, schedule: Schedule) -> ScheduleRecord:
-        """Add a checked schedule, or change the one of its name to what it says.
+        """Add a schedule, or change the one of that name to this definition → its record.
 
-        It never fires for the past: where its times change, the next one lies after now. The
-        switch of one that exists stays as it is. Raises InvalidScheduleError where another source
-        manages the name.
+        Call ``schedule.check()`` first. A schedule never fires for the past: if its times change,
+        its next fire time lies after now. Whether an existing schedule is enabled stays as it is.
+        Raises InvalidScheduleError if another source manages the name.
         """
         for _ in range(3):
             existing = await self.find(schedule.name)
@@ -128,13 +129,13 @@ class ScheduleStore:
             if await self.database.execute(statement):
                 return await self.get(schedule.name)
         raise InvalidScheduleError(
-            f"schedule {schedule.name!r}: somebody else keeps changing it; try again"
+            f"schedule {schedule.name!r}: another process keeps changing it; try again"
         )
 
     async def set_enabled(self, name: str, enabled: bool) -> ScheduleRecord:
-        """Turn a schedule on or off. Turned on, it goes on from now; nothing is made up for.
+        """Enable or disable a schedule → its record. Raises ScheduleNotFoundError.
 
-        Raises ScheduleNotFoundError.
+        An enabled schedule goes on from now: fire times that passed meanwhile get no jobs.
         """
         schedule = await self.get(name)
         next_run_at = schedule.next_after(await self.clock()) if enabled else None
@@ -142,7 +143,7 @@ class ScheduleStore:
         return await self.get(name)
 
     async def prune(self, managed_by: str, keep: Iterable[str]) -> list[str]:
-        """Disable the schedules of a source that it no longer declares → their names."""
+        """Disable the source's schedules whose names aren't in ``keep`` → their names."""
         found = await self.database.execute(self._sql.prune(managed_by, list(keep)))
         return sorted(name for (name,) in found)
 
@@ -153,9 +154,10 @@ class ScheduleStore:
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
     async def run_now(self, name: str) -> str:
-        """Make a job of a schedule at once, enabled or not → its id.
+        """Make a job of a schedule at once, even of a disabled one → the job's id.
 
-        Its fire times and what it overlaps with stay out of it. Raises ScheduleNotFoundError.
+        The job belongs to no fire time, and ``overlap`` isn't considered. Raises
+        ScheduleNotFoundError.
         """
         schedule = await self.get(name)
         fire_time = FireTime(new_id(), schedule.id, None, None, await self.clock())
@@ -165,7 +167,10 @@ class ScheduleStore:
     async def backfill(
         self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
     ) -> dict[datetime, str]:
-        """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
+        """Make the jobs of past fire times, due now → job ids by fire time.
+
+        Fire times that have a job already get no second one, and are left out of the answer.
+        """
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
@@ -185,25 +190,25 @@ class ScheduleStore:
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, name: str) -> ScheduleRecord | None:
-        """The schedule of that name, if there is one."""
+        """Read the schedule of that name → None if there is none."""
         found = await self.database.execute(self._sql.by_name(name))
         return _records(found)[0] if found else None
 
     async def get(self, name: str) -> ScheduleRecord:
-        """The schedule of that name. Raises ScheduleNotFoundError."""
+        """Read the schedule of that name. Raises ScheduleNotFoundError."""
         schedule = await self.find(name)
         if schedule is None:
             raise ScheduleNotFoundError(
-                f"there is no schedule {name!r}: `server-jobs schedule list` shows those there are"
+                f"there is no schedule {name!r}: `server-jobs schedule list` shows all schedules"
             )
         return schedule
 
     async def list_all(self) -> list[ScheduleRecord]:
-        """All schedules, by name."""
+        """Read all schedules, ordered by name."""
         return _records(await self.database.execute(self._sql.list_all()))
 
     async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
-        """Jobs of a schedule that haven't ended, oldest first."""
+        """Read the jobs of a schedule that haven't ended, oldest first → status by job id."""
         found = await self.database.execute(self._sql.live_jobs(schedule.id))
         return {job_id: JobStatus(status) for job_id, status in found}
 
@@ -224,5 +229,5 @@ def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str])
 def _comparable(schedule: Schedule, column: str) -> object:
     value = getattr(schedule, column)
     if column in {"params", "retry_policy", "runtime"} and value is not None:
-        return json.loads(value)  # jsonb keeps neither blanks nor the order of keys
+        return json.loads(value)  # jsonb keeps neither spaces nor the order of keys
     return value
