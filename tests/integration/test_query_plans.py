@@ -27,11 +27,10 @@ from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.requests import ClaimRequest, JobFilter, Prunable
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
-from server_jobs.schedules.statements import ScheduleStatements
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import tables
 from server_jobs.store.statements.maintain import ENDS
-from tests.support.databases.statements import AllStatements
+from tests.support.databases.statements import AllScheduleStatements, AllStatements
 from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
@@ -483,9 +482,9 @@ def test_pruning_looks_at_a_stretch_of_the_primary_key_and_no_further(
 
 
 def schedule_plan_of(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement]
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement]
 ) -> Plan:
-    statement = prepare(ScheduleStatements(tables(), explainer.dialect.name))
+    statement = prepare(AllScheduleStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
@@ -520,7 +519,7 @@ SOME_ID = f"{17:036}"
 )
 @on_sqlite
 def test_firing_searches_neither_jobs_nor_schedules(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement], *, live: bool
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement], *, live: bool
 ) -> None:
     plan = schedule_plan_of(explainer, prepare)
 
