@@ -9,11 +9,17 @@ from typing import TypeVar, cast
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.errors import JobNotFoundError
+from server_jobs.errors import (
+    ForeignTableError,
+    JobNotFoundError,
+    MigrationRequiredError,
+    SchemaTooNewError,
+)
 from server_jobs.records.requests import ANY_JOB, JobCount, JobFilter, Tally
 from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Row
+from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import cut
 from server_jobs.store.statements.read import ReadStatements
 
@@ -104,6 +110,40 @@ class Reader:
     async def clock(self) -> datetime:
         """Return the moment by the database's clock."""
         return cast("datetime", (await self.database.execute(self._read.clock()))[0][0])
+
+    async def check_schema(self) -> None:
+        """Raise SchemaError unless this release can work on the tables."""
+        name = self.database.tables.info.name
+        try:
+            rows = await self.database.execute(self._read.schema_info())
+        except MigrationRequiredError as error:
+            await self._raise_if_foreign(error)
+            raise
+        version, oldest_code = rows[0] if rows else (0, 0)
+        if version < OLDEST_SCHEMA:
+            raise MigrationRequiredError(
+                f"the tables are at version {version} ({name}), this release needs"
+                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
+            )
+        if oldest_code > SCHEMA_VERSION:
+            raise SchemaTooNewError(
+                f"the tables are at version {version} ({name}) and serve releases from schema"
+                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
+            )
+
+    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
+        """Raise ForeignTableError if there is a ``jobs`` table that server-jobs didn't make."""
+        try:
+            await self.database.execute(self._read.get(""))
+        except MigrationRequiredError as error:
+            if "column" not in str(error):
+                return
+            table = self.database.tables.jobs.fullname
+            raise ForeignTableError(
+                f"the database has a table {table} that server-jobs didn't make; set a table"
+                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
+                " (SERVER_JOBS_SCHEMA)"
+            ) from missing
 
     def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         return cut(items, size, max_statement_bytes=self.database.capabilities.max_statement_bytes)

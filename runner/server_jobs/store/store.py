@@ -15,11 +15,8 @@ from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
-    ForeignTableError,
     JobNotFoundError,
     JobNotRetryableError,
-    MigrationRequiredError,
-    SchemaTooNewError,
 )
 from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
 from server_jobs.records.outcomes import (
@@ -39,7 +36,6 @@ from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
-from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.reader import Reader
 from server_jobs.store.statements.enqueue import EnqueueStatements
@@ -352,42 +348,6 @@ class Store(Reader):
             else Skipped(job_id, None, f"there is no job {job_id}")
             for job_id in left
         ]
-
-    # ── schema ───────────────────────────────────────────────────────────────────────────────────
-
-    async def check_schema(self) -> None:
-        """Raise SchemaError unless this release can work on the tables."""
-        name = self.database.tables.info.name
-        try:
-            rows = await self.database.execute(self._read.schema_info())
-        except MigrationRequiredError as error:
-            await self._raise_if_foreign(error)
-            raise
-        version, oldest_code = rows[0] if rows else (0, 0)
-        if version < OLDEST_SCHEMA:
-            raise MigrationRequiredError(
-                f"the tables are at version {version} ({name}), this release needs"
-                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
-            )
-        if oldest_code > SCHEMA_VERSION:
-            raise SchemaTooNewError(
-                f"the tables are at version {version} ({name}) and serve releases from schema"
-                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
-            )
-
-    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
-        """Raise ForeignTableError if there is a ``jobs`` table that server-jobs didn't make."""
-        try:
-            await self.database.execute(self._read.get(""))
-        except MigrationRequiredError as error:
-            if "column" not in str(error):
-                return
-            table = self.database.tables.jobs.fullname
-            raise ForeignTableError(
-                f"the database has a table {table} that server-jobs didn't make; set a table"
-                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
-                " (SERVER_JOBS_SCHEMA)"
-            ) from missing
 
     async def _repeatable(self, statements: Iterable[Statement]) -> list[Answer]:
         """Run statements that may safely run twice, all or none → an answer for each."""
