@@ -25,7 +25,7 @@ from server_jobs.errors import (
     InvalidParamsError,
     InvalidResultError,
 )
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, TypedDict
 
 from server_jobs.errors import InvalidOptionError
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.runtime import PodRuntime
 from server_jobs.records.text import clean
 

@@ -8,15 +8,13 @@ from typing import TypeAlias
 from server_jobs.records.attempt_error import AttemptError
 
 MAX_RELEASES = 10
-"""How often in a row a started job may be given back before it fails."""
-
+"""How often in a row a started job may be given back; the next release fails it."""
 
 MAX_LAUNCH_FAILURES = 10
-"""How often a job may be lost before its handler began, before it fails."""
-
+"""The number of launches that fail a job: lost that often before its handler began, it fails."""
 
 MAX_DISRUPTIONS = 10
-"""How often the platform may take a started job down before it fails."""
+"""The number of disruptions that fail a job: taken down that often after its start, it fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from server_jobs.errors import (
     JobNotRetryableError,
 )
 from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -32,7 +33,6 @@ from server_jobs.records.outcomes import (
     columns_of,
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
-from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement

@@ -132,7 +132,10 @@ def fail(
 
 
 def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
-    """Running → pending on purpose: the attempt is given back, ``max_releases`` times in a row."""
+    """Running → pending on purpose, with the attempt given back.
+
+    → failed once it was released ``max_releases`` times in a row already.
+    """
     exhausted = job.release_count >= max_releases
     return _leave(job, now, failed=exhausted) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -157,7 +160,10 @@ def abandon(job: Job, now: Sql, *, reason: Sql) -> Changes:
 def lose_launch(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_failures: Sql
 ) -> Changes:
-    """Running → pending: lost before the handler began. A launch is charged, no attempt."""
+    """Running → pending after ``delay``: lost before the handler began.
+
+    A launch is charged, no attempt. → failed with the failure number ``max_failures``.
+    """
     exhausted = job.launch_failures + _ONE >= max_failures
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -170,7 +176,10 @@ def lose_launch(
 def disrupt(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_disruptions: Sql
 ) -> Changes:
-    """Running → pending: the platform took a started job down, which a third budget counts."""
+    """Running → pending after ``delay``: the platform took a started job down.
+
+    A disruption is charged, no attempt. → failed with the disruption number ``max_disruptions``.
+    """
     exhausted = job.disruptions + _ONE >= max_disruptions
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,

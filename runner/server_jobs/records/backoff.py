@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""How long a job waits before its next attempt, or before it is launched again."""
 
 from __future__ import annotations
 
@@ -103,3 +103,8 @@ class RetryPolicy:
 
 
 _STORED = ("base_seconds", "factor", "max_seconds", "jitter")
+
+
+def launch_backoff(failures: int) -> float:
+    """Return the seconds to wait before another launch, after ``failures`` earlier ones failed."""
+    return min(10.0 * 2.0 ** min(failures, 10), 300.0)
