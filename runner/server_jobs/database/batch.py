@@ -1,4 +1,4 @@
-"""A batch of statements whose answers are asked for by name, not by position."""
+"""Defines a batch of statements in which each statement's rows have a name, not a position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server_jobs.sql.statement import Row, Statement
 
 
 class Answer:
-    """The rows that one statement of a batch brought. There are none before the batch has run."""
+    """Holds the rows of one statement of a batch. It is empty until the batch has run."""
 
     __slots__ = ("rows",)
 
@@ -22,25 +22,25 @@ class Answer:
 
 
 class Batch:
-    """Statements that run in order, all or none, in one commit."""
+    """Collects statements that run in order, all or none, in one commit."""
 
     def __init__(self) -> None:
         self._statements: list[Statement] = []
         self._answers: list[Answer] = []
 
     def add(self, statement: Statement) -> Answer:
-        """Put a statement at the end → where its rows will be."""
+        """Append a statement → the answer that will hold its rows."""
         answer = Answer()
         self._statements.append(statement)
         self._answers.append(answer)
         return answer
 
     def add_all(self, statements: Iterable[Statement]) -> list[Answer]:
-        """Put several statements at the end → where the rows of each will be."""
+        """Append several statements → the answers that will hold the rows of each."""
         return [self.add(statement) for statement in statements]
 
     async def run(self, database: Database) -> None:
-        """Run the statements and fill in their answers; an empty batch asks nothing.
+        """Run the statements and fill in their answers. An empty batch doesn't ask the database.
 
         Raises DatabaseError.
         """
@@ -54,7 +54,7 @@ class Batch:
             answer.rows = rows
 
     async def run_repeatable(self, database: Database) -> None:
-        """Run statements that may safely run twice: a stale connection gets a second chance.
+        """Run statements that may safely run twice: again once, if the database was unavailable.
 
         Raises DatabaseError.
         """

@@ -27,6 +27,7 @@ from server_jobs.execution.handler_call import (
     cancellations_of_this_task,
 )
 from server_jobs.records.attempt_error import LONGEST_MESSAGE, TIMED_OUT, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     MAX_RELEASES,
     Abandoned,
@@ -36,7 +37,6 @@ from server_jobs.records.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.text import clean, message_of
 

@@ -1,4 +1,4 @@
-"""What every set of statements is made of: tables, a dialect, and the moment by which it judges."""
+"""Defines the base of all sets of statements: their tables, dialect and current moment."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from server_jobs.sql.tables import Tables
 
 
 class HasTables(Protocol):
-    """A database, as far as statements must know it."""
+    """Offers what statements need to know of a database."""
 
     @property
     def tables(self) -> Tables:
-        """The tables, with the names that statements must spell."""
+        """The tables of this installation, whose names statements must use."""
 
     @property
     def dialect(self) -> Dialect:
@@ -25,11 +25,11 @@ class HasTables(Protocol):
 
 
 class StatementSet:
-    """Statements on one installation's tables, in one dialect.
+    """Base of the statements on one installation's tables, in one dialect.
 
     A method builds one statement: its shape, which is made once per set, and the values of this
-    run. ``now`` is the moment by which leases and due times are judged: the database's clock,
-    unless another SQL expression is given.
+    run. ``now`` is the SQL expression for the moment by which leases and due times are judged; by
+    default it is the database's clock.
     """
 
     _shared: ClassVar[dict[tuple[Tables, str], Any]]
@@ -46,7 +46,7 @@ class StatementSet:
     def of(cls, database: HasTables, now: ColumnElement[datetime] | None = None) -> Self:
         """Return the set for a database; without ``now``, one that all callers share.
 
-        Shapes are compiled once for each set, so that sharing saves the compilation.
+        Shapes are compiled once for each set, so sharing a set saves time.
         """
         if now is None:
             key = (database.tables, database.dialect.name)
