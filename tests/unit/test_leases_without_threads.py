@@ -47,7 +47,7 @@ async def test_abandoned_leases_are_kept_no_more() -> None:
     store = Store(memory.database)
     keeping = LeaseKeeping(on_thread=False)
     keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, keeping=keeping)
-    await keeper.__aenter__()
+    keeper.start()
     (job,) = await store.claim(ClaimRequest("default", None, 1, "w", 60))
     keeper.hold(job)
 

@@ -79,7 +79,7 @@ class BaseWorkerBackend:
         Raises DatabaseError, and SchemaError where the tables can't be used.
         """
         await self.store.check_schema()
-        await self.leases.__aenter__()
+        self.leases.start()
 
     async def shutdown(self) -> None:
         """Give back the jobs that were claimed and not begun, and keep no more leases.
@@ -99,7 +99,7 @@ class BaseWorkerBackend:
             # What couldn't be given back must expire: nobody works on it any more.
             for job in held:
                 self.leases.drop(job.claim)
-            await self.leases.__aexit__(None, None, None)
+            await self.leases.stop()
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
         """Stage due jobs, then claim from one queue after the other until ``limit`` is reached.

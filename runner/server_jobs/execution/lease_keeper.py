@@ -1,4 +1,4 @@
-"""Holding jobs: heartbeats, progress and cancellation, for all that one process runs."""
+"""Keeps the leases of all jobs that one process executes: heartbeats, progress, cancellation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import math
 import sys
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 
 from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
@@ -20,10 +19,10 @@ from server_jobs.store.store import Store
 _log = logging.getLogger("server_jobs.leases")
 
 TICK_SECONDS = 0.5
-"""How often progress is written and, if nothing else is said, cancellations are looked for."""
+"""How often progress is written and cancellations are looked for, unless configured otherwise."""
 
 HAS_THREADS = sys.platform not in {"emscripten", "wasi"}
-"""WebAssembly has none to start."""
+"""Whether the platform can start threads. WebAssembly can't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,10 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
 
     def hold(self, job: ClaimedJob) -> Held:
-        """Begin to keep a claimed job's lease.
+        """Begin to keep a claimed job's lease → the job as its holder sees it.
 
-        An older claim of the same job (we slept, it expired, it came back to us) has lost its own.
+        If an older claim of the same job is held, its lease has been lost: the process slept, the
+        lease expired, and the job came back to the same worker. That handler is asked to stop.
         """
         held = Held(job.claim)
         with self._lock:
@@ -81,43 +81,46 @@ class LeaseKeeper:
         return held
 
     def drop(self, claim: Claim) -> None:
-        """Stop keeping this lease, and no newer one: the job is settled, or lost."""
+        """Stop keeping this lease, since its job is settled or lost. A newer one is kept on."""
         with self._lock:
             held = self._held.get(claim.job_id)
             if held is not None and held.claim == claim:
                 del self._held[claim.job_id]
 
     def get(self, job_id: str) -> Held | None:
-        """What is held under that id."""
+        """Return the job of that id as its holder sees it; None where it isn't held here."""
         return self._held.get(job_id)
 
     @property
     def all(self) -> list[Held]:
-        """Everything that is held."""
+        """All jobs that are held."""
         with self._lock:
             return list(self._held.values())
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task that keeps, where it is no thread: it should end when it is told to, only."""
+        """The task that keeps the leases where no thread does. It ends only when it is told to."""
         return self._task
 
     async def __aenter__(self) -> LeaseKeeper:
+        self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stop()
+
+    def start(self) -> None:
+        """Begin to renew, on a thread or as a task of the running event loop."""
         self._stopped.clear()
         if not self._keeping.on_thread:
             self._wake = asyncio.Event()
             self._task = asyncio.create_task(self._keep_later(), name="leases")
-            return self
+            return
         self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
         self._thread.start()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def stop(self) -> None:
+        """Renew no more, and wait until the thread or the task has ended."""
         self._stopped.set()
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped already
@@ -145,7 +148,7 @@ class LeaseKeeper:
         await self.keep()
 
     def abandon(self) -> None:
-        """Keep nothing any more, here and now: what is held is left to expire."""
+        """Keep nothing any more, without waiting for anything: the leases are left to expire."""
         self._stopped.set()
         with self._lock:
             self._held.clear()
@@ -153,7 +156,7 @@ class LeaseKeeper:
             self._task.cancel()
 
     async def keep(self) -> None:
-        """Renew, report and listen until stopped."""
+        """Renew leases, write progress and find cancellations, in this task, until stopped."""
         self._wake = asyncio.Event()
         self._loop = loop = asyncio.get_running_loop()
         interval = self._lease_seconds / 3
@@ -169,37 +172,35 @@ class LeaseKeeper:
                         looked_at = loop.time()
                     await self._write_progress()
             except (DatabaseError, SchemaError) as error:
-                # The leases outlive a short outage; what expires meanwhile comes back as lost.
+                # The leases outlive a short outage; the next renewal shows which have expired.
                 _log.warning("leases can't be renewed just now: %s", error)
             except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
-                _log.exception("keeping leases went wrong, trying again")
+                _log.exception("keeping the leases failed by a bug, trying again")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._keeping.tick_seconds, interval)):
                     await self._wake.wait()
 
     async def _write_progress(self) -> None:
-        keeping = self.all
-        reports = {
-            held.claim: held.unwritten_progress for held in keeping if held.unwritten_progress
-        }
+        jobs = self.all
+        reports = {held.claim: held.unwritten_progress for held in jobs if held.unwritten_progress}
         if not reports:
             return
-        # Until it is there it counts as unwritten: the settlement of a job that ends meanwhile may
-        # overtake us, and must carry it.
+        # Until the answer it counts as unwritten: the job may end and be settled before this
+        # statement, and must then be settled with it.
         await self._store.report_progress(reports)
-        for held in keeping:
+        for held in jobs:
             if held.claim in reports:
                 held.has_written(reports[held.claim])
 
     async def _renew(self) -> None:
-        keeping = self.all
+        jobs = self.all
         still_held = await self._store.heartbeat(
-            [held.claim for held in keeping], lease_seconds=self._lease_seconds
+            [held.claim for held in jobs], lease_seconds=self._lease_seconds
         )
-        for held in keeping:
+        for held in jobs:
             cancel_requested = still_held.get(held.claim.job_id)
             if cancel_requested is None:
-                # Not if it was settled, and so dropped, while the heartbeat was under way.
+                # Unless it was settled, and so dropped, while the heartbeat was under way.
                 if self.get(held.claim.job_id) is held:
                     held.stop_request.make(StopReason.LEASE_LOST)
             elif cancel_requested:
