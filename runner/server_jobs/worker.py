@@ -1,4 +1,4 @@
-"""The local worker: a long-running process that executes jobs in itself."""
+"""The local worker: a long-running process that executes jobs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from server_jobs.store.retention import (
 _log = logging.getLogger("server_jobs.worker")
 
 LAST_MOMENT_SECONDS = 3.0
-"""How long interrupted handlers may take to end, so that their jobs can be given back."""
+"""How long interrupted handlers may take to end. After that, their jobs aren't given back."""
 
 DRAIN_HORIZON_SECONDS = 60.0
 """A draining worker waits for jobs that become due within this."""
@@ -42,10 +42,11 @@ DRAIN_HORIZON_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig(WorkerBackendConfig):
-    """How the local worker works. Times are in seconds; what is kept for None is kept for ever.
+    """How the local worker works. Times are in seconds. Records with ``None`` are kept for ever.
 
     With ``schedules``, it writes the registry's schedules into the table when it starts, and fires
-    all that are due. ``prune_schedules`` disables those that the registry no longer declares.
+    all schedules that are due. ``prune_schedules`` disables schedules that the registry no longer
+    declares. Raises ConfigurationError for values that make no sense.
     """
 
     poll_interval: float = 1.0
@@ -80,7 +81,11 @@ class WorkerConfig(WorkerBackendConfig):
 
 @dataclass
 class WorkerTotals:
-    """What a worker has done so far."""
+    """How many jobs a worker has claimed so far, and how their executions ended.
+
+    ``other`` counts those that were given back, postponed or cancelled, and ``lost`` those whose
+    lease was lost. ``rescued`` counts jobs of any worker whose expired lease this one took back.
+    """
 
     claimed: int = 0
     completed: int = 0
@@ -293,7 +298,7 @@ class LocalWorker(BaseWorkerBackend):
 
 
 class _Tally:
-    """Counts and logs what the work loop tells."""
+    """Counts and logs what a work loop tells its observer."""
 
     def __init__(self, totals: WorkerTotals) -> None:
         self._totals = totals

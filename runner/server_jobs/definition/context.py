@@ -1,4 +1,4 @@
-"""What a handler is given: who it is, and how to report and to listen."""
+"""The context of a handler: which job it executes, its progress, and whether it should stop."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class JobContext:
-    """The context of one execution. Async and plain handlers use the same one.
+    """The context of one execution, for async and plain handlers alike.
 
-    ``job_id`` is None when nothing is persisted; ``attempt`` counts from 1.
+    ``job_id`` is None where there is no record; ``attempt`` counts from 1.
     """
 
     __slots__ = (
@@ -53,16 +53,16 @@ class JobContext:
     def update_progress(self, percent: float, message: str | None = None) -> Awaitable[None]:
         """Report how far the job is, in percent (clamped to 0–100), and what it is doing.
 
-        It is noted at once and written within half a second, so that a tight loop costs the
-        database nothing; the last value is never lost. An async handler awaits it, which also
-        lets others run; a plain one just calls it. Without persistence nothing happens.
+        The report is written within half a second, so that a tight loop costs the database nothing,
+        and the last one is never lost. An async handler awaits this call, which lets other tasks
+        run; a plain handler just calls it. Without a record nothing happens.
         """
         if self._held is not None:
             self._held.report(percent, message)
         return _YIELD
 
     def get_database(self) -> Database:
-        """The database that the job's record lives in. Raises DatabaseNotConfiguredError."""
+        """Return the database of the job's record. Raises DatabaseNotConfiguredError."""
         if self._database is None:
             raise DatabaseNotConfiguredError(
                 f"{self.job_name} runs without a database (persist=False, and none is bound)"
@@ -71,14 +71,15 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job should stop: cancelled, timed out, its lease lost, or a shutdown.
+        """Whether the job should stop: it is cancelled, timed out or has lost its lease, or its
+        worker shuts down.
 
-        An async handler is interrupted by itself; a plain one polls this.
+        Async handlers are interrupted where they await. Plain handlers have to look here.
         """
         return self._stop_request is not None and self._stop_request.reason is not None
 
     def raise_if_cancelled(self) -> None:
-        """End a plain handler here if it should stop."""
+        """Raise CancelledError if the job should stop. A plain handler lets it pass through."""
         if self.cancelled:
             raise asyncio.CancelledError
 
@@ -103,7 +104,7 @@ def create_job_context(
     correlation_id: str | None = None,
     database: Database | None = None,
 ) -> JobContext:
-    """A context to call a handler with directly, for instance in a unit test of it."""
+    """Make a context for calling a handler directly, for instance in its unit test."""
     return JobContext(
         job_name=job_name,
         job_id=job_id,
@@ -124,7 +125,7 @@ def attach(context: JobContext, stop_request: StopRequest, held: Held | None = N
 
 
 class _Yield:
-    """Awaited, it lets other tasks run once; ignored, it does nothing."""
+    """Lets other tasks run once if it is awaited, and does nothing otherwise."""
 
     __slots__ = ()
 

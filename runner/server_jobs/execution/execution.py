@@ -1,9 +1,9 @@
-"""One claimed job → its outcome: decode, call, interrupt where needed, encode.
+"""One claimed job → its outcome: decode params, call the handler, encode its result.
 
-Every backend executes through here. A handler's exception becomes an outcome and is never
-raised, ``SystemExit`` neither: a job doesn't end the process that it shares. What else isn't an
-``Exception`` (a person's Ctrl-C, a platform that pulls the plug) passes through, and the lease
-expires.
+Every backend executes jobs here. An exception of the handler becomes an outcome and is never
+raised, nor is ``SystemExit``: a job doesn't end the process that it shares with others. Any other
+exception that isn't an ``Exception`` passes through, and the lease expires: a person's Ctrl-C, for
+instance, or the end of a platform's CPU time.
 """
 
 from __future__ import annotations
@@ -71,15 +71,19 @@ class Execution:
         self._job = job
         self.held = held
         self._environment = environment
-        # What no error may show: they are kept in the row, and logged.
+        # Errors are kept in the row and logged: they must show none of these.
         self._secrets: list[str] = []
         self.value: Any = None
         """What the handler returned, if the outcome is Completed."""
         self.error: Exception | None = None
-        """What it raised, if anything."""
+        """What the handler raised, if anything."""
 
     async def run(self) -> Outcome | None:
-        """Run the handler → what to write; None where the lease is lost and nothing is to be."""
+        """Run the handler → the outcome to write.
+
+        None means that the lease is lost, so that nothing is to be written. Raises CancelledError
+        only where the caller's task is cancelled.
+        """
         definition, job, held = self._definition, self._job, self.held
         database, threads = self._environment.database, self._environment.threads
         cancellations = cancellations_of_this_task()
@@ -111,7 +115,10 @@ class Execution:
             return self._raised(error)
 
     def stopped(self) -> Outcome | None:
-        """What to write of a handler that ended because it was asked to; None where lost."""
+        """Return the outcome of a handler that stopped because it was asked to.
+
+        None means that the lease is lost, so that nothing is to be written.
+        """
         match self.held.stop_request.reason:
             case StopReason.SHUTDOWN:
                 most = self._environment.max_releases
@@ -127,7 +134,7 @@ class Execution:
                 return self._failed(self._attempt_error(TIMED_OUT, message))
             case StopReason.CANCELLED:
                 return Abandoned(StopReason.CANCELLED.value)
-            case _:  # the lease is lost: what we'd write would be refused
+            case _:  # the lease is lost: the store would refuse any outcome
                 return None
 
     def _raised(self, error: Exception) -> Outcome:
@@ -137,7 +144,8 @@ class Execution:
             case CancelJob():
                 return Abandoned(self._said(error))
             case _:
-                # A result that doesn't fit won't fit next time, and the work has been done.
+                # A result that doesn't fit its schema won't fit at the next attempt, and the work
+                # has been done.
                 permanent = isinstance(error, (PermanentError, InvalidResultError, RetryLater))
                 return self._failed(self._describe(error), permanent=permanent)
 

@@ -1,4 +1,4 @@
-"""Executing jobs here and now: what ``now``, ``batch`` and ``execute_from_database`` share."""
+"""Executes jobs in their caller's process, for ``now``, ``batch`` and ``execute_from_database``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ async def run_unpersisted(
     database: Database | None,
     correlation_id: str | None,
 ) -> JobResult[R]:
-    """Run a handler without a record. Its failure is in the result."""
+    """Run a handler without a record → its result, or how it failed.
+
+    Raises CancelledError only where the caller's task is cancelled.
+    """
     started_at = datetime.now(UTC)
     cancellations = cancellations_of_this_task()
     status = JobStatus.COMPLETED
@@ -84,7 +87,7 @@ async def run_unpersisted(
 
 
 class InlineHolder:
-    """Holds the jobs that this call executes. Made by :func:`holding`."""
+    """Claims jobs, executes and settles them, for one call. Made by :func:`holding`."""
 
     def __init__(self, store: Store, keeper: LeaseKeeper, lease_seconds: float) -> None:
         self._store = store
@@ -92,14 +95,18 @@ class InlineHolder:
         self._lease_seconds = lease_seconds
 
     async def insert(self, new: NewJob) -> ClaimedJob:
-        """Insert a record that runs from the start."""
+        """Insert a record that is claimed from the start → the claimed job."""
         inserting = self._store.insert_running(
             new, worker_id=self._keeper.worker_id, lease_seconds=self._lease_seconds
         )
         return await self._taken(inserting, Abandoned(StopReason.CALLER.value))
 
     async def claim(self, job_id: str, fence: int | None) -> ClaimedJob | None:
-        """Claim a record if it is due, or take up the claim made under that fence."""
+        """Claim a record → the claimed job, or None where it can't be claimed.
+
+        Without a fence, the record must be due. With one, the claim that was made under it is taken
+        over, if its handler hasn't begun.
+        """
         worker_id, seconds = self._keeper.worker_id, self._lease_seconds
         if fence is None:
             claiming = self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
@@ -112,10 +119,10 @@ class InlineHolder:
     async def execute(
         self, definition: JobDefinition[Any, R], job: ClaimedJob, *, once: bool
     ) -> JobResult[R]:
-        """Execute a held job and settle it → its result, or how it failed.
+        """Execute a claimed job and settle it → its result, or how it failed.
 
-        Where the caller is cancelled, a job that is only its own (``once``) ends as cancelled;
-        one from a queue goes back there.
+        ``once`` is for a job that nobody else can execute. If the caller is cancelled, such a job
+        ends as cancelled, and a job from a queue is given back to it.
         """
         held = self._keeper.hold(job)
         environment = ExecutionEnvironment(self._store.database, once=once)
@@ -153,7 +160,10 @@ class InlineHolder:
         return JobResult(metadata, error=problem)
 
     async def _taken(self, taking: Coroutine[Any, Any, T], otherwise: Outcome) -> T:
-        """What a claim brings. If we are cancelled meanwhile, it may still bring it: give it up."""
+        """Return what a claim brings.
+
+        If the caller is cancelled meanwhile, the job that it brings is settled by ``otherwise``.
+        """
         claim = asyncio.ensure_future(taking)
         try:
             return await asyncio.shield(claim)
@@ -165,13 +175,13 @@ class InlineHolder:
             raise
 
     async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:
-        """Write the end, even if the caller is cancelled meanwhile."""
+        """Settle a job, even if the caller is cancelled meanwhile."""
         return await asyncio.shield(settle_alone(self._store, held, outcome))
 
 
 @contextlib.asynccontextmanager
 async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
-    """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
+    """Keep leases within this block, under a new worker id. Raises InvalidOptionError."""
     seconds = seconds_of(lease, "lease", kind)
     if not 1 <= seconds <= 7 * 86_400:
         raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")

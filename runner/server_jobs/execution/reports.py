@@ -1,4 +1,4 @@
-"""What is logged of an execution that has ended."""
+"""Logs how an execution ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = logging.getLogger("server_jobs.worker")
 
 
 def report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
-    """One line for each execution, with fields for whoever reads logs by machine."""
+    """Log one line for an execution. Its fields (``extra``) are for programs that read logs."""
     if isinstance(outcome, Completed) and not _log.isEnabledFor(logging.INFO):
         return
     fields: dict[str, object] = {
