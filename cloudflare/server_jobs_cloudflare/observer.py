@@ -1,4 +1,4 @@
-"""What a tick counts and writes to the log about its jobs."""
+"""Counts and logs what becomes of a tick's jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server_jobs_cloudflare.summary import LOST, TickSummary, say_job, status_of
 class TickObserver:
     """Counts in the tick's summary, and writes one line for each execution.
 
-    ``broke`` is called with the exception of an execution that ended by no handler's.
+    ``broke`` is called with the exception of an execution that a handler's exception didn't end.
     """
 
     def __init__(

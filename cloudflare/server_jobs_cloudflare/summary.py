@@ -1,7 +1,7 @@
-"""What a tick came to, and the lines that say so: JSON, for ``wrangler tail --search``.
+"""The summary of a tick, and the log lines of ticks and jobs: JSON, for ``wrangler tail --search``.
 
-Neither params nor results nor the text of errors is in them: those may hold what nobody else
-should read, and the record has them.
+They show neither params nor results nor the text of errors, which may be private. Those are in the
+record.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAME_TOO_LATE = Postponed("given back: its tick ended soon after it had begun", 
 
 @dataclass
 class TickSummary:
-    """What one tick did. ``ended`` says why it claimed no more."""
+    """How many jobs a tick has staged, rescued and so on. ``ended`` says why it claimed no more."""
 
     worker: str
     ended: str = "spent"
@@ -38,12 +38,12 @@ class TickSummary:
     cancelled: int = 0
     lost: int = 0
     unsettled: int = 0
-    """What it had to leave to the rescue, its lease to expire."""
+    """How many jobs it couldn't settle: their leases expire, and a later tick rescues them."""
     queries: int = 0
     duration_ms: float = 0.0
 
     def count(self, status: str) -> None:
-        """One more job has ended so."""
+        """Count one more execution with this status."""
         setattr(self, status, getattr(self, status) + 1)
 
 
@@ -85,5 +85,5 @@ def say_job(job: ClaimedJob, status: str, seconds: float, outcome: Outcome | Non
 
 
 def say_tick(summary: TickSummary) -> None:
-    """One line for each tick."""
+    """Write the line of one tick."""
     say("tick", **asdict(summary))
