@@ -72,7 +72,7 @@ def job(
         "spec": {"suspend": suspend},
         "status": {"conditions": list(conditions), **started},
     }
-    claim = fields.pop("lease", Claim(JOB_ID, 2))
+    claim = fields.pop("claim", Claim(JOB_ID, 2))
     return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", claim, "default", seen, **fields)
 
 

@@ -232,7 +232,7 @@ async def test_the_same_is_not_said_again_and_again_and_yet_counted(bench: Bench
 async def test_an_api_server_that_is_away_leaves_the_record_claimed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
     bench.serve(runner())
     (job_id,) = await bench.enqueue()
     bench.kube.fails("create", "/jobs/jobs", 503)

@@ -13,7 +13,7 @@ from tests.operator.samples import runner
 
 @pytest.fixture(autouse=True)
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
 
 
 def not_paused(bench: Bench) -> None:
