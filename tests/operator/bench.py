@@ -40,7 +40,7 @@ class Bench:
             kube,
             settings.namespaces,
             settings.install_id,
-            lambda job, gone: self._changed(job, gone),
+            lambda job: self.attendant.notice(job),
         )
         self.launcher = Launcher(
             kube, launches, self.view, self.table, settings, self.metrics, self.events
@@ -52,9 +52,6 @@ class Bench:
             launches, self.view, self.table, self.launcher, self.attendant, settings
         )
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _changed(self, job: Any, gone: bool) -> None:
-        self.attendant.notice(job, gone)
 
     def serve(self, *runners: JobRunner) -> None:
         for runner in runners:

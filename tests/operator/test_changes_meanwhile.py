@@ -64,7 +64,7 @@ async def test_a_runner_that_is_changed_while_its_status_is_written_is_served_as
         resource(1, image="jobs:1", database=secret), resource(2, image="jobs:2", database=secret)
     )
     table = RunnerTable()
-    view = JobsView(kube, ("jobs",), "here", lambda job, new: None)
+    view = JobsView(kube, ("jobs",), "here", lambda job: None)
     runners = JobRunners(kube, table, view, SETTINGS, Recorder(kube, "test"), lambda _: None)
 
     await runners.changed(kube.before, deleted=False)

@@ -54,7 +54,7 @@ class Scene:
         registry.bind(database)
         self.server = ServerStub()
         kube = cast(Kube, self.server)
-        self.view = JobsView(kube, ("jobs",), "here", lambda job, gone: None)
+        self.view = JobsView(kube, ("jobs",), "here", lambda job: None)
         runners = RunnerTable()
         runners.put(runner(ttlSecondsAfterFinished=60, gracePeriodSeconds=600))
         self.attendant = Attendant(
@@ -95,7 +95,7 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
 
     known = scene.view.of(claim)
     assert known is not None
-    known.pods["p"] = pod(ended(0))
+    known.add_pod(pod(ended(0)))
 
     await scene.attendant.attend([claim])
     await scene.attendant.attend([claim])
@@ -103,7 +103,7 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
     set_to = [body["spec"]["ttlSecondsAfterFinished"] for body in scene.server.patched]
     assert set_to == ([] if seconds == 60 else [60])
     assert (known.finished, known.pods) == (True, {})
-    assert "well" not in str(known.job)
+    assert "well" not in str(known.body)
 
 
 async def test_a_begun_record_without_a_job_is_lost_only_after_its_runners_grace_period(

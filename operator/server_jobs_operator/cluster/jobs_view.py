@@ -18,8 +18,7 @@ from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
-from server_jobs_operator.cluster.reasons import Finding, finding
-from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod, without_texts
+from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod
 from server_jobs_operator.cluster.versions import is_older
 
 _log = logging.getLogger("server_jobs.operator.watch")
@@ -27,9 +26,6 @@ _log = logging.getLogger("server_jobs.operator.watch")
 LONGEST_PAUSE_SECONDS = 30.0
 SHORTEST_WATCH_SECONDS = 1.0
 """A watch that ends sooner has failed, whatever it says."""
-
-FIRST_TTL_SECONDS = 86_400
-"""How long a Job is kept whose record isn't known to be settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class JobsView:
         kube: Kube,
         namespaces: tuple[str, ...] | None,
         install_id: str,
-        on_change: Callable[[KnownJob, bool], None],
+        on_change: Callable[[KnownJob], None],
     ) -> None:
         self._kube = kube
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
@@ -158,9 +154,7 @@ class JobsView:
         found = {item["metadata"]["uid"] for item in items}
         for job in self:
             if job.uid in listing.known and namespace in {None, job.namespace}:
-                for uid in job.pods.keys() - found:
-                    del job.pods[uid]
-                job.former_pods &= found
+                job.keep_pods(found)
         for item in items:
             self._pod_changed("ADDED", item)
 
@@ -174,7 +168,7 @@ class JobsView:
             else:
                 self._forget(job)
             return
-        if job is not None and is_older(item, job.job):
+        if job is not None and is_older(item, job.body):
             return  # of a list that was asked for before the watch told of this one
         if job is None:
             labels = metadata.pop("labels")  # said by the lease from here on
@@ -183,23 +177,13 @@ class JobsView:
             except (KeyError, ValueError):
                 _log.warning("Job %s has our label and no job's: left alone", metadata["name"])
                 return
-            job = KnownJob(
-                metadata["namespace"],
-                metadata["name"],
-                uid,
-                claim,
-                labels.get(RUNNER, ""),
-                item,
-                self._early_pods.pop(uid, {}),
-            )
-            # An earlier leader has seen to the end of one whose time to live has been changed.
-            time_to_live = item["spec"].get("ttlSecondsAfterFinished")
-            job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
+            early_pods = self._early_pods.pop(uid, {})
+            job = KnownJob(claim, labels.get(RUNNER, ""), item, early_pods)
             self._jobs[uid] = self._by_claim[claim] = job
         else:
             self._in_flight[job.namespace, job.runner] -= not job.finished
             metadata.pop("labels")
-            job.job = without_texts(item) if job.done else item
+            job.change(item)
         self._in_flight[job.namespace, job.runner] += not job.finished
         self._look_at(job)
 
@@ -210,43 +194,23 @@ class JobsView:
             return
         uid = item["metadata"]["uid"]
         job = self._jobs.get(owner)
-        if job is not None and (job.done or uid in job.former_pods):
+        if job is None:
+            pods = self._early_pods.setdefault(owner, {})
+            pods[uid] = item
             if change == "DELETED":
-                job.former_pods.discard(uid)
+                del pods[uid]
+                if not pods:
+                    del self._early_pods[owner]
             return
-        pods = job.pods if job is not None else self._early_pods.setdefault(owner, {})
         # A pod that is deleted says, in its last state, why.
-        pods[uid] = item
-        if job is not None:
+        if job.add_pod(item):
             self._look_at(job)
         if change == "DELETED":
-            pods.pop(uid, None)
-            if job is None and not pods:
-                self._early_pods.pop(owner, None)
+            job.drop_pod(uid)
 
     def _look_at(self, job: KnownJob) -> None:
-        if job.suspended:
-            # Its pods are made to end, and that is nothing which went wrong: it gets new ones.
-            # One that isn't deleted may be new already, since it has a watch of its own.
-            former = {u for u, pod in job.pods.items() if "deletionTimestamp" in pod["metadata"]}
-            job.former_pods |= former
-            for uid in former:
-                del job.pods[uid]
-            job.finding = None
-        elif not job.done:
-            self._note(job, finding(job.job, list(job.pods.values())))
-        self._on_change(job, False)
-
-    def _note(self, job: KnownJob, found: Finding | None) -> None:
-        known = job.finding
-        if known is not None and known.final:
-            if found is not None and found.outweighs(known):
-                job.finding = found  # it had ended, and now it is known why
-            return
-        if found is not None and (known is None or known.reason is not found.reason):
-            job.finding_since = time.monotonic()
-        # None: it was waiting for something, which has come.
-        job.finding = found
+        job.examine(time.monotonic())
+        self._on_change(job)
 
     def _is_gone(self, uid: str) -> None:
         for listing in self._listings:
@@ -259,4 +223,5 @@ class JobsView:
         if self._by_claim.get(job.claim) is job:
             del self._by_claim[job.claim]
         self._early_pods.pop(job.uid, None)
-        self._on_change(job, True)
+        job.vanish(time.monotonic())
+        self._on_change(job)

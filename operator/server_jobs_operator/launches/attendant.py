@@ -62,10 +62,9 @@ class Attendant:
         self._missing: dict[Claim, float] = {}
         self._news = asyncio.Event()
 
-    def notice(self, job: KnownJob, gone: bool) -> None:
+    def notice(self, job: KnownJob) -> None:
         """A Job has changed, or is gone."""
-        if gone:
-            job.gone_at = time.monotonic()
+        if job.gone_at is not None:
             self._gone[job.claim] = job
         self.look_at(job.claim)
 
@@ -167,8 +166,8 @@ class Attendant:
 
     def _note_settled(self, known: KnownJob | None, launch: Launch | None, moment: float) -> None:
         running = launch is not None and launch.status is JobStatus.RUNNING
-        if known is not None and not running and known.settled_at is None:
-            known.settled_at = moment
+        if known is not None and not running:
+            known.settle(moment)
 
     async def _write(self, judged: list[tuple[Claim, KnownJob | None, Judgement]]) -> None:
         outcomes: dict[Claim, Outcome] = {
@@ -198,7 +197,7 @@ class Attendant:
             if error is not None and error.type in BY_RUNNER and pod in known.pods:
                 self._tell(known.claim, known, Reason(error.type), error.message, launch.status)
             elif known.finished and known.pods:
-                known.told = True
+                known.tell()
 
     def _tell(
         self,
@@ -213,7 +212,7 @@ class Attendant:
         if reason is not None:
             self._metrics.reasons.labels(str(reason)).inc()
         if known is not None:
-            known.told = True
+            known.tell()
             if reason is not None:
                 self._events.about_job(known, str(reason), text)
 
@@ -252,11 +251,9 @@ class Attendant:
         runner = self._runners.get(known.namespace, known.runner)
         if runner is not None and not known.expiring:
             seconds = runner.spec.ttl_seconds_after_finished
-            if known.job["spec"].get("ttlSecondsAfterFinished") != seconds:
+            if known.body["spec"].get("ttlSecondsAfterFinished") != seconds:
                 await self._set_time_to_live(known, seconds)
-        known.expiring = True
-        if known.told or known.pods:  # else its pod may be about to be told of
-            known.keep_no_details()
+        known.expire()
 
     async def _set_time_to_live(self, known: KnownJob, seconds: int) -> None:
         try:

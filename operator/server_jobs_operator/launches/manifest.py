@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from server_jobs.launches.launch import Launch
 from server_jobs_operator.cluster import names
-from server_jobs_operator.cluster.jobs_view import FIRST_TTL_SECONDS
+from server_jobs_operator.cluster.known_job import FIRST_TTL_SECONDS
 from server_jobs_operator.launches.templates import merged
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec, RuntimeSpec

@@ -239,9 +239,9 @@ class Leadership:
 
     # ── news ─────────────────────────────────────────────────────────────────────────────────
 
-    def _job_changed(self, job: KnownJob, gone: bool) -> None:
-        self._attendant.notice(job, gone)
-        if gone or job.finished:
+    def _job_changed(self, job: KnownJob) -> None:
+        self._attendant.notice(job)
+        if job.gone_at is not None or job.finished:
             self._news.set()  # there is room for another one
 
     async def _runner_changed(self, body: Mapping[str, Any], *, deleted: bool) -> None:
