@@ -64,7 +64,8 @@ class Seen:
     def __init__(self, server: ServerStub) -> None:
         self.server = server
         self.gone: list[str] = []
-        self.view = JobsView(cast(Kube, server), ("jobs",), "install", self._note)
+        self.view = JobsView(cast(Kube, server), ("jobs",), "install")
+        self.view.subscribe(self._note)
 
     def _note(self, known: KnownJob) -> None:
         if known.gone_at is not None:

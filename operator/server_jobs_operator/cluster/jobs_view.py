@@ -39,19 +39,18 @@ class Listing:
 
 
 class JobsView:
-    """Kept up to date by :meth:`run`; ``on_change`` is told of each Job that has changed."""
+    """Kept up to date by :meth:`run`."""
 
     def __init__(
         self,
         kube: Kube,
         namespaces: tuple[str, ...] | None,
         install_id: str,
-        on_change: Callable[[KnownJob], None],
     ) -> None:
         self._kube = kube
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self._selector = f"{INSTALL}={install_id}"
-        self._on_change = on_change
+        self._listeners: list[Callable[[KnownJob], None]] = []
         self._jobs: dict[str, KnownJob] = {}
         self._by_claim: dict[Claim, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
@@ -75,6 +74,10 @@ class JobsView:
         if namespace is None or runner is None:
             return self._in_flight.total()
         return self._in_flight[namespace, runner]
+
+    def subscribe(self, listener: Callable[[KnownJob], None]) -> None:
+        """Call ``listener`` with each Job that has changed or is gone, from now on."""
+        self._listeners.append(listener)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -210,7 +213,7 @@ class JobsView:
 
     def _look_at(self, job: KnownJob) -> None:
         job.examine(time.monotonic())
-        self._on_change(job)
+        self._tell(job)
 
     def _is_gone(self, uid: str) -> None:
         for listing in self._listings:
@@ -224,4 +227,8 @@ class JobsView:
             del self._by_claim[job.claim]
         self._early_pods.pop(job.uid, None)
         job.vanish(time.monotonic())
-        self._on_change(job)
+        self._tell(job)
+
+    def _tell(self, job: KnownJob) -> None:
+        for listener in self._listeners:
+            listener(job)

@@ -10,18 +10,16 @@ from pydantic import ValidationError
 
 from server_jobs.launches.launch import Launch
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import jobs_path, resources_path
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.launches.manifest import job_manifest
 from server_jobs_operator.launches.templates import InvalidTemplate
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
-from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec
-from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.runners")
 
@@ -34,20 +32,8 @@ GATHER_SECONDS = 0.2
 class JobRunners:
     """Keeps the table, and each JobRunner's status."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        table: RunnerTable,
-        view: JobsView,
-        settings: OperatorSettings,
-        events: Recorder,
-        refusal: Callable[[JobRunner], str | None],
-    ) -> None:
-        self._kube = kube
-        self._table = table
-        self._view = view
-        self._settings = settings
-        self._events = events
+    def __init__(self, term: Term, refusal: Callable[[JobRunner], str | None]) -> None:
+        self._term = term
         self._refusal = refusal
         self._news = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -57,13 +43,12 @@ class JobRunners:
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
         """One was added, changed or deleted."""
-        metadata = body["metadata"]
         key = key_of(body)
         if deleted:
             self._known.drop(key)
             self._invalid.pop(key, None)
             self._templates.pop(key, None)
-            self._table.drop(*key)
+            self._term.runners.drop(*key)
         elif not self._known.take(body):
             return
         else:
@@ -71,20 +56,11 @@ class JobRunners:
                 spec = JobRunnerSpec.model_validate(body.get("spec", {}))
             except ValidationError as error:
                 self._invalid[key] = _told(error)
-                self._table.drop(*key)
+                self._term.runners.drop(*key)
                 _log.error("JobRunner %s/%s: %s", *key, self._invalid[key])
             else:
                 self._invalid.pop(key, None)
-                self._table.put(
-                    JobRunner(
-                        key[0],
-                        key[1],
-                        metadata["uid"],
-                        generation_of(body),
-                        metadata["creationTimestamp"],
-                        spec,
-                    )
-                )
+                self._term.runners.put(JobRunner.of(body, spec))
         self._news.set()  # whoever was in conflict with it may be no longer
 
     async def replace(self, bodies: Sequence[Json]) -> None:
@@ -123,25 +99,25 @@ class JobRunners:
         status = {
             "observedGeneration": generation_of(body),
             "conditions": conditions,
-            "running": self._view.in_flight(*key),
+            "running": self._term.view.in_flight(*key),
         }
         if status == {name: former.get(name) for name in status}:
             return
-        written = await self._kube.patch(
+        written = await self._term.kube.patch(
             resources_path(PLURAL, *key, status=True), {"status": status}
         )
         for changed in changes(before, conditions):
             if (changed["type"], changed["reason"]) in _TROUBLE:
                 reason = _TROUBLE[changed["type"], changed["reason"]]
-                self._events.about_resource("JobRunner", body, reason, changed["message"])
+                self._term.events.about_resource("JobRunner", body, reason, changed["message"])
         self._known.answer(written)
 
     async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
-        runner = self._table.get(*key)
+        runner = self._term.runners.get(*key)
         if runner is None:
             problem = self._invalid.get(key, "")
             return [Condition("Ready", False, "InvalidSpec", problem)]
-        winner = self._table.winner_over(runner)
+        winner = self._term.runners.winner_over(runner)
         template = await self._template(runner)
         conflict = Condition("Conflict", False, "NoOverlap", "no other one serves what it serves")
         ready = Condition("Ready", True, "Serving", f"serves {', '.join(runner.spec.queues)}")
@@ -152,7 +128,7 @@ class JobRunners:
         elif template.holds is False:
             ready = Condition("Ready", False, template.reason, template.message)
         elif runner.spec.paused:
-            ready = _paused(self._view.in_flight(*key))
+            ready = _paused(self._term.view.in_flight(*key))
         return [ready, conflict, template, _launching(self._refusal(runner))]
 
     async def _template(self, runner: JobRunner) -> Condition:
@@ -161,8 +137,8 @@ class JobRunners:
         if known is not None and generation == runner.generation:
             return known
         try:
-            body = job_manifest(_SAMPLE, runner, self._settings)
-            await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
+            body = job_manifest(_SAMPLE, runner, self._term.settings)
+            await self._term.kube.create(jobs_path(runner.namespace), body, dry_run=True)
             found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
         except InvalidTemplate as error:
             found = Condition("TemplateValid", False, "Malformed", str(error))

@@ -9,21 +9,18 @@ from collections.abc import Iterable
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import jobs_path
 from server_jobs_operator.cluster.reasons import BY_RUNNER, Reason
 from server_jobs_operator.launches.judge import Judgement, judge
-from server_jobs_operator.resources.runner_table import RunnerTable, place_of
-from server_jobs_operator.telemetry.events import Recorder
-from server_jobs_operator.telemetry.health import ROUND_SECONDS, Health
+from server_jobs_operator.resources.runner_table import place_of
+from server_jobs_operator.telemetry.health import ROUND_SECONDS
 from server_jobs_operator.telemetry.log_fields import fields_of
-from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.attend")
 
@@ -39,23 +36,8 @@ _LONGEST_WAIT_SECONDS = 60.0
 class Attendant:
     """Takes note of changes, and acts on them in batches."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        metrics: Metrics,
-        events: Recorder,
-        health: Health,
-    ) -> None:
-        self._kube = kube
-        self._launches = launches
-        self._view = view
-        self._runners = runners
-        self._metrics = metrics
-        self._events = events
-        self._health = health
+    def __init__(self, term: Term) -> None:
+        self._term = term
         self._requests = asyncio.Semaphore(_MOST_REQUESTS)
         self._due: dict[Claim, float] = {}
         self._gone: dict[Claim, KnownJob] = {}
@@ -78,7 +60,7 @@ class Attendant:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._health.beat("attend", ROUND_SECONDS)
+            self._term.health.beat("attend", ROUND_SECONDS)
             await self._wait()
             now = time.monotonic()
             due = [claim for claim, moment in self._due.items() if moment <= now][:_MOST_AT_ONCE]
@@ -122,10 +104,10 @@ class Attendant:
         """
         wanted = list(claims)
         # Known before the rows are read: a runner settles its record before its pod ends.
-        jobs = {claim: self._view.of(claim) or self._gone.get(claim) for claim in wanted}
-        gone = {claim for claim in wanted if self._view.of(claim) is None}
-        rows = await self._launches.read({claim.job_id for claim in wanted})
-        now = await self._launches.records.clock()
+        jobs = {claim: self._term.view.of(claim) or self._gone.get(claim) for claim in wanted}
+        gone = {claim for claim in wanted if self._term.view.of(claim) is None}
+        rows = await self._term.launches.read({claim.job_id for claim in wanted})
+        now = await self._term.launches.records.clock()
         judged: list[tuple[Claim, KnownJob | None, Judgement]] = []
         settled: list[tuple[KnownJob, Launch]] = []
         for claim in wanted:
@@ -133,7 +115,7 @@ class Attendant:
             if claim in gone and launch is not None and launch.claim != claim:
                 self._gone.pop(claim, None)
                 continue
-            runner = self._runners.get(*self._place_of(known, launch))
+            runner = self._term.runners.get(*self._place_of(known, launch))
             spec = runner.spec if runner else None
             moment = time.monotonic()
             self._note_settled(known, launch, moment)
@@ -162,7 +144,7 @@ class Attendant:
     def _place_of(self, known: KnownJob | None, launch: Launch | None) -> tuple[str, str]:
         if known is not None:
             return known.namespace, known.runner
-        return place_of(launch.worker_id if launch else None, self._launches.prefix)
+        return place_of(launch.worker_id if launch else None, self._term.launches.prefix)
 
     def _note_settled(self, known: KnownJob | None, launch: Launch | None, moment: float) -> None:
         running = launch is not None and launch.status is JobStatus.RUNNING
@@ -175,7 +157,7 @@ class Attendant:
         }
         if not outcomes:
             return
-        settled = await self._launches.records.settle(outcomes)
+        settled = await self._term.launches.records.settle(outcomes)
         for claim, known, judgement in judged:
             if judgement.outcome is None:
                 continue
@@ -189,7 +171,7 @@ class Attendant:
 
     async def _tell_of(self, settled: list[tuple[KnownJob, Launch]]) -> None:
         """Tell of launches that their own runners have given up: nobody else does."""
-        errors = await self._launches.last_errors({launch.id for _, launch in settled})
+        errors = await self._term.launches.last_errors({launch.id for _, launch in settled})
         for known, launch in settled:
             error = errors.get(launch.id)
             # Of this very launch: what an earlier one died of stands there, too.
@@ -210,18 +192,18 @@ class Attendant:
         fields = fields_of(claim, known, reason=str(reason or ""))
         _log.warning("job %s: %s; it is %s now", claim.job_id, text, status, extra=fields)
         if reason is not None:
-            self._metrics.reasons.labels(str(reason)).inc()
+            self._term.metrics.reasons.labels(str(reason)).inc()
         if known is not None:
             known.tell()
             if reason is not None:
-                self._events.about_job(known, str(reason), text)
+                self._term.events.about_job(known, str(reason), text)
 
     async def _try_to_act(
         self, claim: Claim, known: KnownJob | None, judgement: Judgement, *, gone: bool
     ) -> None:
         try:
             async with self._requests:
-                self._health.beat("attend", ROUND_SECONDS)
+                self._term.health.beat("attend", ROUND_SECONDS)
                 await self._act(claim, known, judgement, gone=gone)
         except KubeError as error:
             fields = fields_of(claim, known)
@@ -240,7 +222,7 @@ class Attendant:
             return
         self._missing.pop(claim, None)
         if judgement.delete and not known.deleting:
-            await self._kube.delete(jobs_path(known.namespace, known.name), known.uid)
+            await self._term.kube.delete(jobs_path(known.namespace, known.name), known.uid)
         elif judgement.expire:
             await self._expire(known)
         if judgement.again is not None:
@@ -248,7 +230,7 @@ class Attendant:
 
     async def _expire(self, known: KnownJob) -> None:
         """Let the cluster remove a Job that is over, after the runner's time to live."""
-        runner = self._runners.get(known.namespace, known.runner)
+        runner = self._term.runners.get(known.namespace, known.runner)
         if runner is not None and not known.expiring:
             seconds = runner.spec.ttl_seconds_after_finished
             if known.body["spec"].get("ttlSecondsAfterFinished") != seconds:
@@ -257,7 +239,7 @@ class Attendant:
 
     async def _set_time_to_live(self, known: KnownJob, seconds: int) -> None:
         try:
-            await self._kube.patch(
+            await self._term.kube.patch(
                 jobs_path(known.namespace, known.name),
                 {"spec": {"ttlSecondsAfterFinished": seconds}},
             )

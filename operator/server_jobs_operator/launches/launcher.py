@@ -11,22 +11,18 @@ from typing import TypeVar
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome, Postponed, Released
 from server_jobs.records.rows import Claim
-from server_jobs_operator.cluster.jobs_view import JobsView
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.reasons import Finding, Reason
 from server_jobs_operator.launches.create import create_or_adopt
 from server_jobs_operator.launches.judge import outcome_of
 from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
 from server_jobs_operator.launches.pace import Pace
 from server_jobs_operator.launches.templates import InvalidTemplate
-from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
-from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.telemetry.log_fields import fields_of
-from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.launch")
 
@@ -50,29 +46,14 @@ class _NotCreated:
 class Launcher:
     """What has been claimed and not begun is held here, and nowhere else."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        settings: OperatorSettings,
-        metrics: Metrics,
-        events: Recorder,
-    ) -> None:
-        self._kube = kube
-        self._launches = launches
-        self._view = view
-        self._runners = runners
-        self._settings = settings
-        self._metrics = metrics
-        self._events = events
+    def __init__(self, term: Term) -> None:
+        self._term = term
         self._unstarted: dict[Claim, float] = {}  # since when, by our clock
         self._without_job: dict[Claim, tuple[str, str]] = {}
         """Whose Job there isn't yet, and the runner that it takes a place of."""
         self._creating: set[Claim] = set()
-        self._slots = asyncio.Semaphore(settings.create_concurrency)
-        self._pace = Pace(settings.creates_per_second)
+        self._slots = asyncio.Semaphore(term.settings.create_concurrency)
+        self._pace = Pace(term.settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
         self._refusals: dict[tuple[str, str], str] = {}
         """Runners whose last Job was refused whatever it was, and why."""
@@ -93,7 +74,7 @@ class Launcher:
         if self.draining:
             return 0
         claimed = 0
-        for runner in _rotated(self._runners.serving(), self._turn):
+        for runner in _rotated(self._term.runners.serving(), self._turn):
             if self._refused_until.get(runner.key, 0.0) > time.monotonic():
                 continue
             claimed_here = 0
@@ -109,16 +90,16 @@ class Launcher:
         room = self.room(runner)
         if room <= 0:
             return 0
-        launches = await self._launches.claim(
+        launches = await self._term.launches.claim(
             queue,
             job_names=runner.spec.job_names,
             limit=min(room, 100),
-            worker_id=self._settings.worker_id(runner.namespace, runner.name),
-            lease_seconds=self._settings.lease,
+            worker_id=self._term.settings.worker_id(runner.namespace, runner.name),
+            lease_seconds=self._term.settings.lease,
         )
         for launch in launches:
             self.launch(launch, runner)
-        self._metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
+        self._term.metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
         return len(launches)
 
     def room(self, runner: JobRunner) -> int:
@@ -129,10 +110,10 @@ class Launcher:
         """
         coming = list(self._without_job.values())
         mine = runner.spec.max_concurrency - coming.count(runner.key)
-        mine -= self._view.in_flight(runner.namespace, runner.name)
-        everyone = self._settings.max_jobs - self._view.in_flight() - len(coming)
+        mine -= self._term.view.in_flight(runner.namespace, runner.name)
+        everyone = self._term.settings.max_jobs - self._term.view.in_flight() - len(coming)
         # What can't be created within some seconds is better left for whoever can.
-        backlog = int(self._settings.creates_per_second * 5) + 10 - len(coming)
+        backlog = int(self._term.settings.creates_per_second * 5) + 10 - len(coming)
         return min(mine, everyone, backlog)
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
@@ -172,30 +153,30 @@ class Launcher:
         """Create the Job → None, or what becomes of the record instead."""
         fields = self._fields(launch, runner)
         try:
-            body = job_manifest(launch, runner, self._settings)
+            body = job_manifest(launch, runner, self._term.settings)
         except InvalidRuntime as error:
-            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         except InvalidTemplate as error:
             return self._hold_up(runner, f"its template can't be a pod's: {error}")
         try:
-            created = await create_or_adopt(self._kube, runner.namespace, body)
+            created = await create_or_adopt(self._term.kube, runner.namespace, body)
         except KubeError as error:
             if error.passes:
                 raise
-            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._refused(launch, runner, error)
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
             _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
             return _NotCreated(Released(reason))
-        self._view.add(created)
+        self._term.view.add(created)
         self._without_job.pop(launch.claim, None)
         self._refusals.pop(runner.key, None)
         since = self._unstarted.get(launch.claim)
         if since is not None:
-            self._metrics.launch_seconds.observe(time.monotonic() - since)
-        self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+            self._term.metrics.launch_seconds.observe(time.monotonic() - since)
+        self._term.metrics.launches.labels(runner.namespace, runner.name, "created").inc()
         _log.info(
             "job %s (%s): Kubernetes Job %s/%s created",
             launch.id,
@@ -219,7 +200,7 @@ class Launcher:
             _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
         self._pause(runner, REFUSED_SECONDS)
         if runner.key not in self._refusals:
-            self._events.about_runner(runner, "LaunchesRefused", text)
+            self._term.events.about_runner(runner, "LaunchesRefused", text)
         self._refusals[runner.key] = text
         return _NotCreated(Postponed(text, REFUSED_SECONDS))
 
@@ -239,10 +220,10 @@ class Launcher:
 
     async def _give_back(self, launch: Launch, runner: JobRunner, instead: _NotCreated) -> None:
         self._forget(launch.claim)
-        settled = await self._launches.records.settle({launch.claim: instead.outcome})
+        settled = await self._term.launches.records.settle({launch.claim: instead.outcome})
         if instead.found is not None and launch.id in settled:
-            self._metrics.reasons.labels(str(instead.found.reason)).inc()
-            self._events.about_launch(runner, instead.found)
+            self._term.metrics.reasons.labels(str(instead.found.reason)).inc()
+            self._term.events.about_launch(runner, instead.found)
 
     @staticmethod
     def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:
@@ -253,7 +234,7 @@ class Launcher:
     async def renew(self) -> None:
         """Renew the leases of what hasn't begun. Raises DatabaseError."""
         held = list(self._unstarted)
-        ours = await self._launches.renew(held, lease_seconds=self._settings.lease)
+        ours = await self._term.launches.renew(held, lease_seconds=self._term.settings.lease)
         for claim in held:
             if claim.job_id not in ours:
                 self._forget(claim)  # begun, settled, or somebody else's

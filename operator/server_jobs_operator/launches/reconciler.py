@@ -11,15 +11,13 @@ import logging
 from collections.abc import Mapping
 
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
-from server_jobs_operator.resources.runner_table import RunnerTable, place_of
-from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.resources.runner_table import place_of
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.reconcile")
 
@@ -27,34 +25,23 @@ _log = logging.getLogger("server_jobs.operator.reconcile")
 class Reconciler:
     """Finds records without their Job and Jobs without their record."""
 
-    def __init__(
-        self,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        launcher: Launcher,
-        attendant: Attendant,
-        settings: OperatorSettings,
-    ) -> None:
-        self._launches = launches
-        self._view = view
-        self._runners = runners
+    def __init__(self, term: Term, launcher: Launcher, attendant: Attendant) -> None:
+        self._term = term
         self._launcher = launcher
         self._attendant = attendant
-        self._settings = settings
 
     async def reconcile(self) -> None:
         """Once. Raises DatabaseError and KubeError, and then has done nothing."""
-        before = await self._launches.in_hand()
+        before = await self._term.launches.in_hand()
         jobs = {
             job.claim: job
-            for namespace in self._settings.namespaces or (None,)
-            for job in await self._view.relist(namespace)
+            for namespace in self._term.settings.namespaces or (None,)
+            for job in await self._term.view.relist(namespace)
         }
         self._go_on(before, jobs)
         # What differs, some of it because it has moved meanwhile, is read again.
-        missing = [one for one in before.values() if self._view.of(one.claim) is None]
-        rows = await self._launches.read({launch.id for launch in missing})
+        missing = [one for one in before.values() if self._term.view.of(one.claim) is None]
+        rows = await self._term.launches.read({launch.id for launch in missing})
         created = 0
         for launch in missing:
             now = rows.get(launch.id)
@@ -77,10 +64,10 @@ class Reconciler:
 
     def _create_again(self, launch: Launch) -> bool:
         """Whether a record whose Job isn't there is launched, or judged."""
-        namespace, name = place_of(launch.worker_id, self._settings.worker_prefix)
-        if not self._settings.serves(namespace):
+        namespace, name = place_of(launch.worker_id, self._term.settings.worker_prefix)
+        if not self._term.settings.serves(namespace):
             return False  # no longer ours to look at: what runs there still settles its record
-        runner = self._runners.get(namespace, name)
+        runner = self._term.runners.get(namespace, name)
         if launch.begun or launch.cancel_requested_at or runner is None:
             self._attendant.look_at(launch.claim)
         elif not self._launcher.is_creating(launch.claim):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import leases_path
+from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 
 _log = logging.getLogger("server_jobs.operator.leader")
@@ -31,21 +32,17 @@ class LeaderElection:
     def __init__(
         self,
         kube: Kube,
-        *,
-        namespace: str,
-        name: str,
-        identity: str,
-        lead: Callable[[], Awaitable[None]],
+        settings: OperatorSettings,
         health: Health,
-        owner: Json | None = None,
+        lead: Callable[[], Awaitable[None]],
     ) -> None:
         self._kube = kube
-        self._path = leases_path(namespace)
-        self._name = name
-        self._identity = identity
-        self._lead = lead
+        self._settings = settings
+        self._path = leases_path(settings.own_namespace)
+        self._name = settings.lease_name
+        self._identity = settings.identity
         self._health = health
-        self._owner = owner
+        self._lead = lead
         self._held: Json | None = None
         """The Lease as we wrote it last, to be renewed without being read."""
         self._seen: tuple[str, str, str] | None = None
@@ -152,8 +149,11 @@ class LeaderElection:
         return True
 
     def _owners(self) -> list[Json]:
-        """Whom the Lease goes with: what uninstalls the operator doesn't know of it."""
-        return [self._owner] if self._owner else []
+        """The chart's ConfigMap, with which the Lease is deleted. Helm doesn't know the Lease."""
+        name, uid = self._settings.config_map, self._settings.config_map_uid
+        if name is None or uid is None:
+            return []
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid}]
 
     def _failed(self, what: str, error: KubeError) -> bool:
         """A replica that can't take part in the election is no replica."""

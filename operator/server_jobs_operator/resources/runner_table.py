@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from server_jobs_operator.cluster.versions import Json
+from server_jobs_operator.resources.known import generation_of, key_of
 from server_jobs_operator.resources.specs import JobRunnerSpec
 
 
@@ -20,8 +22,21 @@ class JobRunner:
     """As the API server writes it, which sorts."""
     spec: JobRunnerSpec
 
+    @classmethod
+    def of(cls, body: Json, spec: JobRunnerSpec) -> JobRunner:
+        """The JobRunner of a body from the API server, whose spec has been read already."""
+        metadata = body["metadata"]
+        return cls(
+            *key_of(body),
+            uid=metadata["uid"],
+            generation=generation_of(body),
+            created=metadata["creationTimestamp"],
+            spec=spec,
+        )
+
     @property
     def key(self) -> tuple[str, str]:
+        """Its namespace and its name."""
         return self.namespace, self.name
 
     def overlaps(self, other: JobRunner) -> bool:
