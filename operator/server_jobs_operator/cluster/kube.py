@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -80,6 +81,19 @@ class KubeError(Exception):
         return self.status == 403
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request; ``verb`` is Kubernetes' word for it, as in permissions and metrics."""
+
+    verb: str
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the URL; those with an empty value are left out."""
+    body: Json | None = None
+    content_type: str = "application/json"
+
+
 class Kube:
     """An API server. ``on_error`` is told of each failure: verb and status."""
 
@@ -93,7 +107,7 @@ class Kube:
 
     async def get(self, path: str) -> Json:
         """One object. Raises KubeError."""
-        return await self._json("get", "GET", path)
+        return await self._json(_Request("get", "GET", path))
 
     async def list(
         self, path: str, selector: str = "", trim: Callable[[Json], Json] = lambda item: item
@@ -105,7 +119,7 @@ class Kube:
         items: list[Json] = []
         query = {"limit": str(PAGE), "labelSelector": selector}
         while True:
-            page = await self._json("list", "GET", path, query=query)
+            page = await self._json(_Request("list", "GET", path, query))
             items += map(trim, page["items"])
             following = page["metadata"].get("continue")
             if not following:
@@ -130,39 +144,38 @@ class Kube:
         timeout = aiohttp.ClientTimeout(
             total=_WATCH_SECONDS + TIMEOUT_SECONDS, sock_read=_WATCH_SECONDS + TIMEOUT_SECONDS
         )
-        response = await self._request("watch", "GET", path, query=query, timeout=timeout)
+        request = _Request("watch", "GET", path, query)
+        response = await self._send(request, timeout)
         try:
             async for line in response.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     code = int(status.get("code") or 500)
-                    self._on_error("watch", code)
-                    raise KubeError(
-                        "watch", path, code, status.get("reason", ""), status.get("message", "")
+                    raise self._failed(
+                        request, code, status.get("reason", ""), status.get("message", "")
                     )
                 yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._on_error("watch", 0)
-            raise KubeError("watch", path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         finally:
             response.close()
 
     async def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
         """Create an object. Raises KubeError."""
         query = {"dryRun": "All"} if dry_run else {}
-        return await self._json("create", "POST", path, query=query, body=body)
+        return await self._json(_Request("create", "POST", path, query, body))
 
     async def replace(self, path: str, body: Json) -> Json:
         """Replace an object of the version that the body names. Raises KubeError."""
-        return await self._json("update", "PUT", path, body=body)
+        return await self._json(_Request("update", "PUT", path, body=body))
 
     async def patch(
         self, path: str, body: Json, *, kind: str = MERGE, manager: str | None = None
     ) -> Json:
         """Change an object; with ``manager``, as the owner of the fields. Raises KubeError."""
         query = {"fieldManager": manager, "force": "true"} if manager and kind == APPLY else {}
-        return await self._json("patch", "PATCH", path, query=query, body=body, content_type=kind)
+        return await self._json(_Request("patch", "PATCH", path, query, body, kind))
 
     async def delete(self, path: str, uid: str) -> bool:
         """Delete this very object in the background → whether it was there. Raises KubeError."""
@@ -173,72 +186,60 @@ class Kube:
             "preconditions": {"uid": uid},
         }
         try:
-            await self._json("delete", "DELETE", path, body=body)
+            await self._json(_Request("delete", "DELETE", path, body=body))
         except KubeError as error:
             if error.not_found or error.status == 409:  # gone, or another one of that name
                 return False
             raise
         return True
 
-    async def _json(
-        self,
-        verb: str,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-    ) -> Json:
+    async def _json(self, request: _Request) -> Json:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        response = await self._request(
-            verb, method, path, query=query, body=body, content_type=content_type, timeout=timeout
-        )
+        response = await self._send(request, timeout)
         try:
             answer: Json = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self._on_error(verb, 0)
-            raise KubeError(verb, path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         finally:
             response.release()
         return answer
 
-    async def _request(
-        self,
-        verb: str,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout,
+    async def _send(
+        self, request: _Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        wanted = {name: value for name, value in (query or {}).items() if value}
-        url = self._api.configuration.host + path + (f"?{urlencode(wanted)}" if wanted else "")
+        headers = {"Accept": "application/json", "Content-Type": request.content_type}
+        await self._api.update_params_for_auth(
+            headers, [], ["BearerToken"], request.path, request.method, request.body
+        )
+        url = self._api.configuration.host + request.path
+        given = {name: value for name, value in request.query.items() if value}
         try:
             answer = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=timeout
+                request.method,
+                url + (f"?{urlencode(given)}" if given else ""),
+                headers=headers,
+                body=request.body,
+                _request_timeout=timeout,
             )
             response: aiohttp.ClientResponse = answer.response
             if response.status < 400:
                 return response
             text = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._on_error(verb, 0)
-            raise KubeError(verb, path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         except ApiException as error:
-            self._on_error(verb, int(error.status or 0))
-            raise KubeError(verb, path, int(error.status or 0), str(error.reason), "") from error
-        self._on_error(verb, response.status)
+            raise self._failed(request, int(error.status or 0), str(error.reason), "") from error
         try:
             status = json.loads(text)
             reason, message = str(status.get("reason", "")), str(status.get("message", ""))
         except ValueError:
             reason, message = "", text[:200].decode(errors="replace")
-        raise KubeError(verb, path, response.status, reason, message)
+        raise self._failed(request, response.status, reason, message)
+
+    def _failed(self, request: _Request, status: int, reason: str, message: str) -> KubeError:
+        """The error to raise, counted."""
+        self._on_error(request.verb, status)
+        return KubeError(request.verb, request.path, status, reason, message)
 
 
 def _said(error: BaseException) -> str:

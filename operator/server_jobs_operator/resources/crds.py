@@ -14,8 +14,6 @@ from server_jobs_operator.resources.specs import JobRunnerSpec, JobScheduleSpec
 
 Json = dict[str, Any]
 
-_LONGEST_NAMESPACE_AND_NAME = 200
-
 _CONDITIONS: Json = {
     "type": "array",
     "description": "How it is, as conditions.",
@@ -103,15 +101,7 @@ _SCHEDULE_RULES: list[Json] = [
 
 def job_runner_crd() -> Json:
     """The definition of JobRunner."""
-    status = {
-        "type": "object",
-        "description": "What the operator says of it.",
-        "properties": {
-            "observedGeneration": _OBSERVED,
-            "conditions": _CONDITIONS,
-            "running": {"type": "integer", "description": "Kubernetes Jobs in flight."},
-        },
-    }
+    running = {"type": "integer", "description": "Kubernetes Jobs in flight."}
     columns = [
         _column("Queues", "string", ".spec.queues"),
         _column("Running", "integer", ".status.running"),
@@ -123,7 +113,7 @@ def job_runner_crd() -> Json:
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     spec = schema_of(JobRunnerSpec) | {"x-kubernetes-validations": _RUNNER_RULES}
-    crd = _crd("JobRunner", "jobrunners", "jobrunner", ["jrun"], spec, status, columns)
+    crd = _crd("JobRunner", "jrun", spec, {"running": running}, columns)
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["x-kubernetes-validations"] = [
         {
@@ -138,16 +128,10 @@ def job_schedule_crd() -> Json:
     """The definition of JobSchedule."""
     moment = {"type": "string", "format": "date-time"}
     status = {
-        "type": "object",
-        "description": "What the operator says of it.",
-        "properties": {
-            "observedGeneration": _OBSERVED,
-            "conditions": _CONDITIONS,
-            "lastFireTime": moment | {"description": "The last fire time that was decided on."},
-            "nextFireTime": moment | {"description": "The next one."},
-            "lastJobId": {"type": "string", "description": "The job that the last one made."},
-            "lastDecision": {"type": "string", "description": "What became of the last one."},
-        },
+        "lastFireTime": moment | {"description": "The last fire time that was decided on."},
+        "nextFireTime": moment | {"description": "The next one."},
+        "lastJobId": {"type": "string", "description": "The job that the last one made."},
+        "lastDecision": {"type": "string", "description": "What became of the last one."},
     }
     columns = [
         _column("Schedule", "string", ".spec.schedule"),
@@ -160,7 +144,7 @@ def job_schedule_crd() -> Json:
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     spec = schema_of(JobScheduleSpec) | {"x-kubernetes-validations": _SCHEDULE_RULES}
-    return _crd("JobSchedule", "jobschedules", "jobschedule", ["jsched"], spec, status, columns)
+    return _crd("JobSchedule", "jsched", spec, status, columns)
 
 
 def files() -> dict[str, str]:
@@ -244,15 +228,10 @@ def _column(name: str, kind: str, path: str, priority: int = 0) -> Json:
     return column | ({"priority": priority} if priority else {})
 
 
-def _crd(
-    kind: str,
-    plural: str,
-    singular: str,
-    short_names: list[str],
-    spec: Json,
-    status: Json,
-    columns: list[Json],
-) -> Json:
+def _crd(kind: str, short_name: str, spec: Json, status: Json, columns: list[Json]) -> Json:
+    """A definition; ``status`` are the fields that no other kind of ours has."""
+    singular = kind.lower()
+    plural = f"{singular}s"
     schema = {
         "type": "object",
         "description": spec["description"],
@@ -262,7 +241,15 @@ def _crd(
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            "status": {
+                "type": "object",
+                "description": "What the operator says of it.",
+                "properties": {
+                    "observedGeneration": _OBSERVED,
+                    "conditions": _CONDITIONS,
+                    **status,
+                },
+            },
         },
     }
     return {
@@ -277,7 +264,7 @@ def _crd(
                 "listKind": f"{kind}List",
                 "plural": plural,
                 "singular": singular,
-                "shortNames": short_names,
+                "shortNames": [short_name],
                 "categories": ["server-jobs"],
             },
             "versions": [
