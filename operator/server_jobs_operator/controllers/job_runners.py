@@ -18,7 +18,7 @@ from server_jobs_operator.launches.templates import InvalidTemplate
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
 from server_jobs_operator.resources.runner_table import JobRunner
-from server_jobs_operator.resources.specs import JobRunnerSpec
+from server_jobs_operator.resources.specs import JobRunnerSpec, problems_of
 from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.runners")
@@ -55,7 +55,7 @@ class JobRunners:
             try:
                 spec = JobRunnerSpec.model_validate(body.get("spec", {}))
             except ValidationError as error:
-                self._invalid[key] = _told(error)
+                self._invalid[key] = problems_of(error)
                 self._term.runners.drop(*key)
                 _log.error("JobRunner %s/%s: %s", *key, self._invalid[key])
             else:
@@ -172,13 +172,6 @@ def _launching(refusal: str | None) -> Condition:
     if refusal is None:
         return Condition("Launching", True, "Unhindered", "the API server takes its Jobs")
     return Condition("Launching", False, "Refused", refusal)
-
-
-def _told(error: ValidationError) -> str:
-    problems = [
-        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
-    ]
-    return "; ".join(problems)
 
 
 _SAMPLE = Launch(

@@ -24,7 +24,7 @@ from server_jobs_operator.cluster.names import resources_path
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
-from server_jobs_operator.resources.specs import JobScheduleSpec
+from server_jobs_operator.resources.specs import JobScheduleSpec, problems_of
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
 
@@ -248,8 +248,4 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _told(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
-    )
+    return problems_of(error) if isinstance(error, ValidationError) else str(error)

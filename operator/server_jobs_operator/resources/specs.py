@@ -9,10 +9,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 LONGEST_EXPRESSION = 250
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with a spec, each field by its path, in one line."""
+    return "; ".join(
+        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+    )
+
 
 Quantity = Annotated[
     str, Field(pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(m|[kMGTPE]|[KMGTPE]i)?$", max_length=32)
