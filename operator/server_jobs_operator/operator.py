@@ -1,8 +1,8 @@
-"""The operator: one replica of it, from its start to SIGTERM.
+"""One replica of the operator, from its start to SIGTERM.
 
 Every replica answers probes and takes part in the election. The leader watches, claims, launches
-and attends; every write of its is fenced, so that a former leader that doesn't know yet does no
-harm.
+and attends. Every write of a leader is fenced, so a former leader that hasn't noticed yet that
+another one leads does no harm.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _AGAIN_SECONDS = 5.0
 
 
 class Operator:
-    """One replica."""
+    """One replica.
+
+    Raises ConfigurationError if the database is a SQLite file, which pods can't reach.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Operator:
         self._launches = LaunchStore(database, settings.worker_prefix)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop."""
+        """Runs until ``stop`` is set. Raises the error that the leader ended with, if it did."""
         election = LeaderElection(self._kube, self._settings, self._health, self._lead)
         work = asyncio.ensure_future(
             election.run() if self._settings.leader_election else self._lead()
@@ -64,7 +67,7 @@ class Operator:
                 raise outcome
 
     async def _watch_health(self) -> None:
-        """Standing by or leading, a replica is ready while both servers answer."""
+        """Keeps the replica ready while the database and the API server answer, leader or not."""
         while True:
             try:
                 await self._launches.records.check_schema()

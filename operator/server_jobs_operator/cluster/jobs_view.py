@@ -1,7 +1,7 @@
-"""The Kubernetes Jobs of the installation and their pods, as the API server tells of them.
+"""The Kubernetes Jobs of the installation and their pods, kept up to date by watches.
 
-Of each object only what is looked at is kept. What is wrong with a Job is noted as it appears,
-since its pod may be gone a moment later.
+Only the fields that the operator uses are kept (``trim``). What is wrong with a Job is noted as
+soon as it shows, since its pod may be gone a moment later.
 """
 
 from __future__ import annotations
@@ -25,21 +25,29 @@ _log = logging.getLogger("server_jobs.operator.watch")
 
 LONGEST_PAUSE_SECONDS = 30.0
 SHORTEST_WATCH_SECONDS = 1.0
-"""A watch that ends sooner has failed, whatever it says."""
+"""A watch that ends sooner counts as failed, even if the server reported no error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list that is on its way, and will be of the moment at which it was asked for."""
+    """A list request whose answer hasn't arrived yet.
+
+    The answer shows the cluster at some moment after the request. These two fields say which
+    differences between it and the view come from what happened meanwhile.
+    """
 
     known: frozenset[str]
-    """The Jobs that were known before: what came since may not be on it."""
+    """Uids of the Jobs that were known at the request. Later ones may be missing on the list."""
     gone: set[str] = field(default_factory=set)
-    """Those that were deleted since: they may still be on it."""
+    """Uids of the Jobs that were deleted since the request. They may still be on the list."""
 
 
 class JobsView:
-    """Kept up to date by :meth:`run`."""
+    """Every Kubernetes Job of one installation. :meth:`run` keeps it up to date.
+
+    ``namespaces`` is None for the whole cluster. ``synced`` is set once all Jobs and pods have
+    been listed for the first time.
+    """
 
     def __init__(
         self,
@@ -66,35 +74,39 @@ class JobsView:
         return iter(list(self._jobs.values()))
 
     def of(self, claim: Claim) -> KnownJob | None:
-        """The Job of a launch."""
+        """The Job of a launch → None if there is none."""
         return self._by_claim.get(claim)
 
     def in_flight(self, namespace: str | None = None, runner: str | None = None) -> int:
-        """How many haven't finished, of one runner or in all."""
+        """How many Jobs haven't finished: those of one JobRunner, or all of them."""
         if namespace is None or runner is None:
             return self._in_flight.total()
         return self._in_flight[namespace, runner]
 
     def subscribe(self, listener: Callable[[KnownJob], None]) -> None:
-        """Call ``listener`` with each Job that has changed or is gone, from now on."""
+        """Calls ``listener`` with each Job that changes or is deleted, from now on."""
         self._listeners.append(listener)
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Lists and watches Jobs and pods until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in self._namespaces:
                 tasks.create_task(self._follow("jobs", namespace))
                 tasks.create_task(self._follow("pods", namespace))
 
     async def relist(self, namespace: str | None) -> list[KnownJob]:
-        """The Jobs that there are now, consistently. Raises KubeError."""
+        """Lists the Jobs of a namespace, or of all → the Jobs that exist now.
+
+        The answer is consistent: it comes from the API server's storage and not from a cache.
+        Raises KubeError, and then changes nothing.
+        """
         with self._listing() as listing:
             items, _ = await self._kube.list(jobs_path(namespace), self._selector, trimmed_job)
         self._replace_jobs(namespace, items, listing)
         return [job for job in self if namespace is None or job.namespace == namespace]
 
     def add(self, created: Json) -> None:
-        """A Job that was created just now, before the watch tells of it."""
+        """Adds a Job that was created just now, before the watch shows it."""
         self._job_changed("ADDED", trimmed_job(created))
 
     async def _follow(self, kind: str, namespace: str | None) -> None:
@@ -118,14 +130,14 @@ class JobsView:
                         changed(change, trimmed(item))
                 if time.monotonic() - began >= SHORTEST_WATCH_SECONDS:
                     continue
-                why = "the server ended the watch at once"
+                why = "the server ended the watch immediately"
             except KubeError as error:
                 why = str(error)
                 if not error.away:
                     version = ""
-            # Whatever it was: a server in trouble isn't helped by being asked at once.
+            # For every kind of failure: asking again immediately doesn't help a server in trouble.
             pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
-            _log.warning("%s can't be watched, again in %.1f s: %s", kind, pause, why)
+            _log.warning("can't watch %s, trying again in %.1f s: %s", kind, pause, why)
             await asyncio.sleep(pause)
 
     @contextmanager
@@ -142,7 +154,7 @@ class JobsView:
         if len(self._listed) == 2 * len(self._namespaces):
             self.synced.set()
 
-    # ── what has changed ─────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────────
 
     def _replace_jobs(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
         gone = listing.known - {item["metadata"]["uid"] for item in items}
@@ -172,13 +184,14 @@ class JobsView:
                 self._forget(job)
             return
         if job is not None and is_older(item, job.body):
-            return  # of a list that was asked for before the watch told of this one
+            return  # from a list that was requested before the watch showed the newer version
         if job is None:
-            labels = metadata.pop("labels")  # said by the lease from here on
+            labels = metadata.pop("labels")  # from here on the claim says the same
             try:
                 claim = Claim(labels[JOB_ID], int(labels[FENCE]))
             except (KeyError, ValueError):
-                _log.warning("Job %s has our label and no job's: left alone", metadata["name"])
+                text = "Job %s has this installation's label but no job id and fence; ignoring it"
+                _log.warning(text, metadata["name"])
                 return
             early_pods = self._early_pods.pop(uid, {})
             job = KnownJob(claim, labels.get(RUNNER, ""), item, early_pods)
@@ -205,7 +218,7 @@ class JobsView:
                 if not pods:
                     del self._early_pods[owner]
             return
-        # A pod that is deleted says, in its last state, why.
+        # The last state of a deleted pod often says why it was deleted.
         if job.add_pod(item):
             self._look_at(job)
         if change == "DELETED":

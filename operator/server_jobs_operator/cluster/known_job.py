@@ -20,13 +20,13 @@
         untold ── tell ──▶ told
         kept ── expire ──▶ expiring ── expire (told, or a pod is known) ──▶ done
 
-The three go on side by side. The methods of :class:`KnownJob` that are named above are its
-transitions; nothing else changes it. Each takes the moment, where it needs one, as seconds of
-``time.monotonic()``. ``jobs_view`` makes the transitions of the first two groups, the attendant
-those of the third.
+The three groups are independent of each other. The methods of :class:`KnownJob` named above are
+its transitions, and nothing else changes it. A moment is a number of seconds on the clock of
+``time.monotonic()``. ``jobs_view`` makes the transitions of the first two groups, and
+``launches.attendant`` those of the third.
 
-Nothing of this is stored. A new leader lists the Jobs and begins with what the list says; that an
-earlier leader has told how a Job ended shows in the Job's time to live.
+None of this is stored. A new leader lists the Jobs and starts from that list. It sees by a Job's
+time to live whether an earlier leader has already told how the Job ended.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FIRST_TTL_SECONDS = 86_400
 
 
 class KnownJob:
-    """What is known of one Kubernetes Job; the module's page has its states."""
+    """What is known of one Kubernetes Job. The module's docstring draws its states."""
 
     __slots__ = (
         "_body",
@@ -65,9 +65,9 @@ class KnownJob:
     def __init__(
         self, claim: Claim, runner: str, body: Json, pods: Mapping[str, Json] | None = None
     ) -> None:
-        """``body`` and ``pods`` (by uid) are what :mod:`~server_jobs_operator.cluster.trim` keeps.
+        """``runner`` is the name of its JobRunner. ``pods`` is keyed by uid.
 
-        ``runner`` is the name of its JobRunner.
+        :mod:`~server_jobs_operator.cluster.trim` makes ``body`` and each pod.
         """
         self._claim = claim
         self._runner = runner
@@ -87,17 +87,17 @@ class KnownJob:
     # ── what the API server tells of it ──────────────────────────────────────────────────────
 
     def change(self, body: Json) -> None:
-        """In flight, suspended or finished, as the new body says."""
+        """Takes the newer body of the Job → in flight, suspended or finished, as that says."""
         self._body = without_texts(body) if self._done else body
 
     def vanish(self, moment: float) -> None:
-        """Any state → gone: the Job was deleted."""
+        """The Job was deleted: any state → gone."""
         self._gone_at = moment
 
     def add_pod(self, pod: Json) -> bool:
-        """Takes note of a pod, or of its new state → whether it says something about the Job.
+        """Adds a pod, or its newer state → whether the Job has to be examined again.
 
-        It doesn't when the Job is done, or when the pod ends because the Job was suspended.
+        A pod is ignored if the Job is done, or if the pod ends because the Job was suspended.
         """
         uid = pod["metadata"]["uid"]
         if self._done or uid in self._former_pods:
@@ -111,7 +111,7 @@ class KnownJob:
         self._former_pods.discard(uid)
 
     def keep_pods(self, uids: Iterable[str]) -> None:
-        """Forgets all pods but these, which are on a list."""
+        """Forgets every pod that isn't among these, which a list showed."""
         listed = set(uids)
         self._pods = {uid: pod for uid, pod in self._pods.items() if uid in listed}
         self._former_pods &= listed
@@ -119,13 +119,14 @@ class KnownJob:
     # ── what is wrong with it ────────────────────────────────────────────────────────────────
 
     def examine(self, moment: float) -> None:
-        """Reads off the Job and its pods what is wrong: nothing, something that may pass, or final.
+        """Finds out what is wrong, from the Job and its pods: see :meth:`find`.
 
-        A suspended Job has nothing wrong with it. Its pods are deleted on purpose, so those that
-        are about to end are set aside and no longer examined, after it is resumed either.
+        A suspended Job has nothing wrong with it. Kubernetes deletes its pods on purpose, so the
+        pods that are being deleted are set aside. They aren't examined after it is resumed, either.
         """
         if self.suspended:
-            # A pod that isn't being deleted may be of the time after: pods have their own watch.
+            # A pod that isn't being deleted may have been created after the Job was resumed: pods
+            # have a watch of their own, which may be ahead of the Jobs' watch.
             ending = {
                 uid for uid, pod in self._pods.items() if "deletionTimestamp" in pod["metadata"]
             }
@@ -137,10 +138,10 @@ class KnownJob:
             self.find(finding(self._body, list(self._pods.values())), moment)
 
     def find(self, found: Finding | None, moment: float) -> None:
-        """The state that a finding leads to: None is that nothing is wrong.
+        """Sets what is wrong → nothing (None), something that may pass, or something final.
 
-        A final finding stays, unless the new one explains it. ``finding_since`` is when the
-        reason was first seen, so that repeated tries of the same image count as one wait.
+        A final finding is replaced only by one that explains it better. ``finding_since`` moves
+        only when the reason changes, so that several tries to pull one image count as one wait.
         """
         known = self._finding
         if known is not None and known.final:
@@ -154,19 +155,19 @@ class KnownJob:
     # ── what the operator has done about it ──────────────────────────────────────────────────
 
     def settle(self, moment: float) -> None:
-        """Record running → record settled. Only the first call sets the moment."""
+        """Its record is no longer running: → record settled. Only the first call counts."""
         if self._settled_at is None:
             self._settled_at = moment
 
     def tell(self) -> None:
-        """Untold → told: how it ended has been logged and counted, or it ended well."""
+        """How it ended has been logged and counted, or it ended well: untold → told."""
         self._told = True
 
     def expire(self) -> None:
-        """Kept → expiring: Kubernetes removes it after the JobRunner's time to live.
+        """Kubernetes deletes it after the JobRunner's time to live: kept → expiring.
 
-        → done, where nothing is left to tell: neither its conditions' texts nor its pods are kept.
-        One that is neither told nor has a pod stays expiring, since its pod may still be listed.
+        If it has been told or one of its pods is known, → done: its pods and the texts of its
+        conditions are dropped. Otherwise its pod may still show up, so it stays expiring.
         """
         self._expiring = True
         if self._told or self._pods:
@@ -185,17 +186,17 @@ class KnownJob:
 
     @property
     def finished(self) -> bool:
-        """Whether it is complete or has failed. Then no pod of it runs, or will."""
+        """Whether it is complete or has failed. None of its pods runs then, or ever will."""
         return self.complete or self._has_condition("Failed")
 
     @property
     def deleting(self) -> bool:
-        """Whether its deletion has begun."""
+        """Whether somebody has begun to delete it."""
         return "deletionTimestamp" in self._body["metadata"]
 
     @property
     def suspended(self) -> bool:
-        """Whether its spec says that it shall have no pods."""
+        """Whether its spec suspends it, so that it has no pods."""
         return bool(self._body["spec"].get("suspend"))
 
     @property
@@ -225,17 +226,17 @@ class KnownJob:
 
     @property
     def told(self) -> bool:
-        """Whether how it went wrong has been told, or nothing did."""
+        """Whether how it ended has been logged and counted, or it ended well."""
         return self._told
 
     @property
     def expiring(self) -> bool:
-        """Whether its time to live is the JobRunner's."""
+        """Whether it has got the JobRunner's time to live."""
         return self._expiring
 
     @property
     def done(self) -> bool:
-        """Whether it is expiring and nothing but its conditions is kept of it."""
+        """Whether nothing but its metadata and the state of its conditions is kept."""
         return self._done
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────
@@ -262,22 +263,22 @@ class KnownJob:
 
     @property
     def uid(self) -> str:
-        """Its uid, which tells it from a later Job of the same name."""
+        """Its uid, which differs from that of a later Job of the same name."""
         return str(self._body["metadata"]["uid"])
 
     @property
     def body(self) -> Json:
-        """What is kept of the Job itself."""
+        """The fields that are kept of the Job itself."""
         return self._body
 
     @property
     def pods(self) -> Mapping[str, Json]:
-        """Its pods by uid, without those that end because it was suspended."""
+        """Its pods by uid, except those that end because the Job was suspended. Read-only."""
         return MappingProxyType(self._pods)
 
     @property
     def started_at(self) -> datetime | None:
-        """When it became active, by the API server's clock. Resuming it sets that anew."""
+        """When it became active, by the cluster's clock. Resuming it starts that anew."""
         moment = self._body["status"].get("startTime")
         return datetime.fromisoformat(moment) if moment else None
 

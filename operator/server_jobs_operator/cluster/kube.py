@@ -1,7 +1,7 @@
-"""The few calls that the operator makes of the Kubernetes API: JSON in, JSON out.
+"""The few Kubernetes API calls that the operator makes: JSON in, JSON out.
 
-On the client of ``kubernetes.aio``, which knows kubeconfigs, tokens that expire and certificates,
-but not on its models: thousands of Jobs as Python objects take more memory than all else here.
+The client of ``kubernetes.aio`` handles kubeconfigs, expiring tokens and certificates. Its models
+aren't used: thousands of Jobs as Python objects would take more memory than everything else here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Json: TypeAlias = dict[str, Any]
 TIMEOUT_SECONDS = 30.0
 PAGE = 250
 CONNECTIONS = 100
-"""How many requests may be under way at once."""
+"""How many requests may wait for an answer at the same time."""
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -30,12 +30,12 @@ MERGE = "application/merge-patch+json"
 _WATCH_SECONDS = 240
 
 
-# Parts of messages; the reason is Forbidden for all of them, and for a policy's denial.
+# Parts of error messages. Their reason is Forbidden, which an admission policy's denial has too.
 _HELD_UP = ("exceeded quota", "failed quota", " cannot ", "being terminated")
 
 
 class KubeError(Exception):
-    """The API server refused a request, or couldn't be asked (``status`` 0)."""
+    """The API server refused a request, or didn't answer (``status`` 0)."""
 
     def __init__(self, verb: str, path: str, status: int, reason: str, message: str) -> None:
         super().__init__(f"{verb} {path}: {message or reason or status}")
@@ -47,22 +47,24 @@ class KubeError(Exception):
 
     @property
     def away(self) -> bool:
-        """Whether the server is at fault and not the request: worth asking again."""
+        """Whether the server is at fault and not the request, so that asking again makes sense."""
         return self.status in {0, 429} or self.status >= 500
 
     @property
     def passes(self) -> bool:
-        """Whether the same request may well succeed a moment later.
+        """Whether the same request may succeed a moment later.
 
-        So are conflicts, of parallel creates under one quota for instance, and tokens that expire.
+        That includes conflicts (of parallel creates under one quota, for instance) and expired
+        tokens.
         """
         return self.away or self.status == 401 or (self.status == 409 and not self.exists)
 
     @property
     def held_up(self) -> bool:
-        """Whether nobody's Job would be taken there: a quota, a permission, a namespace that ends.
+        """Whether the namespace would refuse every Job.
 
-        What an admission policy denies is another thing: that is about one Job.
+        The causes are a used-up quota, a missing permission, or a namespace that is being deleted.
+        The denial of an admission policy isn't one of them: it concerns this Job alone.
         """
         if self.not_found:
             return "namespaces" in self.message
@@ -70,20 +72,23 @@ class KubeError(Exception):
 
     @property
     def not_found(self) -> bool:
+        """Whether the object, or what it is in, doesn't exist."""
         return self.status == 404
 
     @property
     def exists(self) -> bool:
+        """Whether an object of that name exists already."""
         return self.status == 409 and self.reason == "AlreadyExists"
 
     @property
     def forbidden(self) -> bool:
+        """Whether a permission, a quota or a policy forbids the request."""
         return self.status == 403
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One request; ``verb`` is Kubernetes' word for it, as in permissions and metrics."""
+    """One request. ``verb`` is the verb of Kubernetes permissions, which metrics show as well."""
 
     verb: str
     method: str
@@ -95,7 +100,7 @@ class _Request:
 
 
 class Kube:
-    """An API server. ``on_error`` is told of each failure: verb and status."""
+    """An API server. ``on_error`` is called for each failed request, with its verb and status."""
 
     def __init__(
         self,
@@ -106,15 +111,16 @@ class Kube:
         self._on_error = on_error
 
     async def get(self, path: str) -> Json:
-        """One object. Raises KubeError."""
+        """The object at this path. Raises KubeError."""
         return await self._json(_Request("get", "GET", path))
 
     async def list(
         self, path: str, selector: str = "", trim: Callable[[Json], Json] = lambda item: item
     ) -> tuple[list[Json], str]:
-        """All that fit, consistently, and the version that they are of. Raises KubeError.
+        """All objects that the label selector matches → (items, their resource version).
 
-        Thousands of whole Jobs would take a hundred megabytes: each is trimmed as its page comes.
+        The list is consistent. ``trim`` is applied to each item as its page arrives, since
+        thousands of whole Jobs would take a hundred megabytes. Raises KubeError.
         """
         items: list[Json] = []
         query = {"limit": str(PAGE), "labelSelector": selector}
@@ -129,9 +135,9 @@ class Kube:
     async def watch(
         self, path: str, selector: str, resource_version: str
     ) -> AsyncIterator[tuple[str, Json]]:
-        """Changes since that version, until the server ends it: (type, object).
+        """Changes since that version → (type, object), until the server ends the watch.
 
-        Raises KubeError; status 410 asks for a new list.
+        Raises KubeError. Its status 410 means that a new list is needed.
         """
         query = {
             "watch": "true",
@@ -140,7 +146,7 @@ class Kube:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        # A server that is gone without a word sends no bookmark either.
+        # A server that dies silently never closes the connection: without a limit we would wait on.
         timeout = aiohttp.ClientTimeout(
             total=_WATCH_SECONDS + TIMEOUT_SECONDS, sock_read=_WATCH_SECONDS + TIMEOUT_SECONDS
         )
@@ -162,23 +168,32 @@ class Kube:
             response.close()
 
     async def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
-        """Create an object. Raises KubeError."""
+        """Creates an object → as it was created. A dry run only checks it. Raises KubeError."""
         query = {"dryRun": "All"} if dry_run else {}
         return await self._json(_Request("create", "POST", path, query, body))
 
     async def replace(self, path: str, body: Json) -> Json:
-        """Replace an object of the version that the body names. Raises KubeError."""
+        """Replaces an object, if it still has the version in the body → as it is now.
+
+        Raises KubeError.
+        """
         return await self._json(_Request("update", "PUT", path, body=body))
 
     async def patch(
         self, path: str, body: Json, *, kind: str = MERGE, manager: str | None = None
     ) -> Json:
-        """Change an object; with ``manager``, as the owner of the fields. Raises KubeError."""
+        """Changes the fields in the body → the object as it is now.
+
+        With ``kind=APPLY``, ``manager`` becomes the owner of those fields. Raises KubeError.
+        """
         query = {"fieldManager": manager, "force": "true"} if manager and kind == APPLY else {}
         return await self._json(_Request("patch", "PATCH", path, query, body, kind))
 
     async def delete(self, path: str, uid: str) -> bool:
-        """Delete this very object in the background → whether it was there. Raises KubeError."""
+        """Deletes the object if it has this uid → whether it did.
+
+        Kubernetes deletes what the object owns afterwards, in the background. Raises KubeError.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -188,7 +203,7 @@ class Kube:
         try:
             await self._json(_Request("delete", "DELETE", path, body=body))
         except KubeError as error:
-            if error.not_found or error.status == 409:  # gone, or another one of that name
+            if error.not_found or error.status == 409:  # gone, or replaced by another of that name
                 return False
             raise
         return True
@@ -237,7 +252,7 @@ class Kube:
         raise self._failed(request, response.status, reason, message)
 
     def _failed(self, request: _Request, status: int, reason: str, message: str) -> KubeError:
-        """The error to raise, counted."""
+        """Counts a failure → the error to raise."""
         self._on_error(request.verb, status)
         return KubeError(request.verb, request.path, status, reason, message)
 
@@ -250,9 +265,9 @@ def _said(error: BaseException) -> str:
 async def connected(
     on_error: Callable[[str, int], None], *, watches: int = 0
 ) -> AsyncIterator[Kube]:
-    """The API server of the pod that we are in, else the one of the kubeconfig.
+    """Connects to the API server of the cluster that this pod runs in, else the kubeconfig's.
 
-    ``watches`` are connections that are never free for anything else.
+    ``watches`` is the number of connections that watches occupy all the time.
     """
     configuration = client.Configuration()
     try:

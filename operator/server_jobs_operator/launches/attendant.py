@@ -1,4 +1,8 @@
-"""Attending to launches: whatever changes about a Job is judged by its row, and acted upon."""
+"""Attends to launches: reads the row of each Job that has changed, has it judged, and acts on that.
+
+``judge`` decides. The attendant reads the rows in batches, writes the outcomes into them, tells
+people what went wrong, and deletes Jobs or gives them their time to live.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,17 @@ from server_jobs_operator.term import Term
 _log = logging.getLogger("server_jobs.operator.attend")
 
 GATHER_SECONDS = 0.05
-"""Changes come in crowds: those that come within this are judged together."""
+"""Changes that arrive within this time are judged together."""
 
 AGAIN_SECONDS = 5.0
+"""After a failed request or statement, a launch is looked at again after this time."""
 _MOST_AT_ONCE = 200
 _MOST_REQUESTS = 10
 _LONGEST_WAIT_SECONDS = 60.0
 
 
 class Attendant:
-    """Takes note of changes, and acts on them in batches."""
+    """Takes note of changes with :meth:`notice`, and acts on them in :meth:`run`."""
 
     def __init__(self, term: Term) -> None:
         self._term = term
@@ -45,20 +50,20 @@ class Attendant:
         self._news = asyncio.Event()
 
     def notice(self, job: KnownJob) -> None:
-        """A Job has changed, or is gone."""
+        """Has a Job judged, since it has changed or was deleted."""
         if job.gone_at is not None:
             self._gone[job.claim] = job
         self.look_at(job.claim)
 
     def look_at(self, claim: Claim, after: float = 0.0) -> None:
-        """Judge a launch, after so many seconds or as soon as it is due anyway."""
+        """Has a launch judged in ``after`` seconds, or earlier if that is planned already."""
         moment = time.monotonic() + after
         if moment < self._due.get(claim, float("inf")):
             self._due[claim] = moment
             self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Judges what is due, until it is cancelled."""
         while True:
             self._term.health.beat("attend", ROUND_SECONDS)
             await self._wait()
@@ -72,14 +77,14 @@ class Attendant:
         try:
             return await self.attend(due)
         except DatabaseError as error:
-            _log.warning("%d launches have to wait: %s", len(due), error)
+            _log.warning("can't read or settle %d launches, trying again: %s", len(due), error)
         except Exception as error:  # noqa: BLE001 - a loop that ends would end the operator's work
-            if len(due) > 1:  # one is the trouble: the others needn't wait for it
+            if len(due) > 1:  # one of them is the cause, and the others needn't wait for it
                 for claim in due:
                     await self._try_to_attend([claim])
                 return None
             for claim in due:
-                text = "job %s: attending to it went wrong, trying again"
+                text = "job %s: an unexpected error in attending to its launch, trying again"
                 _log.error(text, claim.job_id, exc_info=error, extra=fields_of(claim))
         for claim in due:
             self.look_at(claim, AGAIN_SECONDS)
@@ -98,12 +103,14 @@ class Attendant:
                 return
 
     async def attend(self, claims: Iterable[Claim]) -> None:
-        """Judge these launches and act; one that can't be acted on is looked at again.
+        """Judges these launches and acts on the judgements.
 
-        Raises DatabaseError.
+        If the API server refuses a request for one of them, it is looked at again later. Raises
+        DatabaseError.
         """
         wanted = list(claims)
-        # Known before the rows are read: a runner settles its record before its pod ends.
+        # The Jobs are looked up before the rows are read. A runner settles its record before its
+        # pod ends, so a Job that had ended by then has its final row.
         jobs = {claim: self._term.view.of(claim) or self._gone.get(claim) for claim in wanted}
         gone = {claim for claim in wanted if self._term.view.of(claim) is None}
         rows = await self._term.launches.read({claim.job_id for claim in wanted})
@@ -121,7 +128,7 @@ class Attendant:
             self._note_settled(known, launch, moment)
             if known is not None and launch is not None and _may_tell(known, launch):
                 settled.append((known, launch))
-            # A Job that is gone may still say what was wrong with it.
+            # What is known of a deleted Job may still say what was wrong with it.
             judgement = judge(
                 known,
                 launch,
@@ -163,18 +170,21 @@ class Attendant:
                 continue
             accepted = settled.get(claim.job_id)
             if accepted is None:
-                self.look_at(claim)  # its runner was faster, or it has begun meanwhile
+                self.look_at(claim)  # its runner settled it first, or its handler has begun
                 continue
             error = getattr(judgement.outcome, "error", None)
             text = error.message if error else str(getattr(judgement.outcome, "reason", ""))
             self._tell(claim, known, judgement.reason, text, accepted.status)
 
     async def _tell_of(self, settled: list[tuple[KnownJob, Launch]]) -> None:
-        """Tell of launches that their own runners have given up: nobody else does."""
+        """Logs, counts and writes Events about launches that their own runners gave up.
+
+        A runner that can't run its job writes that into the record, but nobody sees its pod.
+        """
         errors = await self._term.launches.last_errors({launch.id for _, launch in settled})
         for known, launch in settled:
             error = errors.get(launch.id)
-            # Of this very launch: what an earlier one died of stands there, too.
+            # Only the error of this very launch counts: the record keeps those of earlier ones.
             pod = error.worker.rpartition("/")[2] if error else ""
             if error is not None and error.type in BY_RUNNER and pod in known.pods:
                 self._tell(known.claim, known, Reason(error.type), error.message, launch.status)
@@ -190,7 +200,7 @@ class Attendant:
         status: JobStatus,
     ) -> None:
         fields = fields_of(claim, known, reason=str(reason or ""))
-        _log.warning("job %s: %s; it is %s now", claim.job_id, text, status, extra=fields)
+        _log.warning("job %s: %s; it is now %s", claim.job_id, text, status, extra=fields)
         if reason is not None:
             self._term.metrics.reasons.labels(str(reason)).inc()
         if known is not None:
@@ -229,7 +239,7 @@ class Attendant:
             self.look_at(claim, judgement.again)
 
     async def _expire(self, known: KnownJob) -> None:
-        """Let the cluster remove a Job that is over, after the runner's time to live."""
+        """Has Kubernetes delete a finished Job after the JobRunner's time to live."""
         runner = self._term.runners.get(known.namespace, known.runner)
         if runner is not None and not known.expiring:
             seconds = runner.spec.ttl_seconds_after_finished
@@ -249,6 +259,6 @@ class Attendant:
 
 
 def _may_tell(known: KnownJob, launch: Launch) -> bool:
-    """Whether its runner may have given up this launch, and nobody has told yet."""
+    """Whether its runner may have given up this launch, and nobody has told of it yet."""
     over = launch.status is not JobStatus.RUNNING or launch.claim != known.claim
     return over and launch.launch_failures > 0 and not known.told

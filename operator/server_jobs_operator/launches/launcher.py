@@ -1,4 +1,4 @@
-"""Launching: claim what runners have room for, create the Jobs, keep leases until they begin."""
+"""Claims what JobRunners have room for, creates Jobs, and renews leases until handlers begin."""
 
 from __future__ import annotations
 
@@ -27,49 +27,53 @@ from server_jobs_operator.term import Term
 _log = logging.getLogger("server_jobs.operator.launch")
 
 REFUSED_SECONDS = 30.0
-"""How long a runner claims nothing after the API server refused its Jobs for want of quota."""
+"""How long a JobRunner claims nothing after its namespace refused a Job, for its quota say."""
 
 AWAY_SECONDS = 5.0
-"""The same after it didn't answer. What is claimed by then is tried again by reconciling."""
+"""The same after the API server didn't answer. The reconciler creates what was claimed by then."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _NotCreated:
-    """What becomes of a record whose Job there won't be, and what was wrong with the launch."""
+    """A launch for which no Job will be created."""
 
     outcome: Outcome
+    """What to write into the record."""
     found: Finding | None = None
+    """What was wrong with this launch; None if the cause isn't its own."""
 
 
 class Launcher:
-    """What has been claimed and not begun is held here, and nowhere else."""
+    """Holds every claim from :meth:`claim` or :meth:`hold` until its handler begins."""
 
     def __init__(self, term: Term) -> None:
         self._term = term
-        self._unstarted: dict[Claim, float] = {}  # since when, by our clock
+        self._unstarted: dict[Claim, float] = {}
+        """Claims whose handlers haven't begun, and since when they are held (monotonic seconds)."""
         self._without_job: dict[Claim, tuple[str, str]] = {}
-        """Whose Job there isn't yet, and the runner that it takes a place of."""
+        """Claims without a Job yet, and the JobRunner whose room each of them takes."""
         self._creating: set[Claim] = set()
+        """Claims whose Job is being created right now."""
         self._slots = asyncio.Semaphore(term.settings.create_concurrency)
         self._pace = Pace(term.settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
         self._refusals: dict[tuple[str, str], str] = {}
-        """Runners whose last Job was refused whatever it was, and why."""
+        """JobRunners whose namespace refused their last Job, and why."""
         self._turn = 0
         self._turns: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
-        """A leader that is about to leave claims nothing more."""
+        """Set when the term ends: nothing more is claimed or created."""
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self) -> int:
-        """Claim what the runners have room for and begin to launch it → how many.
+        """Claims what the JobRunners have room for and begins to launch it → how many.
 
-        Runners and their queues take turns in being first, so that none starves. Raises
-        DatabaseError; what was claimed until then is launched.
+        JobRunners take turns in being first, and so do the queues of each, so that none starves.
+        Raises DatabaseError; what was claimed until then is launched.
         """
         if self.draining:
             return 0
@@ -80,7 +84,7 @@ class Launcher:
             claimed_here = 0
             for queue in _rotated(runner.spec.queues, self._turns[runner.key]):
                 claimed_here += await self._claim_from(queue, runner)
-            # Whoever got nothing keeps its turn: others had more to give, not more right.
+            # A JobRunner that claimed nothing keeps its place in the rotation of its queues.
             self._turns[runner.key] += claimed_here > 0
             claimed += claimed_here
         self._turn += claimed > 0
@@ -103,23 +107,23 @@ class Launcher:
         return len(launches)
 
     def room(self, runner: JobRunner) -> int:
-        """How many more of a runner may be in flight.
+        """How many more Jobs of a JobRunner may be in flight.
 
-        What is claimed and can't be created just now takes its place: else an API server that is
-        away would be met by all that waits.
+        A claim whose Job can't be created just now takes room as well. Otherwise, everything that
+        waits would be claimed while the API server doesn't answer.
         """
         coming = list(self._without_job.values())
         mine = runner.spec.max_concurrency - coming.count(runner.key)
         mine -= self._term.view.in_flight(runner.namespace, runner.name)
         everyone = self._term.settings.max_jobs - self._term.view.in_flight() - len(coming)
-        # What can't be created within some seconds is better left for whoever can.
+        # Beyond what can be created within five seconds, records are left for other workers.
         backlog = int(self._term.settings.creates_per_second * 5) + 10 - len(coming)
         return min(mine, everyone, backlog)
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
 
     def launch(self, launch: Launch, runner: JobRunner) -> None:
-        """Create the Job of a claimed record, in the background; once, however often asked."""
+        """Creates the Job of a claimed record in the background. Meanwhile, calls do nothing."""
         if launch.claim in self._creating:
             return
         self._unstarted.setdefault(launch.claim, time.monotonic())
@@ -134,23 +138,25 @@ class Launcher:
             await self._pace.next()
             async with self._slots:
                 if self.draining:
-                    return  # whoever leads next finds a record without its Job
+                    return  # the next leader finds the record without a Job, and creates it
                 not_created = await self._created(launch, runner)
             if not_created is not None:
                 await self._give_back(launch, runner, not_created)
         except (KubeError, DatabaseError) as error:
-            # It stays claimed; reconciling finds a record without its Job, and creates that.
+            # It stays claimed. The reconciler finds the record without a Job, and creates it.
             self._pause(runner, AWAY_SECONDS)
             fields = self._fields(launch, runner)
-            _log.warning("job %s can't be launched just now: %s", launch.id, error, extra=fields)
+            text = "job %s can't be launched now, trying again: %s"
+            _log.warning(text, launch.id, error, extra=fields)
         except Exception:  # noqa: BLE001 - one record never stops the others
             fields = self._fields(launch, runner)
-            _log.exception("job %s: launching it went wrong", launch.id, extra=fields)
+            text = "job %s: an unexpected error in launching it, trying again"
+            _log.exception(text, launch.id, extra=fields)
         finally:
             self._creating.discard(launch.claim)
 
     async def _created(self, launch: Launch, runner: JobRunner) -> _NotCreated | None:
-        """Create the Job → None, or what becomes of the record instead."""
+        """Creates the Job → None, or what happens to the record if there won't be one."""
         fields = self._fields(launch, runner)
         try:
             body = job_manifest(launch, runner, self._term.settings)
@@ -158,7 +164,7 @@ class Launcher:
             self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         except InvalidTemplate as error:
-            return self._hold_up(runner, f"its template can't be a pod's: {error}")
+            return self._hold_up(runner, f"its template isn't a pod template: {error}")
         try:
             created = await create_or_adopt(self._term.kube, runner.namespace, body)
         except KubeError as error:
@@ -168,7 +174,7 @@ class Launcher:
             return self._refused(launch, runner, error)
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
-            _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
+            _log.warning("job %s: %s; releasing it", launch.id, reason, extra=fields)
             return _NotCreated(Released(reason))
         self._term.view.add(created)
         self._without_job.pop(launch.claim, None)
@@ -194,7 +200,7 @@ class Launcher:
         return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
 
     def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
-        """No Job of this runner is taken: not this record's fault, which waits uncharged."""
+        """Pauses a JobRunner whose Jobs are all refused → the record waits, uncharged."""
         if self._refused_until.get(runner.key, 0.0) < time.monotonic():
             where = f"JobRunner {runner.namespace}/{runner.name}"
             _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
@@ -209,7 +215,7 @@ class Launcher:
         self._refused_until[runner.key] = max(self._refused_until.get(runner.key, 0.0), until)
 
     def refusal(self, runner: JobRunner) -> str | None:
-        """Why no Job of a runner is taken just now, if so."""
+        """Why the Jobs of a JobRunner are refused at present → None if they aren't."""
         return self._refusals.get(runner.key)
 
     def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
@@ -232,15 +238,18 @@ class Launcher:
     # ── renew ────────────────────────────────────────────────────────────────────────────────
 
     async def renew(self) -> None:
-        """Renew the leases of what hasn't begun. Raises DatabaseError."""
+        """Renews the leases of the claims whose handlers haven't begun. Raises DatabaseError."""
         held = list(self._unstarted)
         ours = await self._term.launches.renew(held, lease_seconds=self._term.settings.lease)
         for claim in held:
             if claim.job_id not in ours:
-                self._forget(claim)  # begun, settled, or somebody else's
+                self._forget(claim)  # its handler has begun, or the claim isn't ours any more
 
     def hold(self, launch: Launch) -> None:
-        """Its Job is there. Whoever has claimed it, it is ours to renew until it begins."""
+        """Renews the lease of a launch that has its Job from now on, until its handler begins.
+
+        An earlier leader may have claimed it.
+        """
         self._without_job.pop(launch.claim, None)
         if not launch.begun:
             self._unstarted.setdefault(launch.claim, time.monotonic())
@@ -250,11 +259,11 @@ class Launcher:
         self._without_job.pop(claim, None)
 
     def is_creating(self, claim: Claim) -> bool:
-        """Whether its Job is on its way."""
+        """Whether its Job is being created right now."""
         return claim in self._creating
 
     async def finish(self, seconds: float) -> None:
-        """Wait for Jobs that are being created."""
+        """Waits for Jobs that are being created, for at most so many seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 

@@ -1,8 +1,8 @@
-"""Comparing what the table says with what the cluster has, both ways.
+"""Compares the table with the cluster: records without a Job, and Jobs without a record.
 
-Read the rows, list the Jobs, read again what differs: the second look tells what was claimed or
-settled between the two, so that nothing is taken for lost that merely moved. A list that fails
-means that nothing is known, never that nothing is there.
+It reads the rows, lists the Jobs, and reads again the rows that differ. The second read shows what
+was claimed or settled in between, so that a record that merely changed isn't taken for lost. If the
+list fails, nothing is done: a failed list doesn't mean that there are no Jobs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger("server_jobs.operator.reconcile")
 
 
 class Reconciler:
-    """Finds records without their Job and Jobs without their record."""
+    """Creates Jobs that are missing, and has those that need it judged by the attendant."""
 
     def __init__(self, term: Term, launcher: Launcher, attendant: Attendant) -> None:
         self._term = term
@@ -31,7 +31,7 @@ class Reconciler:
         self._attendant = attendant
 
     async def reconcile(self) -> None:
-        """Once. Raises DatabaseError and KubeError, and then has done nothing."""
+        """Compares once. Raises DatabaseError or KubeError, and then nothing has been done."""
         before = await self._term.launches.in_hand()
         jobs = {
             job.claim: job
@@ -39,7 +39,7 @@ class Reconciler:
             for job in await self._term.view.relist(namespace)
         }
         self._go_on(before, jobs)
-        # What differs, some of it because it has moved meanwhile, is read again.
+        # Some rows differ only because they changed since the first read.
         missing = [one for one in before.values() if self._term.view.of(one.claim) is None]
         rows = await self._term.launches.read({launch.id for launch in missing})
         created = 0
@@ -49,24 +49,24 @@ class Reconciler:
                 continue
             created += self._create_again(now)
         if created:
-            _log.info("%d records had no Kubernetes Job", created)
+            _log.info("%d running records had no Kubernetes Job", created)
 
     def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Claim, KnownJob]) -> None:
-        """Keep what waits for its pod, and have everything looked at that may need it."""
+        """Renews the leases of launches that wait for their pods, and has others judged."""
         for claim, job in jobs.items():
             launch = before.get(claim.job_id)
             if launch is None or launch.claim != claim:
-                self._attendant.look_at(claim)  # whose row it is, if anybody's, is read there
+                self._attendant.look_at(claim)  # which reads the row, if there is one
                 continue
             self._launcher.hold(launch)
             if not launch.begun or launch.cancel_requested_at or job.finished or job.finding:
                 self._attendant.look_at(claim)
 
     def _create_again(self, launch: Launch) -> bool:
-        """Whether a record whose Job isn't there is launched, or judged."""
+        """Launches a record without a Job, or has it judged → False if its namespace isn't ours."""
         namespace, name = place_of(launch.worker_id, self._term.settings.worker_prefix)
         if not self._term.settings.serves(namespace):
-            return False  # no longer ours to look at: what runs there still settles its record
+            return False  # this namespace isn't served any more; its pods settle their records
         runner = self._term.runners.get(namespace, name)
         if launch.begun or launch.cancel_requested_at or runner is None:
             self._attendant.look_at(launch.claim)

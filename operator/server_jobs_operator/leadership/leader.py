@@ -1,4 +1,4 @@
-"""What a leader does: its loops, from the beginning to the end of its term."""
+"""What a leader does from the beginning to the end of its term: its loops start and end here."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ PRUNE_SECONDS = 300.0
 
 _AGAIN_SECONDS = 5.0
 _DEFINITIONS = "custom resources"
-_RESOURCES = "what is in the cluster"
+_RESOURCES = "Jobs and pods"
 
 
 class Leader:
-    """What a leader does, from the beginning to the end of its term."""
+    """Makes the parts of one term, and runs their loops."""
 
     def __init__(self, term: Term) -> None:
         self._term = term
@@ -58,7 +58,7 @@ class Leader:
         term.view.subscribe(self._job_changed)
 
     async def run(self) -> None:
-        """Until cancelled; then what is being created is waited for."""
+        """Leads until it is cancelled, and then waits for Jobs that are being created."""
         try:
             await self._until_usable()
             await self._until_defined()
@@ -112,10 +112,10 @@ class Leader:
             try:
                 await work()
             except (DatabaseError, KubeError) as error:
-                _log.warning("%s has to wait: %s", name, error)
+                _log.warning("%s: trying again: %s", name, error)
                 pause = min(seconds, _AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("%s went wrong, trying again", name)
+                _log.exception("%s: an unexpected error, trying again", name)
             self._term.health.beat(name, pause)
             await asyncio.sleep(pause)
 
@@ -128,10 +128,10 @@ class Leader:
                 while await self._launcher.claim():
                     self._term.health.beat("claim", ROUND_SECONDS)
             except DatabaseError as error:
-                _log.warning("claiming has to wait: %s", error)
+                _log.warning("claim: trying again: %s", error)
                 pause = _AGAIN_SECONDS
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("claiming went wrong, trying again")
+                _log.exception("claim: an unexpected error, trying again")
                 pause = _AGAIN_SECONDS
             self._term.health.beat("claim", pause)
             with contextlib.suppress(TimeoutError):
@@ -139,7 +139,7 @@ class Leader:
                     await self._news.wait()
 
     async def _listen(self) -> None:
-        """Something may be due whenever the table has changed, and now and then anyway."""
+        """Wakes the claim loop whenever the table has changed, and once a poll interval anyway."""
         while True:
             self._term.health.beat("listen", self._term.settings.poll_interval + ROUND_SECONDS)
             try:
@@ -147,10 +147,10 @@ class Leader:
                     self._term.settings.poll_interval
                 )
             except DatabaseError as error:
-                _log.warning("changes can't be listened for: %s", error)
+                _log.warning("listen: trying again: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("listening for changes went wrong, trying again")
+                _log.exception("listen: an unexpected error, trying again")
                 await asyncio.sleep(_AGAIN_SECONDS)
             self._news.set()
 
@@ -159,7 +159,7 @@ class Leader:
             self._news.set()
         for job_id, settled in (await self._term.launches.records.rescue()).items():
             _log.warning(
-                "job %s: its lease expired; it is %s now",
+                "job %s: its lease expired; it is now %s",
                 job_id,
                 settled.status,
                 extra={"job_id": job_id},
@@ -185,7 +185,7 @@ class Leader:
         await self._schedules.refresh()
 
     async def _list_resources(self) -> None:
-        """What was deleted while nobody watched, only a list tells; kopf tells of changes."""
+        """Lists the custom resources: kopf doesn't show what was deleted while nobody watched."""
         for plural, replace in (
             ("jobrunners", self._runners.replace),
             ("jobschedules", self._schedules.replace),
@@ -212,18 +212,18 @@ class Leader:
     async def _prune(self) -> None:
         await Retention(self._term.launches.records, self._term.settings.keep).run(PRUNE_SECONDS)
 
-    # ── news ─────────────────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────────
 
     def _job_changed(self, job: KnownJob) -> None:
         self._attendant.notice(job)
         if job.gone_at is not None or job.finished:
-            self._news.set()  # there is room for another one
+            self._news.set()  # its JobRunner has room for another one
 
     async def _runner_changed(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         await self._runners.changed(body, deleted=deleted)
         self._news.set()
 
-    # ── the beginning ────────────────────────────────────────────────────────────────────────
+    # ── the beginning of a term ──────────────────────────────────────────────────────────────
 
     async def _until_usable(self) -> None:
         said = ""
@@ -238,7 +238,7 @@ class Leader:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _until_defined(self) -> None:
-        """The definitions have to be there before kopf begins: it asks for them once."""
+        """Waits for the definitions of the custom resources: kopf looks for them only once."""
         said = ""
         while True:
             problem = await self._missing_definitions()
@@ -246,7 +246,7 @@ class Leader:
                 return self._term.health.answers(_DEFINITIONS)
             self._term.health.fails(_DEFINITIONS, problem)
             if problem != said:
-                _log.error("nothing can be served yet: %s", problem)
+                _log.error("waiting for the custom resources: %s", problem)
             said = problem
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -255,7 +255,7 @@ class Leader:
             group = await self._term.kube.get(group_path())
         except KubeError as error:
             if not error.not_found:
-                return f"whether they are there can't be asked: {error}"
+                return f"can't ask the API server for their definitions: {error}"
             group = {"resources": []}
         served = {resource["name"] for resource in group["resources"]}
         missing = sorted({"jobrunners", "jobschedules"} - served)
@@ -267,18 +267,22 @@ class Leader:
         )
 
     async def _until_known(self) -> None:
-        """What an earlier leader left is taken up before anything new is claimed."""
-        self._term.health.fails(_RESOURCES, "Jobs and pods aren't listed yet; the log says why")
+        """Waits for the first lists and reconciles once, before anything new is claimed.
+
+        That way, the launches of an earlier leader count as in flight.
+        """
+        problem = "Jobs and pods haven't been listed yet; if that lasts, the log says why"
+        self._term.health.fails(_RESOURCES, problem)
         await self._term.view.synced.wait()
         while True:
             try:
                 await self._reconcile()
                 return self._term.health.answers(_RESOURCES)
             except (DatabaseError, KubeError) as error:
-                problem = f"rows and Jobs can't be compared, trying again: {error}"
+                problem = f"can't compare rows and Jobs, trying again: {error}"
                 _log.warning(problem)
             except Exception as error:  # noqa: BLE001 - one replica after the other would die of it
-                problem = f"comparing rows and Jobs went wrong: {error}"
+                problem = f"an unexpected error in comparing rows and Jobs: {error}"
                 _log.exception("%s, trying again", problem)
             self._term.health.fails(_RESOURCES, problem)
             await asyncio.sleep(_AGAIN_SECONDS)
