@@ -77,7 +77,8 @@ def judge(
     if launch.cancel_requested_at is not None:
         if ended or not launch.begun:
             return Judgement(Abandoned("cancelled on request"), delete=not gone)
-        return Judgement(delete=True, again=5.0)  # deleted, its runner writes the cancellation
+        # Deleting the Job tells the pod to end, and then its runner writes the cancellation.
+        return Judgement(delete=True, again=5.0)
     found = job.finding if job is not None else None
     if ended:
         why = found if found is not None and found.final else _vanished(job, gone)

@@ -27,7 +27,7 @@ from server_jobs_operator.term import Term
 _log = logging.getLogger("server_jobs.operator.launch")
 
 REFUSED_SECONDS = 30.0
-"""How long a JobRunner claims nothing after its namespace refused a Job, for its quota say."""
+"""How long a JobRunner claims nothing after its namespace refused a Job (see KubeError.held_up)."""
 
 AWAY_SECONDS = 5.0
 """The same after the API server didn't answer. The reconciler creates what was claimed by then."""
@@ -123,7 +123,10 @@ class Launcher:
     # ── create ───────────────────────────────────────────────────────────────────────────────
 
     def launch(self, launch: Launch, runner: JobRunner) -> None:
-        """Creates the Job of a claimed record in the background. Meanwhile, calls do nothing."""
+        """Creates the Job of a claimed record in the background.
+
+        Nothing happens if that is under way already.
+        """
         if launch.claim in self._creating:
             return
         self._unstarted.setdefault(launch.claim, time.monotonic())

@@ -112,7 +112,7 @@ class Leader:
             try:
                 await work()
             except (DatabaseError, KubeError) as error:
-                _log.warning("%s: trying again: %s", name, error)
+                _log.warning("%s failed, trying again: %s", name, error)
                 pause = min(seconds, _AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
                 _log.exception("%s: an unexpected error, trying again", name)
@@ -128,7 +128,7 @@ class Leader:
                 while await self._launcher.claim():
                     self._term.health.beat("claim", ROUND_SECONDS)
             except DatabaseError as error:
-                _log.warning("claim: trying again: %s", error)
+                _log.warning("claim failed, trying again: %s", error)
                 pause = _AGAIN_SECONDS
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
                 _log.exception("claim: an unexpected error, trying again")
@@ -147,7 +147,7 @@ class Leader:
                     self._term.settings.poll_interval
                 )
             except DatabaseError as error:
-                _log.warning("listen: trying again: %s", error)
+                _log.warning("listen failed, trying again: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
                 _log.exception("listen: an unexpected error, trying again")

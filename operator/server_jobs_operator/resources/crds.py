@@ -207,8 +207,8 @@ def _structural(node: Any, definitions: Mapping[str, Json]) -> Any:
         default = _without_none(node.pop("default"))
         node |= {} if default is None else {"default": default}
     node.pop("title", None)
-    # The models forbid unknown fields. The API server prunes them, or refuses them with strict
-    # validation, without being told.
+    # This is where the models forbid unknown fields. The API server needs no such schema: it prunes
+    # unknown fields, or refuses them if the client asks for strict validation.
     extra = node.pop("additionalProperties", None)
     if isinstance(extra, dict) and extra:
         node["additionalProperties"] = _structural(extra, definitions)
