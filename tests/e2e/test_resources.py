@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import ScheduleStore
 from server_jobs.store.store import Store
 from tests.e2e.conftest import job_runner
 from tests.e2e.support.kubectl import PATIENCE_SECONDS, Kubectl

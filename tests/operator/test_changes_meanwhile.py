@@ -13,7 +13,7 @@ from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.launches.store import LaunchStore
 from server_jobs.migrate import migrate
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import ScheduleStore
 from server_jobs_operator.cluster.kube import MERGE, Json, Kube
 from server_jobs_operator.controllers.job_runners import JobRunners
 from server_jobs_operator.controllers.job_schedules import JobSchedules

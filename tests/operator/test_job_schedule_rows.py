@@ -7,8 +7,7 @@ import pytest
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DataRefusedError
-from server_jobs.schedules.schedule import Schedule, ScheduleRecord
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import Schedule, ScheduleRecord, ScheduleStore
 from server_jobs_operator.cluster.kube import Json, Kube
 from server_jobs_operator.controllers.job_schedules import JobSchedules
 from server_jobs_operator.telemetry.events import Recorder

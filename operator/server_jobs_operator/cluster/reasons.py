@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from server_jobs.launches.launch import (
+from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
+from server_jobs.records.attempt_error import (
     APP_NOT_LOADED,
     OUT_OF_MEMORY,
     RUNS_ELSEWHERE,
-    SCHEMA_MISMATCH_STATUS,
     UNKNOWN_JOB,
 )
 from server_jobs_operator.cluster.names import CONTAINER

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from server_jobs.launches.launch import Launch, launch_backoff
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Outcome
 from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import clean
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.reasons import DISRUPTIONS, Finding, Reason
 from server_jobs_operator.resources.specs import JobRunnerSpec
@@ -170,13 +169,11 @@ def outcome_of(launch: Launch, spec: JobRunnerSpec | None, found: Finding) -> Ou
     ended the pod, else a failed attempt.
     """
     limits = spec or _DEFAULTS
-    error = AttemptError(
+    error = AttemptError.new(
+        str(found.reason),
+        found.text[:_LONGEST_MESSAGE],
         attempt=launch.attempt_count,
-        at=None,
-        type=str(found.reason),
-        message=clean(found.text)[:_LONGEST_MESSAGE],
-        traceback="",
-        worker=launch.worker_id or "",
+        worker=launch.worker_id,
     )
     if not launch.begun:
         delay = launch_backoff(launch.launch_failures)
