@@ -16,6 +16,7 @@ from benchmarks.app import Params, noop, params
 from benchmarks.ours import Span
 from benchmarks.support.bare import Bare, Bound, bare
 from server_jobs.definition.enqueue import new_job
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import NewJob
 from server_jobs.schedules.store import DUE_LIMIT
 from server_jobs.store.statements.shared import CLAIMED_COLUMNS
@@ -116,14 +117,7 @@ class _Queue:
 
     def __init__(self, connection: Bare) -> None:
         self._connection = connection
-        statement = connection.hold.claim(
-            queue="default",
-            job_names=[noop.name],
-            limit=CLAIM,
-            worker_id="raw",
-            lease_seconds=300,
-            starting=True,
-        )
+        statement = connection.hold.claim(ClaimRequest("default", [noop.name], CLAIM, "raw", 300))
         compiled, values = connection.compile.bind(statement)
         self._claim: Bound = (compiled.sql, values)
 

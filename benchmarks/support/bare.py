@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from server_jobs.database import connect
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.sqlite import POLL_SECONDS
-from server_jobs.schedules.statements import ScheduleStatements
+from server_jobs.schedules.statements.read import ReadStatements
 from server_jobs.store.statements.enqueue import EnqueueStatements
 from server_jobs.store.statements.hold import HoldStatements
 from server_jobs.store.statements.settle import SettleStatements
@@ -38,7 +38,7 @@ class Bare(ABC):
         self.enqueue = EnqueueStatements.of(database)
         self.hold = HoldStatements.of(database)
         self.settle = SettleStatements.of(database)
-        self.schedules = ScheduleStatements.of(database)
+        self.schedules = ReadStatements.of(database)
         self.channel = database.tables.channel
 
     @abstractmethod

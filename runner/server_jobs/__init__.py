@@ -25,7 +25,7 @@ from server_jobs.errors import (
     ServerJobsError,
 )
 from server_jobs.job import Job
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.rows import JobRecord
 from server_jobs.records.runtime import PodRuntime
 from server_jobs.records.status import JobStatus

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class _JobDecorator(Protocol):
-    """What ``define_job(...)`` returns: turns a handler into a job of its types."""
+    """The decorator that ``define_job(...)`` returns; it makes a job of a handler."""
 
     @overload
     def __call__(self, handler: Callable[[P, JobContext], Awaitable[R]], /) -> Job[P, R]: ...

@@ -41,14 +41,14 @@ R = TypeVar("R")
 
 
 class HasDatabase(Protocol):
-    """What a job needs of the registries that it is in."""
+    """What a job needs of its registries."""
 
     @property
     def database(self) -> Database | None:
-        """What was bound."""
+        """The database that was bound, if any."""
 
     def environment_database(self) -> Database | None:
-        """What the environment names."""
+        """Return the database that the environment names, if any."""
 
 
 class Job(Generic[P, R]):
@@ -65,11 +65,11 @@ class Job(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """The name in the table, by which a registry finds the job."""
+        """The name that stands in the table and by which a registry finds the job."""
         return self.definition.name
 
     async def __call__(self, params: P | Mapping[str, Any], context: JobContext | None = None) -> R:
-        """Call the handler itself, params and result validated, for instance in a unit test."""
+        """Call the handler itself, for instance in a unit test; params and result are validated."""
         definition = self.definition
         context = context or JobContext(job_name=self.name, database=self._database_if_any)
         value = await call_handler(
@@ -80,17 +80,17 @@ class Job(Generic[P, R]):
     # ── the database ─────────────────────────────────────────────────────────────────────────
 
     def set_database(self, database: Database | None) -> None:
-        """Use this database, whatever a registry or the environment says."""
+        """Use this database, whatever a registry or the environment names."""
         self._database = database
 
     def fall_back_to(self, registry: HasDatabase) -> None:
-        """Where else to look for a database, before all others; a registry calls this."""
-        # The last one goes first: a suite of tests puts the same job into many registries.
+        """Look for a database in this registry first; ``JobRegistry.register`` calls this."""
+        # The newest goes first, since a test suite puts the same job into many registries.
         self._registries.insert(0, registry)
 
     @property
     def database(self) -> Database:
-        """The database in use: set, else a registry's, else the environment's.
+        """The database in use: the one that was set, else a registry's, else the environment's.
 
         Raises DatabaseNotConfiguredError.
         """
@@ -115,7 +115,7 @@ class Job(Generic[P, R]):
 
     @property
     def _database_if_any(self) -> Database | None:
-        """For a handler that asks, where nothing is persisted."""
+        """The database for handlers that ask for one, where nothing is persisted."""
         try:
             return self.database
         except ConfigurationError:
@@ -137,9 +137,9 @@ class Job(Generic[P, R]):
     ) -> JobResult[R]:
         """Execute here and now, once.
 
-        With ``persist`` the record is kept like any other: running under a lease of ``lease``
-        seconds, then completed or failed; a handler that asks to be run later has failed. Without,
-        no database is touched.
+        With ``persist`` the record is kept like any other: it runs under a lease of ``lease``
+        seconds, and ends as completed, failed or cancelled. A handler that raises RetryLater has
+        failed. Without ``persist``, no database is used.
 
         Raises InvalidParamsError (nothing is written then), JobFailedError or JobCancelledError
         with the handler's exception as its cause.
@@ -171,9 +171,9 @@ class Job(Generic[P, R]):
     ) -> list[JobResult[R]]:
         """Execute many here and now, ``concurrency`` at once → one result per input, in order.
 
-        Never raises for a job: look at ``result.ok``. All inputs are validated before the first
-        one begins (InvalidParamsError). With ``stop_on_error``, inputs that hadn't begun when one
-        failed hold a NotStartedError and left no row.
+        A failed job raises nothing here: look at ``result.ok``. All inputs are validated before the
+        first one begins (InvalidParamsError). With ``stop_on_error``, no further input begins once
+        one has failed; the results of those hold a NotStartedError, and they leave no row.
         """
         if concurrency < 1:
             raise InvalidOptionError(f"{self.name}: concurrency={concurrency} must be at least 1")
@@ -184,7 +184,7 @@ class Job(Generic[P, R]):
         remaining = iter(range(len(inputs)))
         stopped = False
 
-        # Made before the first one begins, for making one may find that it can't be stored.
+        # All rows are made before the first job begins, since making one may raise.
         records = [self._new_job(p, correlation_id=correlation_id) for p in inputs if persist]
 
         async def run_one(index: int, holder: InlineHolder | None) -> JobResult[R]:
@@ -213,7 +213,7 @@ class Job(Generic[P, R]):
                     for _ in range(min(concurrency, len(inputs))):
                         tasks.create_task(work(holder))
             except ExceptionGroup as group:
-                # Not a job's error but the database's: one of them says it all.
+                # These are errors of the database, not of jobs; one of them is enough.
                 raise group.exceptions[0] from None
 
         if not persist:
@@ -261,7 +261,9 @@ class Job(Generic[P, R]):
     ) -> list[str]:
         """Enqueue many in few statements, all or none → their ids, in order.
 
-        The options are :meth:`later`'s and hold for all of them.
+        The options are those of :meth:`later`, without ``unique_key``, and hold for all of them.
+
+        Raises InvalidParamsError or InvalidOptionError, having written nothing.
         """
         if not params_list:
             return []
@@ -315,7 +317,7 @@ class Job(Generic[P, R]):
         )
 
     async def get(self, job_id: str) -> JobRecord:
-        """The record. Raises JobNotFoundError, also for a job of another name."""
+        """Return the record. Raises JobNotFoundError, also for a job of another name."""
         record = await self._store.get(job_id)
         if record.job_name != self.name:
             raise JobNotFoundError(
@@ -324,9 +326,9 @@ class Job(Generic[P, R]):
         return record
 
     async def cancel(self, job_id: str) -> JobStatus:
-        """Cancel: a pending job at once, a running one as soon as its holder notices.
+        """Cancel a pending job at once, a running one as soon as its holder notices.
 
-        Returns the status now. Raises JobNotFoundError.
+        Returns the status that the job has now. Raises JobNotFoundError.
         """
         await self.get(job_id)
         return await self._store.cancel(job_id)

@@ -24,14 +24,13 @@ from server_jobs.database.compiled import StatementCompiler
 from server_jobs.launches.statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring.statements import MonitoringStatements
-from server_jobs.records.requests import JobFilter, Prunable
+from server_jobs.records.requests import ClaimRequest, JobFilter, Prunable
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
-from server_jobs.schedules.statements import ScheduleStatements
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import tables
 from server_jobs.store.statements.maintain import ENDS
-from tests.support.databases.statements import AllStatements
+from tests.support.databases.statements import AllScheduleStatements, AllStatements
 from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
@@ -298,14 +297,8 @@ def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
 
 
 def claim(starting: bool) -> Prepare:
-    return lambda sql: sql.claim(
-        queue="default",
-        job_names=["Greet", "Part"],
-        limit=20,
-        worker_id="worker-1",
-        lease_seconds=60,
-        starting=starting,
-    )
+    request = ClaimRequest("default", ["Greet", "Part"], 20, "worker-1", 60, starting=starting)
+    return lambda sql: sql.claim(request)
 
 
 @pytest.mark.parametrize("starting", [True, False], ids=["start", "for-another-process"])
@@ -489,9 +482,9 @@ def test_pruning_looks_at_a_stretch_of_the_primary_key_and_no_further(
 
 
 def schedule_plan_of(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement]
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement]
 ) -> Plan:
-    statement = prepare(ScheduleStatements(tables(), explainer.dialect.name))
+    statement = prepare(AllScheduleStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
@@ -526,7 +519,7 @@ SOME_ID = f"{17:036}"
 )
 @on_sqlite
 def test_firing_searches_neither_jobs_nor_schedules(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement], *, live: bool
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement], *, live: bool
 ) -> None:
     plan = schedule_plan_of(explainer, prepare)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from server_jobs.launches.launch import Launch, launch_backoff
+from server_jobs.launches.launch import Launch
 from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.backoff import RetryPolicy, launch_backoff
 from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Outcome
-from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.reasons import DISRUPTIONS, Finding, Reason

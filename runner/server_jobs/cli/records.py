@@ -21,7 +21,7 @@ from server_jobs.cli.output import (
     terminal_width,
 )
 from server_jobs.records.attempt_error import AttemptError
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 

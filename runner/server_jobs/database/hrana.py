@@ -79,25 +79,14 @@ class HranaDatabase:
         self._where = shown_url(url)
         self._headers = {"content-type": "application/json"} | _authorization(url, token)
         self._transport = transport
-        self._tables = tables
-        self._capabilities = capabilities
+        self.dialect: Dialect = _DIALECT
+        self.tables = tables
+        self.capabilities = capabilities
         self.queries = 0
         """How many requests were sent, failed ones included; the platform limits a Worker's."""
 
     def __repr__(self) -> str:
         return f"HranaDatabase({self._where})"
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return _DIALECT
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
         compiled, parameters = _COMPILER.bind(statement)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
 
 from server_jobs.database.base import Capabilities, shown_url
 from server_jobs.database.threaded import ThreadedDatabase
+from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -90,11 +89,11 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         return f"PostgresDatabase({self._where})"
 
     async def wait_for_change(self, timeout: float) -> None:
-        if not self._capabilities.notifies:
+        if not self.capabilities.notifies:
             await asyncio.sleep(timeout)
             return
         if self._listener is None:
-            self._listener = _Listener(self._open, self._tables.channel, self._answer_timeout)
+            self._listener = _Listener(self._open, self.tables.channel, self._answer_timeout)
         await self._listener.wait(timeout)
 
     async def close(self) -> None:
@@ -200,7 +199,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         super()._after_fork_in_child()
 
 
-class _Listener:
+class _Listener(WatchingThread):
     """Listens for notifications on its own connection and thread; without one, it polls."""
 
     def __init__(
@@ -209,17 +208,12 @@ class _Listener:
         self._open = open_connection
         self._channel = channel
         self._answer_timeout = answer_timeout
+        super().__init__("postgres-listener")
         self._heard = 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-postgres-listener")
-        self._stop = threading.Event()
         self._connection: PostgresConnection | None = None
 
-    async def wait(self, timeout: float) -> None:
-        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
-
     async def close(self) -> None:
-        self._stop.set()
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        await super().close()
         if self._connection is not None:
             self._connection.close()
 

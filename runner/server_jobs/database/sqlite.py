@@ -6,13 +6,13 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities
 from server_jobs.database.threaded import ThreadedDatabase
+from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -185,26 +185,21 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         super()._after_fork_in_child()
 
 
-class _FileWatcher:
+class _FileWatcher(WatchingThread):
     """Notices other connections' commits by ``PRAGMA data_version``.
 
     It has its own thread and connection.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__("sqlite-watcher")
         self._path = path
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-sqlite-watcher")
-        self._stop = threading.Event()
         self._unforked = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
 
-    async def wait(self, timeout: float) -> None:
-        await asyncio.wrap_future(self._pool.submit(self._poll, timeout))
-
     async def close(self) -> None:
-        self._stop.set()
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        await super().close()
         with self._unforked:
             self._disconnect()
 
@@ -215,7 +210,7 @@ class _FileWatcher:
     def after_fork(self) -> None:
         self._unforked.release()
 
-    def _poll(self, timeout: float) -> None:
+    def _wait(self, timeout: float) -> None:
         waited = 0.0
         while not self._stop.is_set():
             with self._unforked:

@@ -21,22 +21,10 @@ class ThreadedDatabase(ConnectionThreads[C]):
         self, *, dialect: Dialect, tables: Tables, capabilities: Capabilities, threads: int
     ) -> None:
         super().__init__(threads, dialect.name)
-        self._dialect = dialect
-        self._tables = tables
-        self._capabilities = capabilities
+        self.dialect = dialect
+        self.tables = tables
+        self.capabilities = capabilities
         self._compiler = StatementCompiler(dialect)
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
         return await self._on_thread(lambda connection: self._run(connection, [statement])[0])

@@ -33,6 +33,27 @@ class _Pool(Generic[C]):
         """How often connections broke. A thread whose connection is older opens a new one."""
 
 
+class WatchingThread(ABC):
+    """Waits for changes on a thread of its own, one call at a time."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"server-jobs-{name}")
+        self._stop = threading.Event()
+
+    async def wait(self, timeout: float) -> None:
+        """Return once something may have changed, or after ``timeout`` seconds."""
+        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
+
+    async def close(self) -> None:
+        """End the wait that is under way, and the thread."""
+        self._stop.set()
+        await asyncio.to_thread(self._pool.shutdown, wait=True)
+
+    @abstractmethod
+    def _wait(self, timeout: float) -> None:
+        """Wait on the thread, and end soon after ``_stop`` is set."""
+
+
 class ConnectionThreads(ABC, Generic[C]):
     """Manages a small pool of threads that own one connection each.
 

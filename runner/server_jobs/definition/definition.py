@@ -25,7 +25,7 @@ from server_jobs.errors import (
     InvalidParamsError,
     InvalidResultError,
 )
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")
@@ -54,7 +54,7 @@ class JobDefinition(Generic[P, R]):
     runs_on: RunsOn | None
 
     def call(self, params: P, context: JobContext) -> Any:
-        """Call the handler: its result, or a coroutine of it if it is async."""
+        """Call the handler → its result, or a coroutine if the handler is async."""
         if self.takes_context:
             return self.handler(params, context)
         return self.handler(params)
@@ -137,7 +137,7 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
             f"{name}: a handler takes (params) or (params, context), not"
             f" {inspect.signature(handler)}"
         )
-    # A second argument with a default is the handler's own business, unless it is named for it.
+    # A second argument with a default belongs to the handler, unless its name is `context`.
     second = positional[1] if len(positional) >= 2 else None
     takes_context = second is not None and (
         second.default is inspect.Parameter.empty or second.name == "context"
@@ -151,7 +151,7 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
 
 
 def _may_be_context(annotation: Any) -> bool:
-    """Whether a context may be passed for it: annotated as one, or as nothing in particular."""
+    """Return whether a parameter takes the context: it is annotated so, or not at all."""
     if annotation in {inspect.Parameter.empty, Any, object, JobContext}:
         return True
     return isinstance(annotation, str) and annotation.strip("\"'").rpartition(".")[2] not in {

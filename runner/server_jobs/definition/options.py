@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, TypedDict
 
 from server_jobs.errors import InvalidOptionError
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.runtime import PodRuntime
 from server_jobs.records.text import clean
 
 LONGEST_NAME = 200
-"""Characters of a job's name, a queue, a unique key and a correlation id."""
+"""The most characters of a job's name, a queue, a unique key and a correlation id."""
 
 _PRIORITIES = range(-32_768, 32_768)
 
@@ -85,7 +85,7 @@ class ScheduleOptions(TypedDict, total=False):
 
 
 def check_text(option: str, value: object, job_name: object) -> None:
-    """Names and keys: text that every database can hold and index."""
+    """Raise InvalidOptionError unless it is text that every database can hold and index."""
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or value != clean(value):
         raise InvalidOptionError(
             f"{job_name}: {option}={value!r} isn't text of 1 to {LONGEST_NAME} characters"
@@ -94,7 +94,7 @@ def check_text(option: str, value: object, job_name: object) -> None:
 
 
 def check_priority(value: object, job_name: str) -> None:
-    """Priorities: higher goes first."""
+    """Raise InvalidOptionError unless it is a priority."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in _PRIORITIES:
         raise InvalidOptionError(
             f"{job_name}: priority={value!r} isn't a whole number from {_PRIORITIES.start} to"
@@ -103,7 +103,7 @@ def check_priority(value: object, job_name: str) -> None:
 
 
 def check_max_attempts(value: object, job_name: str) -> None:
-    """Attempts: the first one counts too."""
+    """Raise InvalidOptionError unless it is a number of attempts, from 1 to 1000."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000:
         raise InvalidOptionError(
             f"{job_name}: max_attempts={value!r} isn't a whole number from 1 to 1000"
@@ -112,7 +112,7 @@ def check_max_attempts(value: object, job_name: str) -> None:
 
 
 def seconds_of(value: object, option: str, job_name: str) -> float:
-    """A timedelta or a number of seconds, as the latter. Raises InvalidOptionError."""
+    """Return the seconds of a timedelta or a number. Raises InvalidOptionError."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -124,7 +124,7 @@ def seconds_of(value: object, option: str, job_name: str) -> float:
 
 
 def check_timeout(value: float | None, job_name: str) -> None:
-    """Timeouts: seconds that one attempt may take."""
+    """Raise InvalidOptionError unless it is a time limit in seconds, or None."""
     if value is not None and not 0 < value <= 366 * 86_400:
         raise InvalidOptionError(
             f"{job_name}: a timeout of {value!r} s isn't more than 0 and at most 366 days"

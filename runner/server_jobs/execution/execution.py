@@ -23,6 +23,7 @@ from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.held import Held, StopReason
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
 from server_jobs.records.attempt_error import LONGEST_MESSAGE, TIMED_OUT, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     MAX_RELEASES,
     Abandoned,
@@ -32,7 +33,6 @@ from server_jobs.records.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.text import clean, message_of
 

@@ -34,7 +34,6 @@ from server_jobs.execution.execution import Execution
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.execution.reports import report
-from server_jobs.launches.launch import launch_backoff
 from server_jobs.launches.signals import Signals
 from server_jobs.records.attempt_error import (
     APP_NOT_LOADED,
@@ -42,6 +41,7 @@ from server_jobs.records.attempt_error import (
     UNKNOWN_JOB,
     AttemptError,
 )
+from server_jobs.records.backoff import launch_backoff
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Outcome
 from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import Claim, ClaimedJob, JobRecord

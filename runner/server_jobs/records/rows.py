@@ -1,4 +1,4 @@
-"""Rows as typed, frozen data: what the store gives back."""
+"""Rows of the tables as typed, frozen data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """What a claim gives its holder. ``params`` and ``retry_policy`` are raw JSON text.
+    """A job as its holder gets it. ``params`` and ``retry_policy`` are raw JSON text.
 
     The fields are in the order of :data:`server_jobs.store.statements.shared.CLAIMED_COLUMNS`.
     """
@@ -44,13 +44,13 @@ class ClaimedJob:
 
     @property
     def claim(self) -> Claim:
-        """What its holder writes under."""
+        """The claim that each write of its holder names."""
         return Claim(self.id, self.fence)
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A row of ``jobs``, whole. JSON columns are raw text; moments are aware and in UTC."""
+    """A whole row of ``jobs``. JSON columns are raw text; moments have a time zone, UTC."""
 
     id: str
     job_name: str
@@ -89,7 +89,7 @@ class JobRecord:
 
     @property
     def attempt_errors(self) -> list[AttemptError]:
-        """How the last attempts went wrong, oldest first; at most twenty are kept."""
+        """The errors of the last failed attempts, oldest first; at most twenty are kept."""
         documents = json.loads(self.errors)
         if not isinstance(documents, list):
             documents = [documents]
@@ -97,7 +97,7 @@ class JobRecord:
 
     @property
     def duration_seconds(self) -> float | None:
-        """How long the last attempt ran, where it has ended."""
+        """How many seconds the last attempt ran, if it has ended."""
         if self.completed_at is None or self.handler_started_at is None:
             return None
         return (self.completed_at - self.handler_started_at).total_seconds()
@@ -105,7 +105,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """How a job stands, in a line: neither its params and result, nor tracebacks."""
+    """A job in one line, without its params, result and tracebacks."""
 
     id: str
     job_name: str
@@ -125,9 +125,9 @@ class JobSummary:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A row to be. It is due at ``scheduled_for``, or ``delay_seconds`` after now.
+    """A row to insert. The job is due at ``scheduled_for``, or ``delay_seconds`` after now.
 
-    The fields are in the order of :data:`server_jobs.store.statements.shared.NEW_COLUMNS`.
+    The fields are in the order of :data:`server_jobs.store.statements.enqueue.NEW_COLUMNS`.
     """
 
     id: str

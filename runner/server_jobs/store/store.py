@@ -1,7 +1,6 @@
-"""Where job records live: the one caller of the statements.
+"""Job records: the only caller of the statements on jobs, plain data in, plain data out.
 
-Plain data in, plain data out. Whatever a holder writes is fenced, and the answer says which of
-its writes were accepted.
+Each write by a holder names its claim, and the answer says which writes were accepted.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
-    ForeignTableError,
     JobNotFoundError,
     JobNotRetryableError,
-    MigrationRequiredError,
-    SchemaTooNewError,
 )
 from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -36,11 +33,9 @@ from server_jobs.records.outcomes import (
     columns_of,
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
-from server_jobs.records.retry import RetryPolicy
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
-from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.reader import Reader
 from server_jobs.store.statements.enqueue import EnqueueStatements
@@ -53,7 +48,7 @@ RESCUE_LIMIT = 500
 
 
 class Store(Reader):
-    """The records of one database.
+    """Reads and writes the records of one database.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
@@ -68,18 +63,18 @@ class Store(Reader):
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
     def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
-        """The INSERT itself, for a transaction of the caller's."""
+        """Return the INSERT itself, for the caller's own transaction."""
         return self._insert.enqueue(new)
 
     def find_statement(self, new: NewJob) -> Statement:
-        """The look-up of the live job that has the new one's unique key."""
+        """Return the query for the live job that has the new job's unique key."""
         return self._insert.live_by_key([(new.job_name, new.unique_key)])
 
     async def enqueue(self, new: Sequence[NewJob]) -> list[str]:
         """Insert pending jobs, all or none → their ids, in order.
 
-        Where a live job has the same unique key, its id stands in the answer instead. Safe to
-        run again: an id that exists is passed over.
+        Where a live job has the same unique key, the answer has that job's id instead. Calling it
+        again with the same jobs is safe: ids that exist are skipped.
         """
         chunks = [self._insert.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
@@ -105,7 +100,7 @@ class Store(Reader):
         return {(name, key): job_id for job_id, name, key in found}
 
     async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
-        """Whether an earlier run inserted them all; those that have ended hold no key."""
+        """Return whether an earlier call inserted them all: jobs that ended hold no key."""
         for job in jobs:
             (found,) = await self._repeatable([self._read.get(job.id)])
             if not found.rows:
@@ -115,7 +110,7 @@ class Store(Reader):
     async def insert_running(
         self, new: NewJob, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob:
-        """Insert a job that its maker executes at once."""
+        """Insert a job that the caller executes at once, already claimed."""
         statement = self._insert.insert_running(
             new, worker_id=worker_id, lease_seconds=lease_seconds
         )
@@ -125,13 +120,13 @@ class Store(Reader):
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
-        """Claim due jobs, the most urgent first."""
-        return _claimed(await self.database.execute(self._claim(request)))
+        """Claim due jobs → at most ``request.limit``, the most urgent first."""
+        return _claimed(await self.database.execute(self._hold.claim(request)))
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
-        """Claim and start this very job, if it is pending and due."""
+        """Claim and start one job → the claimed job; None where it isn't pending or due."""
         rows = await self.database.execute(
             self._hold.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
         )
@@ -140,10 +135,10 @@ class Store(Reader):
     async def start(
         self, claim: Claim, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
-        """Begin the handler of a job that was claimed for us: the first one to ask gets it.
+        """Begin the handler of a job that a launcher claimed → the claimed job, or None.
 
-        It alone may ask again, for instance because the answer was lost; so worker ids must be
-        unique.
+        The first worker to ask gets it, and only that one gets it again when it repeats the call
+        after a lost answer. Worker ids must therefore be unique.
         """
         rows = await self.database.execute(
             self._hold.start(
@@ -152,20 +147,10 @@ class Store(Reader):
         )
         return ClaimedJob(*rows[0]) if rows else None
 
-    def _claim(self, request: ClaimRequest) -> Statement:
-        return self._hold.claim(
-            queue=request.queue,
-            job_names=request.job_names,
-            limit=request.limit,
-            worker_id=request.worker_id,
-            lease_seconds=request.lease_seconds,
-            starting=request.starting,
-        )
-
     # ── hold ─────────────────────────────────────────────────────────────────────────────────
 
     async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
-        """Renew leases → for each that is still held, whether its job shall be cancelled."""
+        """Renew leases → by id of each job that is still held, whether it shall be cancelled."""
         held = [(claim.job_id, claim.fence) for claim in claims]
         statement = self._hold.heartbeat(held, lease_seconds=lease_seconds)
         return {
@@ -186,12 +171,12 @@ class Store(Reader):
         )
 
     async def cancel_requests(self, worker_id: str) -> set[Claim]:
-        """Which of a worker's running jobs shall be cancelled."""
+        """Return the claims of a worker's running jobs that shall be cancelled."""
         rows = await self.database.execute(self._hold.cancel_requests(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     async def held_by(self, worker_id: str) -> set[Claim]:
-        """All that the database says a worker holds."""
+        """Return every claim that a worker holds according to the database."""
         rows = await self.database.execute(self._hold.held_by(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
@@ -200,7 +185,7 @@ class Store(Reader):
     async def settle(
         self, outcomes: Mapping[Claim, Outcome], reports: Mapping[Claim, Progress] | None = None
     ) -> dict[str, Settled]:
-        """Write how executions ended, all in one commit → those that were still ours to settle."""
+        """Write how executions ended, in one commit → by id, the outcomes that were accepted."""
         settled, _ = await self.settle_and_claim(outcomes, None, reports)
         return settled
 
@@ -210,15 +195,16 @@ class Store(Reader):
         request: ClaimRequest | None,
         reports: Mapping[Claim, Progress] | None = None,
     ) -> tuple[dict[str, Settled], list[ClaimedJob]]:
-        """Settle what has ended and claim the next, in one commit.
+        """Settle jobs that have ended and claim the next ones, in one commit.
 
-        ``reports`` is progress that wasn't written yet: the last word before the end.
+        ``reports`` is progress that wasn't written yet; it goes into the same commit. Returns the
+        jobs whose outcome was accepted, by id, and the claimed jobs.
         """
         batch = Batch()
         if reports:
             batch.add(self._progress(reports))
         endings = batch.add_all(self._settlements(outcomes))
-        claimed = batch.add(self._claim(request)) if request is not None else ()
+        claimed = batch.add(self._hold.claim(request)) if request is not None else ()
         await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
@@ -228,15 +214,16 @@ class Store(Reader):
         return settled, _claimed(claimed)
 
     async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
-        """What became of those that no longer run, nor were claimed again: asked when an answer
-        was lost.
+        """Return the status, by id, of jobs that ended under these claims.
+
+        This tells after a lost answer which settlements were committed.
         """
         held = [(claim.job_id, claim.fence) for claim in claims]
         rows = await self.database.execute(self._end.settled(held))
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     def _settlements(self, outcomes: Mapping[Claim, Outcome]) -> list[Statement]:
-        """One statement per kind of outcome, however many there are of it."""
+        """Return a statement for each kind of outcome, or several where one would be too large."""
         kinds: dict[type[Outcome], list[tuple[object, ...]]] = {}
         for claim, outcome in outcomes.items():
             row = (claim.job_id, claim.fence, *columns_of(outcome))
@@ -259,11 +246,11 @@ class Store(Reader):
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
 
     async def stage(self) -> int:
-        """Make jobs that have become due visible to claims → how many."""
+        """Make jobs that have become due visible to claims → how many, at most a thousand."""
         return len(await self.database.execute(self._maintain.stage(STAGE_LIMIT)))
 
     async def rescue(self) -> dict[str, Settled]:
-        """Take back jobs whose lease has expired → what became of each."""
+        """Take back jobs whose lease has expired → by id, what each became; at most 500."""
         expired = await self.database.execute(self._end.expired(RESCUE_LIMIT))
         if not expired:
             return {}
@@ -274,13 +261,13 @@ class Store(Reader):
         }
 
     async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
-        """Look at so many records by id, from ``after`` on."""
+        """Look at ``limit`` records by id, from above ``after``."""
         statement = self._maintain.survey(prunable, after=after, limit=limit)
         ((last_id, rows, *counts),) = await self.database.execute(statement)
         return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
 
     async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
-        """Delete jobs whose ids lie above ``after`` and up to ``to`` → what their status was."""
+        """Delete prunable jobs with ids above ``after`` and up to ``to`` → the status of each."""
         statement = self._maintain.prune(prunable, after=after, to=to)
         return {
             job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
@@ -289,9 +276,9 @@ class Store(Reader):
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
     async def cancel(self, job_id: str) -> JobStatus:
-        """Cancel a job at once, or ask its holder to → the status it has now.
+        """Cancel a pending job, or ask the holder of a running one to → the status it has now.
 
-        A finished job stays as it is. Raises JobNotFoundError.
+        A finished job stays unchanged. Raises JobNotFoundError.
         """
         changed = await self.cancel_many([job_id])
         for skipped in changed.skipped:
@@ -303,7 +290,7 @@ class Store(Reader):
     async def cancel_many(self, job_ids: Sequence[str]) -> Changed:
         """Cancel pending jobs and ask the holders of running ones to, in one statement.
 
-        What has ended meanwhile is skipped.
+        Jobs that have ended are skipped, and the answer names them.
         """
         (rows,) = await self._repeatable([self._maintain.cancel(job_ids)])
         statuses = {job_id: JobStatus(status) for job_id, status in rows}
@@ -317,8 +304,8 @@ class Store(Reader):
     async def retry(self, job_id: str) -> None:
         """Run a failed or cancelled job again, with all its attempts.
 
-        Raises JobNotFoundError, and JobNotRetryableError where it is neither, or where a live
-        job has its unique key.
+        Raises JobNotFoundError, and JobNotRetryableError where the job is neither failed nor
+        cancelled, or where a live job has its unique key.
         """
         for skipped in (await self.retry_many([job_id])).skipped:
             kind = JobNotFoundError if skipped.status is None else JobNotRetryableError
@@ -327,8 +314,8 @@ class Store(Reader):
     async def retry_many(self, job_ids: Sequence[str]) -> Changed:
         """Run failed and cancelled jobs again, with all their attempts, in one statement.
 
-        What is neither is skipped, and so is a job whose unique key a live job has; of several
-        with the same key the newest goes.
+        Other jobs are skipped, and so is a job whose unique key belongs to a live one. Of several
+        jobs with the same key, the newest is retried.
         """
         statuses = await self._retry(list(dict.fromkeys(job_ids)))
         return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
@@ -362,44 +349,8 @@ class Store(Reader):
             for job_id in left
         ]
 
-    # ── schema ───────────────────────────────────────────────────────────────────────────────────
-
-    async def check_schema(self) -> None:
-        """Raise SchemaError unless the tables are what this code can work on."""
-        name = self.database.tables.info.name
-        try:
-            rows = await self.database.execute(self._read.schema_info())
-        except MigrationRequiredError as error:
-            await self._raise_if_foreign(error)
-            raise
-        version, oldest_code = rows[0] if rows else (0, 0)
-        if version < OLDEST_SCHEMA:
-            raise MigrationRequiredError(
-                f"the tables are at version {version} ({name}), this release needs"
-                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
-            )
-        if oldest_code > SCHEMA_VERSION:
-            raise SchemaTooNewError(
-                f"the tables are at version {version} ({name}) and serve releases from schema"
-                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
-            )
-
-    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
-        """Our version table is missing; if ``jobs`` isn't, it is somebody else's."""
-        try:
-            await self.database.execute(self._read.get(""))
-        except MigrationRequiredError as error:
-            if "column" not in str(error):
-                return
-            table = self.database.tables.jobs.fullname
-            raise ForeignTableError(
-                f"the database has a table {table} that server-jobs didn't make; set a table"
-                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
-                " (SERVER_JOBS_SCHEMA)"
-            ) from missing
-
     async def _repeatable(self, statements: Iterable[Statement]) -> list[Answer]:
-        """Run what may safely run twice, all or none → an answer for each statement."""
+        """Run statements that may safely run twice, all or none → an answer for each."""
         batch = Batch()
         answers = batch.add_all(statements)
         await batch.run_repeatable(self.database)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.store.statements.hold import HoldStatements
 from server_jobs.store.statements.maintain import MaintainStatements
@@ -183,9 +184,7 @@ def _shapes(database: Database) -> dict[Point, set[object]]:
     """The statements of each point, recognised by their shape, which is the same in every run."""
     hold, settle = HoldStatements.of(database), SettleStatements.of(database)
     maintain = MaintainStatements.of(database)
-    claim = hold.claim(
-        queue="", job_names=(), limit=1, worker_id="", lease_seconds=1, starting=True
-    )
+    claim = hold.claim(ClaimRequest("", (), 1, "", 1))
     found = {
         Point.CLAIM: [claim],
         Point.SETTLE: [settle.complete([]), settle.fail([])],

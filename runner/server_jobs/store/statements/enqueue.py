@@ -42,10 +42,10 @@ NEW_COLUMNS: dict[str, TypeEngine[Any]] = {
 
 
 class EnqueueStatements(JobStatements):
-    """New rows, and the live ones that stand in their way."""
+    """Inserts new rows, and finds the live rows that hold their unique keys."""
 
     def enqueue(self, new: Sequence[NewJob]) -> Statement:
-        """Insert pending rows, passing over those whose id or live unique key exists → ids."""
+        """Insert pending rows, except where the id or the live unique key exists → inserted ids."""
         values = [tuple(getattr(job, column) for column in NEW_COLUMNS) for job in new]
         return Statement(self._enqueue, {"new": values})
 
@@ -76,7 +76,7 @@ class EnqueueStatements(JobStatements):
         )
 
     def live_by_key(self, keys: Rows) -> Statement:
-        """Live jobs by (job_name, unique_key) → id, job_name, unique_key."""
+        """Find live jobs by (job_name, unique_key) → id, job_name, unique_key."""
         return Statement(self._live_by_key, {"keys": keys})
 
     @cached_property
@@ -90,7 +90,7 @@ class EnqueueStatements(JobStatements):
         )
 
     def insert_running(self, new: NewJob, *, worker_id: str, lease_seconds: float) -> Statement:
-        """Insert a row that its maker executes at once → the claimed job."""
+        """Insert a row that the caller executes at once → the claimed job."""
         values = {
             "id": new.id,
             "job_name": new.job_name,
@@ -113,7 +113,7 @@ class EnqueueStatements(JobStatements):
         return insert(self._jobs).values(**columns, **changes).returning(*self._claimed)
 
     def _announced(self, new: postgresql.Insert | sqlite.Insert) -> Executable:
-        """The INSERT, returning ids; on PostgreSQL it wakes the workers that listen."""
+        """Return the INSERT with its ids; on PostgreSQL it also notifies listening workers."""
         job = self._jobs.c
         if not self._postgres:
             return new.returning(job.id)

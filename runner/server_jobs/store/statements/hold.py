@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 from sqlalchemy import BigInteger, Float, Text, and_, bindparam, literal_column, or_, select, true
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, within
 from server_jobs.sql.rowset import one_of, rows
@@ -26,31 +26,20 @@ from server_jobs.store.statements.shared import (
 
 
 class HoldStatements(JobStatements):
-    """What a holder does until its job has ended: claim, start, renew, report, listen."""
+    """Claims and starts jobs; renews leases, writes progress and finds cancellations."""
 
-    def claim(
-        self,
-        *,
-        queue: str,
-        job_names: Sequence[str] | None,
-        limit: int,
-        worker_id: str,
-        lease_seconds: float,
-        starting: bool,
-    ) -> Statement:
-        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order.
-
-        ``job_names`` of None are all that there are.
-        """
-        named = job_names is not None
+    def claim(self, request: ClaimRequest) -> Statement:
+        """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order."""
+        named = request.job_names is not None
         values = {
-            "queue": queue,
-            "job_names": list(job_names or ()),
-            "limit": limit,
-            "worker_id": worker_id,
-            "lease_seconds": lease_seconds,
+            "queue": request.queue,
+            "job_names": list(request.job_names or ()),
+            "limit": request.limit,
+            "worker_id": request.worker_id,
+            "lease_seconds": request.lease_seconds,
         }
-        return Statement(self._claims[starting, named], values, unless_empty=self._claimable[named])
+        shape = self._claims[request.starting, named]
+        return Statement(shape, values, unless_empty=self._claimable[named])
 
     @cached_property
     def _claims(self) -> dict[tuple[bool, bool], Executable]:
@@ -117,7 +106,8 @@ class HoldStatements(JobStatements):
     def start(self, job_id: str, fence: int, *, worker_id: str, lease_seconds: float) -> Statement:
         """Begin the handler of a claimed job, once per fence → the claimed job, or nothing.
 
-        Whoever has begun it gets it again, so that a lost answer may be asked for once more.
+        The worker that has begun it gets it again, so that it may repeat a call whose answer was
+        lost.
         """
         values = {
             "id": job_id,
@@ -168,7 +158,7 @@ class HoldStatements(JobStatements):
         return self._fenced_update(reports, changes).returning(self._jobs.c.id)
 
     def cancel_requests(self, worker_id: str) -> Statement:
-        """The worker's running jobs that shall be cancelled → id, fence."""
+        """Find the worker's running jobs that shall be cancelled → id, fence."""
         return Statement(self._cancel_requests, {"worker_id": worker_id})
 
     @cached_property
@@ -181,7 +171,7 @@ class HoldStatements(JobStatements):
         )
 
     def held_by(self, worker_id: str) -> Statement:
-        """All that runs under a worker's id → id, fence."""
+        """Find all jobs that run under a worker's id → id, fence."""
         return Statement(self._held_by, {"worker_id": worker_id})
 
     @cached_property

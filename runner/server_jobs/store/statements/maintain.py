@@ -35,14 +35,14 @@ from server_jobs.store.statements.shared import LIMIT, JobStatements
 _AFTER = bindparam("after", type_=Text())
 
 ENDS = tuple(sorted(FINISHED))
-"""The order in which a survey counts."""
+"""The order of the counts that a survey returns."""
 
 
 class MaintainStatements(JobStatements):
-    """What keeps the table in order, and what a person changes: stage, prune, cancel, retry."""
+    """Stages and prunes; cancels and retries for people."""
 
     def stage(self, limit: int) -> Statement:
-        """Make what has become due visible to claims → ids."""
+        """Make jobs that have become due visible to claims → ids."""
         return Statement(self._stage, {"limit": limit}, unless_empty=self._stageable)
 
     @cached_property
@@ -73,8 +73,8 @@ class MaintainStatements(JobStatements):
     def survey(self, prunable: Prunable, *, after: str, limit: int) -> Statement:
         """Read ``limit`` rows by id from ``after`` → last id, rows, prunable ones by status.
 
-        Walking the primary key needs no index beside it, and bounds what one statement reads
-        whatever lies in the table.
+        Following the primary key needs no further index, and one statement reads a bounded number
+        of rows, whatever lies in the table.
         """
         shape = self._survey[bool(prunable.job_names)]
         return Statement(shape, {**_prunable(prunable), "after": after, "limit": limit})
@@ -100,7 +100,7 @@ class MaintainStatements(JobStatements):
     def prune(self, prunable: Prunable, *, after: str, to: str) -> Statement:
         """Delete jobs between two ids, the last one included → id, status.
 
-        What somebody else has locked, to retry it for instance, is passed over.
+        Rows that somebody else has locked, for instance to retry them, are skipped.
         """
         shape = self._prune[bool(prunable.job_names)]
         return Statement(shape, {**_prunable(prunable), "after": after, "to": to})
@@ -144,7 +144,7 @@ class MaintainStatements(JobStatements):
     def retry(self, job_ids: Sequence[str]) -> Statement:
         """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
 
-        Of several with the same key the newest goes.
+        Of several with the same key, the newest is retried.
         """
         return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 
@@ -186,7 +186,7 @@ def _prunable(prunable: Prunable) -> dict[str, Any]:
 
 
 def _is_prunable(job: transitions.Job, named: bool) -> ColumnElement[bool]:
-    """Ended before the moment of its status; compared with NULL, that is never."""
+    """Ended before the moment of its status; a moment of NULL matches no row."""
     old_enough = or_(
         *(
             status_is(job.status, status)

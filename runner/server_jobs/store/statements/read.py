@@ -36,10 +36,10 @@ from server_jobs.store.statements.shared import ID, LIMIT, JobStatements
 
 
 class ReadStatements(JobStatements):
-    """Questions about jobs; nothing here changes a row."""
+    """Answers questions about jobs, and changes no row."""
 
     def summaries(self, job_ids: Sequence[str]) -> Statement:
-        """How those of these jobs stand that there are → the columns of a summary."""
+        """Read how these jobs stand → the columns of a summary, for each that exists."""
         return Statement(self._summaries, {"ids": [(job_id,) for job_id in job_ids]})
 
     @cached_property
@@ -48,7 +48,7 @@ class ReadStatements(JobStatements):
         return select(*self._summary).where(self._jobs.c.id == ids.c.id)
 
     def get(self, job_id: str) -> Statement:
-        """One record → all its columns."""
+        """Read one record → all its columns."""
         return Statement(self._get, {"id": job_id})
 
     @cached_property
@@ -56,7 +56,7 @@ class ReadStatements(JobStatements):
         return select(*self._record).where(self._jobs.c.id == ID)
 
     def by_prefix(self, prefix: str, limit: int) -> Statement:
-        """Records whose id begins with ``prefix`` → all their columns."""
+        """Read records whose id begins with ``prefix`` → all their columns."""
         values = {"from": prefix, "to": prefix + "\uffff", "limit": limit}
         return Statement(self._by_prefix, values)
 
@@ -73,11 +73,11 @@ class ReadStatements(JobStatements):
         )
 
     def list_jobs(self, wanted: JobFilter, *, before_id: str | None, limit: int) -> Statement:
-        """Records that fit, newest first → all their columns."""
+        """Read records that fit, newest first → all their columns."""
         return self._page(self._record, wanted, before_id, limit)
 
     def list_ids(self, wanted: JobFilter, *, before_id: str | None, limit: int) -> Statement:
-        """Ids of jobs that fit, newest first."""
+        """Read ids of jobs that fit, newest first → id."""
         return self._page([self._jobs.c.id], wanted, before_id, limit)
 
     def _page(
@@ -95,16 +95,16 @@ class ReadStatements(JobStatements):
         return Statement(page, {**values, "before_id": before_id, "limit": limit})
 
     def tally(self, wanted: JobFilter) -> Statement:
-        """How many jobs fit → status, count, newest id."""
+        """Count the jobs that fit → status, count, newest id."""
         job = self._jobs.c
         conditions, values = self._fits(wanted)
         counts = select(job.status, func.count(), func.max(job.id)).where(*conditions)
         return Statement(counts.group_by(job.status), values)
 
     def list_live(self, wanted: JobFilter, *, limit: int) -> Statement:
-        """Pending and running jobs that fit, newest first → the columns of a summary.
+        """Read pending and running jobs that fit, newest first → the columns of a summary.
 
-        Its cost is that of the live jobs, however many have ended.
+        The cost grows with the live jobs only, however many have ended.
         """
         job, live = self._jobs.c, self._live_jobs.subquery("live")
         conditions, values = self._fits(wanted)
@@ -118,7 +118,7 @@ class ReadStatements(JobStatements):
 
     @cached_property
     def _live_jobs(self) -> CompoundSelect[Any]:
-        # Three questions, for each has an index of its own, in which only live jobs stand.
+        # Three queries, since each has an index of its own, which holds live jobs only.
         job = self._jobs.c
         pending = status_is(job.status, JobStatus.PENDING)
         kinds = (
@@ -129,7 +129,7 @@ class ReadStatements(JobStatements):
         return union_all(*(select(job.id).where(kind) for kind in kinds))
 
     def _fits(self, wanted: JobFilter) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
-        """What a filter means: conditions, and the values of their parameters."""
+        """Return a filter's conditions, and the values of their parameters."""
         job = self._jobs.c
         conditions: list[ColumnElement[bool]] = []
         values: dict[str, Any] = {}
@@ -157,7 +157,7 @@ class ReadStatements(JobStatements):
         return add_seconds(self._now, bindparam(name, type_=Float()))
 
     def counts(self) -> Statement:
-        """How many jobs there are → job_name, queue, status, count, mean seconds of an attempt."""
+        """Count all jobs → job_name, queue, status, count, mean seconds of an attempt."""
         return Statement(self._counts)
 
     @cached_property
@@ -173,7 +173,7 @@ class ReadStatements(JobStatements):
     def outstanding(
         self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
     ) -> Statement:
-        """A row if a job of these is pending and due by then, else nothing."""
+        """Return a row if a job of these is pending and due in ``within_seconds``, else none."""
         values = {
             "queues": list(queues),
             "job_names": list(job_names),
@@ -190,7 +190,7 @@ class ReadStatements(JobStatements):
             status_is(job.status, JobStatus.PENDING),
         )
         horizon = add_seconds(self._now, bindparam("within_seconds", type_=Float()))
-        # Two questions, for each has an index of its own.
+        # Two queries, since each has an index of its own.
         return select(literal_column("1")).where(
             or_(
                 exists().where(ours, job.ready == true()),
@@ -201,7 +201,7 @@ class ReadStatements(JobStatements):
     def available(
         self, *, queues: Sequence[str], job_names: Sequence[str], limit: int
     ) -> Statement:
-        """How many jobs of these could be claimed now, counted up to ``limit``."""
+        """Count the jobs of these that can be claimed now, up to ``limit``."""
         values = {"queues": list(queues), "job_names": list(job_names), "limit": limit}
         return Statement(self._available, values)
 
@@ -222,7 +222,7 @@ class ReadStatements(JobStatements):
         return select(func.count()).select_from(found)
 
     def schema_info(self) -> Statement:
-        """What the tables are → version, oldest code that may use them."""
+        """Read the schema's version → version, oldest code that may use the tables."""
         return Statement(self._schema_info)
 
     @cached_property
@@ -230,7 +230,7 @@ class ReadStatements(JobStatements):
         return select(self._tables.info.c.version, self._tables.info.c.oldest_code)
 
     def clock(self) -> Statement:
-        """The moment by which everything here is judged."""
+        """Read the moment by which leases and due times are judged."""
         return Statement(self._clock)
 
     @cached_property

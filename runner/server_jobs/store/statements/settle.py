@@ -20,10 +20,14 @@ from server_jobs.store.statements.shared import LIMIT, JobStatements, Rows
 
 
 class SettleStatements(JobStatements):
-    """The last write on a claim, by its holder or by a rescue: each row is (id, fence, …)."""
+    """Settles claims. Each method takes rows, and each returns id, status, scheduled_for.
+
+    A row is (id, fence, …) as its method says. Only rows that still run under the fence of the
+    claim are written and returned.
+    """
 
     def complete(self, settled: Rows) -> Statement:
-        """(id, fence, result, last progress message)."""
+        """Complete rows of (id, fence, result, last progress message)."""
         return Statement(self._complete, {"settled": settled})
 
     @cached_property
@@ -37,7 +41,7 @@ class SettleStatements(JobStatements):
         )
 
     def fail(self, settled: Rows) -> Statement:
-        """(id, fence, error, record, permanent, delay in seconds)."""
+        """Fail rows of (id, fence, error, record, permanent, delay in seconds)."""
         return Statement(self._fail, {"settled": settled})
 
     @cached_property
@@ -58,7 +62,7 @@ class SettleStatements(JobStatements):
         )
 
     def release(self, settled: Rows) -> Statement:
-        """(id, fence, reason, max_releases)."""
+        """Release rows of (id, fence, reason, max_releases)."""
         return Statement(self._release, {"settled": settled})
 
     @cached_property
@@ -72,7 +76,7 @@ class SettleStatements(JobStatements):
         )
 
     def postpone(self, settled: Rows) -> Statement:
-        """(id, fence, reason, delay in seconds)."""
+        """Postpone rows of (id, fence, reason, delay in seconds)."""
         return Statement(self._postpone, {"settled": settled})
 
     @cached_property
@@ -86,7 +90,7 @@ class SettleStatements(JobStatements):
         )
 
     def abandon(self, settled: Rows) -> Statement:
-        """(id, fence, reason)."""
+        """Abandon rows of (id, fence, reason)."""
         return Statement(self._abandon, {"settled": settled})
 
     @cached_property
@@ -97,7 +101,10 @@ class SettleStatements(JobStatements):
         )
 
     def lose_launch(self, settled: Rows) -> Statement:
-        """(id, fence, reason, record, delay in seconds, max_failures); only before the start."""
+        """Lose launches: (id, fence, reason, record, delay in seconds, max_failures).
+
+        Only jobs whose handler hasn't begun are written.
+        """
         return Statement(self._lose_launch, {"settled": settled})
 
     @cached_property
@@ -119,7 +126,10 @@ class SettleStatements(JobStatements):
         )
 
     def disrupt(self, settled: Rows) -> Statement:
-        """(id, fence, reason, record, delay in seconds, max_disruptions); only after the start."""
+        """Disrupt rows of (id, fence, reason, record, delay in seconds, max_disruptions).
+
+        Only jobs whose handler has begun are written.
+        """
         return Statement(self._disrupt, {"settled": settled})
 
     @cached_property
@@ -141,7 +151,7 @@ class SettleStatements(JobStatements):
         )
 
     def settled(self, held: Rows) -> Statement:
-        """How rows of (id, fence) stand that are no longer running under it → id, status.
+        """Read which rows of (id, fence) no longer run under that fence → id, status.
 
         After a commit whose answer was lost, this tells whether it happened.
         """
@@ -157,7 +167,7 @@ class SettleStatements(JobStatements):
         )
 
     def expired(self, limit: int) -> Statement:
-        """Running jobs whose lease has expired, the longest first → what a rescue needs."""
+        """Find running jobs whose lease has expired, the longest first → what a rescue needs."""
         return Statement(self._expired, {"limit": limit})
 
     @cached_property
@@ -183,7 +193,10 @@ class SettleStatements(JobStatements):
         return and_(status_is(job.status, JobStatus.RUNNING), job.worker_expires_at <= self._now)
 
     def rescue(self, settled: Rows) -> Statement:
-        """(id, fence, reason, record, delay in seconds), unless renewed meanwhile."""
+        """Rescue rows of (id, fence, reason, record, delay in seconds).
+
+        Leases that were renewed meanwhile are left alone.
+        """
         return Statement(self._rescue, {"settled": settled})
 
     @cached_property
