@@ -38,7 +38,7 @@ PREPARE_HRANA = PREPARE.replace(
     """
 from sqlalchemy.engine import make_url
 from server_jobs.database.hrana import HranaDatabase
-from server_jobs.schema import tables
+from server_jobs.sql.tables import tables
 from server_jobs_cloudflare.fetch_transport import FetchTransport
 url = make_url({url!r})
 store = Store(HranaDatabase(url, transport=FetchTransport(), tables=tables()))
