@@ -1,4 +1,4 @@
-"""What ``import server_jobs`` costs, and brings with it."""
+"""Measures what ``import server_jobs`` costs, and what else it imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_NEEDED = (
     *("typer", "click", "rich", "alembic"),
     *("psycopg", "sqlite3", "asyncpg", "aiosqlite", "httpx", "greenlet"),
 )
-"""The CLI, the migrations, and drivers that aren't used."""
+"""Modules that it mustn't import: the CLI, the migrations, and drivers that aren't used."""
 
 _PROGRAM = """
 import json, sys, time
@@ -31,7 +31,7 @@ print(json.dumps([seconds, [name for name in {looked_for!r} if name in sys.modul
 
 def measure(run: Run) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="sj-bench-") as cache:
-        # Both sides compiled, wherever they are installed and whatever is set here.
+        # Compiles both sides to bytecode, wherever they are installed and whatever is set here.
         environment = os.environ | {"PYTHONPYCACHEPREFIX": cache}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
 

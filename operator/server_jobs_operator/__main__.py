@@ -1,4 +1,4 @@
-"""``python -m server_jobs_operator``, where no ``server-jobs-operator`` is on the path."""
+"""Makes ``python -m server_jobs_operator`` work like the command ``server-jobs-operator``."""
 
 from server_jobs_operator.cli import main
 

@@ -1,7 +1,6 @@
 """Room: whatever the API server does, no more is claimed than may be in flight, by turns."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -120,7 +119,7 @@ async def test_a_template_that_is_none_holds_its_runner_up_and_no_record(bench: 
 
 
 async def test_each_queue_of_each_runner_gets_its_turn(bench: Bench) -> None:
-    bench.launcher._settings = replace(bench.settings, max_jobs=1)
+    bench = bench.with_settings(max_jobs=1)
     bench.serve(runner("x", queues=["a", "b"]), runner("y", queues=["c", "d"]))
     for queue in "abcd":
         await bench.enqueue(20, queue=queue)
