@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -34,7 +33,7 @@ from server_jobs.records.outcomes import (
     Released,
 )
 from server_jobs.records.rows import ClaimedJob
-from server_jobs.records.text import clean, message_of
+from server_jobs.records.text import clean, message_of, traceback_of
 
 
 class Execution:
@@ -152,7 +151,7 @@ class Execution:
         return Failed(error, permanent=permanent, delay_seconds=delay)
 
     def _describe(self, error: Exception) -> AttemptError:
-        text = mask_in_text("".join(traceback.format_exception(error)), self._secrets)
+        text = mask_in_text(traceback_of(error), self._secrets)
         return self._attempt_error(type(error).__name__, self._said(error), text)
 
     def _said(self, error: Exception) -> str:
