@@ -20,6 +20,7 @@ from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
+from server_jobs.execution.reports import report
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records.requests import ClaimRequest
@@ -147,6 +148,7 @@ class BaseWorkerBackend:
         duration = (time.perf_counter() - began) * 1000
         if accepted is None:
             return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
+        report(job, accepted, duration / 1000)
         reason = _reason(accepted)
         return WorkerExecutionResult(job.id, reason is None, duration, reason)
 

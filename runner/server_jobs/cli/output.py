@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,8 +17,8 @@ from server_jobs.cli.masks import mask_passwords
 from server_jobs.definition.codec import mask_secrets
 from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
+from server_jobs.records.text import without_controls
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000
 
 STATUS_STYLES = {
@@ -44,7 +43,7 @@ def terminal_width() -> int | None:
 
 def plain(text: object, style: str = "") -> Text:
     """Text that came out of a job: no markup, and no control codes for the terminal to obey."""
-    return Text(_CONTROLS.sub("�", str(text)), style=style)
+    return Text(without_controls(str(text)), style=style)
 
 
 def remarks_console() -> Console:
@@ -72,7 +71,7 @@ def print_json(document: Any) -> None:
 def print_plain(lines: Iterable[str]) -> None:
     """Lines for programs on stdout."""
     for line in lines:
-        typer.echo(_CONTROLS.sub("�", line))
+        typer.echo(without_controls(line))
 
 
 def as_json(document: Any) -> str:

@@ -11,8 +11,9 @@ from server_jobs.database import Database
 from server_jobs.errors import DatabaseNotConfiguredError
 
 if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
     from server_jobs.definition.held import Held
-    from server_jobs.definition.logs import JobLog
     from server_jobs.definition.stop_request import StopRequest
 
 
@@ -84,11 +85,16 @@ class JobContext:
             raise asyncio.CancelledError
 
     @cached_property
-    def log(self) -> JobLog:
-        """A logger whose lines carry the job's name, id and attempt."""
-        from server_jobs.definition.logs import JobLog  # structlog takes long to import
+    def log(self) -> BoundLogger:
+        """A structlog logger whose lines carry the job's name, id, attempt and correlation id.
 
-        return JobLog(
+        ``log.info("resized", images=2)`` adds a field, ``log.bind(…)`` returns a logger that has
+        it on every line, and ``log.exception("…")`` adds the traceback of the current exception.
+        A second positional argument is logged as the field ``data``.
+        """
+        from server_jobs.definition.logs import job_logger  # structlog takes long to import
+
+        return job_logger(
             job_name=self.job_name,
             job_id=self.job_id,
             attempt=self.attempt,

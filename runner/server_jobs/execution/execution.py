@@ -9,7 +9,6 @@ instance, or the end of a platform's CPU time.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,7 @@ from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
-from server_jobs.execution.handler_call import (
-    TimeLimit,
-    call_handler,
-    cancellations_of_this_task,
-)
+from server_jobs.execution.handler_call import TimeLimit, call_handler, cancellations_of_this_task
 from server_jobs.records.attempt_error import LONGEST_MESSAGE, TIMED_OUT, AttemptError
 from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
@@ -38,7 +33,7 @@ from server_jobs.records.outcomes import (
     Released,
 )
 from server_jobs.records.rows import ClaimedJob
-from server_jobs.records.text import clean, message_of
+from server_jobs.records.text import clean, message_of, traceback_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +157,7 @@ class Execution:
         return Failed(error, permanent=permanent, delay_seconds=delay)
 
     def _describe(self, error: Exception) -> AttemptError:
-        text = mask_in_text("".join(traceback.format_exception(error)), self._secrets)
+        text = mask_in_text(traceback_of(error), self._secrets)
         return self._attempt_error(type(error).__name__, self._said(error), text)
 
     def _said(self, error: Exception) -> str:

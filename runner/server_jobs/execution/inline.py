@@ -25,11 +25,7 @@ from server_jobs.errors import (
 )
 from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
-from server_jobs.execution.handler_call import (
-    TimeLimit,
-    call_handler,
-    cancellations_of_this_task,
-)
+from server_jobs.execution.handler_call import TimeLimit, call_handler, cancellations_of_this_task
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.records.attempt_error import TIMED_OUT
 from server_jobs.records.ids import random_suffix

@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -43,6 +42,7 @@ from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, Laun
 from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import Claim, ClaimedJob, JobRecord
 from server_jobs.records.status import JobStatus
+from server_jobs.records.text import traceback_of
 from server_jobs.registry import JobRegistry
 from server_jobs.store.store import Store
 
@@ -201,22 +201,24 @@ class Runner:
 
     async def _lose_launch(self, reason: str, error: Exception) -> Ending:
         """Give the job back, since this image can't run it: a newer one may."""
-        _log.error(
-            "job %s can't be run by this image: %s",
-            self._claim.job_id,
-            error,
-            extra=self._fields | {"reason": reason},
-        )
-        record = await self._record()
         cause = error.__cause__
         lost = AttemptError.new(
             reason,
             f"the image can't run the job: {error}",
-            attempt=0 if record is None else record.attempt_count,
             worker=self._config.worker_id,
-            traceback="".join(traceback.format_exception(cause)) if cause else "",
+            traceback=traceback_of(cause) if cause else "",
         )
-        delay = launch_backoff(0 if record is None else record.launch_failures)
+        fields = self._fields | {"reason": reason}
+        if lost.traceback:
+            fields["traceback"] = lost.traceback
+        text = "job %s can't be run by this image: %s"
+        _log.error(text, self._claim.job_id, error, extra=fields)
+        failures = 0
+        record = await self._record()
+        if record is not None:
+            lost = replace(lost, attempt=record.attempt_count)
+            failures = record.launch_failures
+        delay = launch_backoff(failures)
         outcome = LaunchLost(lost, delay, self._config.max_launch_failures)
         settled = await _patiently(lambda: self._store.settle({self._claim: outcome}))
         return Ending.SETTLED if settled else Ending.NOTHING_TO_DO
