@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 from server_jobs.database import Database
 from server_jobs.definition.enqueue import new_job
 from server_jobs.errors import (
-    DatabaseError,
     DataRefusedError,
     InvalidOptionError,
     InvalidParamsError,
     JobNotFoundError,
-    SchemaError,
+    StoreError,
 )
 from server_jobs.registry import JobRegistry
 from server_jobs.store.store import Store
@@ -85,7 +84,7 @@ class Api:
             return await self._route(request)
         except Refused as refused:
             return refused.answer
-        except (DatabaseError, SchemaError) as error:
+        except StoreError as error:
             say("api", error=type(error).__name__)
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, "the database can't be used just now")
         except Exception as error:  # noqa: BLE001 - no error may be shown to a stranger

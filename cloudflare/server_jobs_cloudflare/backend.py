@@ -14,7 +14,7 @@ from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
 from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import DatabaseError, DatabaseUnavailableError, SchemaError
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, StoreError
 from server_jobs.execution.lease_keeper import LeaseKeeping
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Outcome, Released
@@ -241,7 +241,7 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
                 await self._turn.let_go()
                 if self._loop.in_doubt:
                     await self._loop.recover()  # the last time that we can ask
-        except (DatabaseError, SchemaError, TimeoutError) as error:
+        except (StoreError, TimeoutError) as error:
             _log.warning("can't settle all that has ended: %s", message_of(error))
         for held in self.leases.all:
             _log.warning("job %s is left to the rescue: its lease expires", held.claim.job_id)

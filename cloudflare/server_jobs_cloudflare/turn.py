@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.errors import StoreError
 from server_jobs.records.text import message_of
 from server_jobs.store.named_lease import NamedLease
 from server_jobs_cloudflare.config import EdgeConfig
@@ -43,7 +43,7 @@ class Turn:
         self._ours = False
         try:
             await self._lease.let_go()
-        except (DatabaseError, SchemaError) as error:
+        except StoreError as error:
             _log.warning(
                 "the turn can't be given up; the next tick waits until its lease expires: %s",
                 message_of(error),

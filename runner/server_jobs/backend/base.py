@@ -16,7 +16,7 @@ from server_jobs.database import Database
 from server_jobs.definition.held import Held
 from server_jobs.definition.options import RunsOn
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
+from server_jobs.errors import DatabaseError, LeaseLostError, StoreError
 from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
@@ -191,7 +191,7 @@ class BaseWorkerBackend:
         """Return whether the database answers and its tables can be used."""
         try:
             await self.store.check_schema()
-        except (DatabaseError, SchemaError):
+        except StoreError:
             return False
         return True
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.rotation import QueueRotation
 from server_jobs.definition.held import Held
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.errors import StoreError
 from server_jobs.execution.group_commit import GroupCommit, Over
 from server_jobs.records.outcomes import Completed, Outcome
 from server_jobs.records.requests import ClaimRequest
@@ -127,7 +127,7 @@ class WorkLoop:
     async def cycle(self, request: ClaimRequest | None) -> None:
         """Settle everything that has ended and claim the next jobs, in one commit, and begin them.
 
-        Raises DatabaseError and SchemaError. What has ended is then settled by a later cycle.
+        Raises StoreError. What has ended is then settled by a later cycle.
         """
         if self._must_recover:
             await self.recover()
@@ -223,7 +223,7 @@ class WorkLoop:
                 try:
                     await self.cycle(None)
                     continue
-                except (DatabaseError, SchemaError) as error:
+                except StoreError as error:
                     _log.warning("can't settle what has ended just now: %s", error)
                     await asyncio.sleep(0.2)
             left = deadline - time.monotonic()

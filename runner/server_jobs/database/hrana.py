@@ -19,6 +19,7 @@ from server_jobs.errors import (
     DatabaseUnavailableError,
     InvalidDatabaseUrlError,
     MigrationRequiredError,
+    StoreError,
 )
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
@@ -125,7 +126,7 @@ class HranaDatabase:
             except NothingRanError as error:
                 if tries == _TRIES:
                     raise self._named(error) from error
-            except (DatabaseError, MigrationRequiredError) as error:
+            except StoreError as error:
                 raise self._named(error) from error
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**tries * random.uniform(0.5, 1))
         raise AssertionError("unreachable")

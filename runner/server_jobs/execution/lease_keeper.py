@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.errors import StoreError
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
 
@@ -171,7 +171,7 @@ class LeaseKeeper:
                         await self._find_cancellations()
                         looked_at = loop.time()
                     await self._write_progress()
-            except (DatabaseError, SchemaError) as error:
+            except StoreError as error:
                 # The leases outlive a short outage; the next renewal shows which have expired.
                 _log.warning("leases can't be renewed just now: %s", error)
             except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
