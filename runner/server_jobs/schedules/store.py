@@ -52,9 +52,9 @@ class ScheduleStore:
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
         self._store = Store(database, now)
-        self._fire = FireStatements.of(database, now)
-        self._define = DefineStatements.of(database, now)
-        self._read = ReadStatements.of(database, now)
+        self._fire_sql = FireStatements.of(database, now)
+        self._define_sql = DefineStatements.of(database, now)
+        self._read_sql = ReadStatements.of(database, now)
 
     async def clock(self) -> datetime:
         """Read the database's clock → in UTC."""
@@ -64,12 +64,12 @@ class ScheduleStore:
 
     async def due(self, now: datetime, limit: int = DUE_LIMIT) -> list[ScheduleRecord]:
         """Read the schedules to decide on, the most overdue first."""
-        found = await self.database.execute(self._read.due(now, limit))
+        found = await self.database.execute(self._read_sql.due(now, limit))
         return _records(found)
 
     async def ahead(self, moment: datetime) -> list[ScheduleRecord]:
         """Read the enabled schedules that were changed after ``moment``."""
-        found = await self.database.execute(self._read.ahead(moment))
+        found = await self.database.execute(self._read_sql.ahead(moment))
         return _records(found)
 
     async def fire(
@@ -81,12 +81,12 @@ class ScheduleStore:
         has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
         """
         batch = Batch()
-        replaced = batch.add(self._fire.replace(fires)) if Overlap.REPLACE in kinds else ()
-        batch.add(self._fire.advance(fires))
-        inserted = batch.add_all(self._fire.insert(chunk) for chunk in _chunks(fire_times))
-        decided = batch.add(self._fire.trace(fires))
+        replaced = batch.add(self._fire_sql.replace(fires)) if Overlap.REPLACE in kinds else ()
+        batch.add(self._fire_sql.advance(fires))
+        inserted = batch.add_all(self._fire_sql.insert(chunk) for chunk in _chunks(fire_times))
+        decided = batch.add(self._fire_sql.trace(fires))
         waits = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
-        waiting = batch.add(self._fire.wait(fires)) if waits else ()
+        waiting = batch.add(self._fire_sql.wait(fires)) if waits else ()
         await batch.run(self.database)
         return Fired(
             {schedule_id: Decision(decision) for schedule_id, decision in decided}
@@ -97,7 +97,7 @@ class ScheduleStore:
 
     async def reset(self, resets: Sequence[Reset]) -> set[str]:
         """Set next fire times without firing → ids of the schedules that were still as seen."""
-        found = await self.database.execute(self._define.reset(resets))
+        found = await self.database.execute(self._define_sql.reset(resets))
         return {schedule_id for (schedule_id,) in found}
 
     # ── definitions ──────────────────────────────────────────────────────────────────────────
@@ -112,7 +112,7 @@ class ScheduleStore:
         for _ in range(3):
             existing = await self.find(schedule.name)
             if existing is None:
-                statement = self._define.add(
+                statement = self._define_sql.add(
                     schedule,
                     schedule_id=new_id(),
                     next_run_at=schedule.next_after(await self.clock()),
@@ -126,7 +126,7 @@ class ScheduleStore:
                 return existing
             else:
                 changed = _differs(existing, schedule, _TIMING)
-                statement = self._define.edit(
+                statement = self._define_sql.edit(
                     schedule,
                     schedule_id=existing.id,
                     next_run_at=schedule.next_after(await self.clock()) if changed else None,
@@ -144,17 +144,17 @@ class ScheduleStore:
         """
         schedule = await self.get(name)
         next_run_at = schedule.next_after(await self.clock()) if enabled else None
-        await self.database.execute(self._define.switch(schedule.id, next_run_at=next_run_at))
+        await self.database.execute(self._define_sql.switch(schedule.id, next_run_at=next_run_at))
         return await self.get(name)
 
     async def prune(self, managed_by: str, keep: Iterable[str]) -> list[str]:
         """Disable the source's schedules whose names aren't in ``keep`` → their names."""
-        found = await self.database.execute(self._define.prune(managed_by, list(keep)))
+        found = await self.database.execute(self._define_sql.prune(managed_by, list(keep)))
         return sorted(name for (name,) in found)
 
     async def remove(self, name: str) -> None:
         """Delete a schedule; its jobs stay. Raises ScheduleNotFoundError."""
-        await self.database.execute(self._define.remove((await self.get(name)).id))
+        await self.database.execute(self._define_sql.remove((await self.get(name)).id))
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
@@ -166,7 +166,7 @@ class ScheduleStore:
         """
         schedule = await self.get(name)
         fire_time = FireTime(new_id(), schedule.id, None, None, await self.clock())
-        await self.database.execute(self._fire.insert_asked_for([fire_time]))
+        await self.database.execute(self._fire_sql.insert_asked_for([fire_time]))
         return fire_time.job_id
 
     async def backfill(
@@ -181,7 +181,7 @@ class ScheduleStore:
         for chunk in _chunks(fire_times):
             moments = {new_id(): moment for moment in chunk}
             found = await self.database.execute(
-                self._fire.insert_asked_for(
+                self._fire_sql.insert_asked_for(
                     [
                         FireTime(job_id, schedule.id, None, moment, now)
                         for job_id, moment in moments.items()
@@ -196,7 +196,7 @@ class ScheduleStore:
 
     async def find(self, name: str) -> ScheduleRecord | None:
         """Read the schedule of that name → None if there is none."""
-        found = await self.database.execute(self._read.by_name(name))
+        found = await self.database.execute(self._read_sql.by_name(name))
         return _records(found)[0] if found else None
 
     async def get(self, name: str) -> ScheduleRecord:
@@ -210,11 +210,11 @@ class ScheduleStore:
 
     async def list_all(self) -> list[ScheduleRecord]:
         """Read all schedules, ordered by name."""
-        return _records(await self.database.execute(self._read.list_all()))
+        return _records(await self.database.execute(self._read_sql.list_all()))
 
     async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
         """Read the jobs of a schedule that haven't ended, oldest first → status by job id."""
-        found = await self.database.execute(self._read.live_jobs(schedule.id))
+        found = await self.database.execute(self._read_sql.live_jobs(schedule.id))
         return {job_id: JobStatus(status) for job_id, status in found}
 
 

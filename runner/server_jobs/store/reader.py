@@ -34,11 +34,11 @@ class Reader:
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
-        self._read = ReadStatements.of(database, now)
+        self._read_sql = ReadStatements.of(database, now)
 
     async def get(self, job_id: str) -> JobRecord:
         """Return one record. Raises JobNotFoundError."""
-        rows = await self.database.execute(self._read.get(job_id))
+        rows = await self.database.execute(self._read_sql.get(job_id))
         if not rows:
             raise JobNotFoundError(f"there is no job {job_id}")
         return _record(rows[0])
@@ -46,7 +46,8 @@ class Reader:
     async def by_prefix(self, prefix: str, limit: int = 2) -> list[JobRecord]:
         """Return at most ``limit`` records whose id begins with ``prefix``."""
         return [
-            _record(row) for row in await self.database.execute(self._read.by_prefix(prefix, limit))
+            _record(row)
+            for row in await self.database.execute(self._read_sql.by_prefix(prefix, limit))
         ]
 
     async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary]:
@@ -54,31 +55,31 @@ class Reader:
         return [
             _summary(row)
             for chunk in self._cut(job_ids, len)
-            for row in await self.database.execute(self._read.summaries(chunk))
+            for row in await self.database.execute(self._read_sql.summaries(chunk))
         ]
 
     async def list_jobs(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50
     ) -> list[JobRecord]:
         """Return records that fit, newest first, below ``before_id`` (the last id seen)."""
-        statement = self._read.list_jobs(wanted, before_id=before_id, limit=limit)
+        statement = self._read_sql.list_jobs(wanted, before_id=before_id, limit=limit)
         return [_record(row) for row in await self.database.execute(statement)]
 
     async def list_ids(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 1_000
     ) -> list[str]:
         """Return ids of jobs that fit, newest first, below ``before_id`` (the last id seen)."""
-        statement = self._read.list_ids(wanted, before_id=before_id, limit=limit)
+        statement = self._read_sql.list_ids(wanted, before_id=before_id, limit=limit)
         return [job_id for (job_id,) in await self.database.execute(statement)]
 
     async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
         """Return pending and running jobs that fit, newest first."""
-        statement = self._read.list_live(wanted, limit=limit)
+        statement = self._read_sql.list_live(wanted, limit=limit)
         return [_summary(row) for row in await self.database.execute(statement)]
 
     async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
         """Count the jobs that fit, by status."""
-        rows = await self.database.execute(self._read.tally(wanted))
+        rows = await self.database.execute(self._read_sql.tally(wanted))
         return Tally(
             {JobStatus(status): count for status, count, _ in rows},
             max((newest for _, _, newest in rows), default=None),
@@ -89,7 +90,7 @@ class Reader:
         return [
             JobCount(name, queue, JobStatus(status), count, seconds)
             for name, queue, status, count, seconds in await self.database.execute(
-                self._read.counts()
+                self._read_sql.counts()
             )
         ]
 
@@ -97,25 +98,25 @@ class Reader:
         self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
     ) -> bool:
         """Return whether a pending job of these queues and names is due in ``within_seconds``."""
-        statement = self._read.outstanding(
+        statement = self._read_sql.outstanding(
             queues=queues, job_names=job_names, within_seconds=within_seconds
         )
         return bool(await self.database.execute(statement))
 
     async def available(self, *, queues: Sequence[str], job_names: Sequence[str]) -> int:
         """Count the jobs of these queues and names that can be claimed now, up to a thousand."""
-        statement = self._read.available(queues=queues, job_names=job_names, limit=1_000)
+        statement = self._read_sql.available(queues=queues, job_names=job_names, limit=1_000)
         return int((await self.database.execute(statement))[0][0])
 
     async def clock(self) -> datetime:
         """Return the moment by the database's clock."""
-        return cast("datetime", (await self.database.execute(self._read.clock()))[0][0])
+        return cast("datetime", (await self.database.execute(self._read_sql.clock()))[0][0])
 
     async def check_schema(self) -> None:
         """Raise SchemaError unless this release can work on the tables."""
         name = self.database.tables.info.name
         try:
-            rows = await self.database.execute(self._read.schema_info())
+            rows = await self.database.execute(self._read_sql.schema_info())
         except MigrationRequiredError as error:
             await self._raise_if_foreign(error)
             raise
@@ -134,7 +135,7 @@ class Reader:
     async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
         """Raise ForeignTableError if there is a ``jobs`` table that server-jobs didn't make."""
         try:
-            await self.database.execute(self._read.get(""))
+            await self.database.execute(self._read_sql.get(""))
         except MigrationRequiredError as error:
             if "column" not in str(error):
                 return

@@ -55,20 +55,20 @@ class Store(Reader):
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         super().__init__(database, now)
-        self._insert = EnqueueStatements.of(database, now)
-        self._hold = HoldStatements.of(database, now)
-        self._end = SettleStatements.of(database, now)
-        self._maintain = MaintainStatements.of(database, now)
+        self._enqueue_sql = EnqueueStatements.of(database, now)
+        self._hold_sql = HoldStatements.of(database, now)
+        self._settle_sql = SettleStatements.of(database, now)
+        self._maintain_sql = MaintainStatements.of(database, now)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
     def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
         """Return the INSERT itself, for the caller's own transaction."""
-        return self._insert.enqueue(new)
+        return self._enqueue_sql.enqueue(new)
 
     def find_statement(self, new: NewJob) -> Statement:
         """Return the query for the live job that has the new job's unique key."""
-        return self._insert.live_by_key([(new.job_name, new.unique_key)])
+        return self._enqueue_sql.live_by_key([(new.job_name, new.unique_key)])
 
     async def enqueue(self, new: Sequence[NewJob]) -> list[str]:
         """Insert pending jobs, all or none → their ids, in order.
@@ -76,7 +76,7 @@ class Store(Reader):
         Where a live job has the same unique key, the answer has that job's id instead. Calling it
         again with the same jobs is safe: ids that exist are skipped.
         """
-        chunks = [self._insert.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
+        chunks = [self._enqueue_sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
             await self._repeatable(chunks)
@@ -95,14 +95,14 @@ class Store(Reader):
         keys = [(job.job_name, job.unique_key) for job in keyed]
         batch = Batch()
         batch.add_all(inserts)
-        found = batch.add(self._insert.live_by_key(keys))
+        found = batch.add(self._enqueue_sql.live_by_key(keys))
         await batch.run_repeatable(self.database)
         return {(name, key): job_id for job_id, name, key in found}
 
     async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
         """Return whether an earlier call inserted them all: jobs that ended hold no key."""
         for job in jobs:
-            (found,) = await self._repeatable([self._read.get(job.id)])
+            (found,) = await self._repeatable([self._read_sql.get(job.id)])
             if not found.rows:
                 return False
         return True
@@ -111,7 +111,7 @@ class Store(Reader):
         self, new: NewJob, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob:
         """Insert a job that the caller executes at once, already claimed."""
-        statement = self._insert.insert_running(
+        statement = self._enqueue_sql.insert_running(
             new, worker_id=worker_id, lease_seconds=lease_seconds
         )
         (row,) = await self.database.execute(statement)
@@ -121,14 +121,14 @@ class Store(Reader):
 
     async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
         """Claim due jobs → at most ``request.limit``, the most urgent first."""
-        return _claimed(await self.database.execute(self._hold.claim(request)))
+        return _claimed(await self.database.execute(self._hold_sql.claim(request)))
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
         """Claim and start one job → the claimed job; None where it isn't pending or due."""
         rows = await self.database.execute(
-            self._hold.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
+            self._hold_sql.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
         )
         return ClaimedJob(*rows[0]) if rows else None
 
@@ -141,7 +141,7 @@ class Store(Reader):
         after a lost answer. Worker ids must therefore be unique.
         """
         rows = await self.database.execute(
-            self._hold.start(
+            self._hold_sql.start(
                 claim.job_id, claim.fence, worker_id=worker_id, lease_seconds=lease_seconds
             )
         )
@@ -152,7 +152,7 @@ class Store(Reader):
     async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
         """Renew leases → by id of each job that is still held, whether it shall be cancelled."""
         held = [(claim.job_id, claim.fence) for claim in claims]
-        statement = self._hold.heartbeat(held, lease_seconds=lease_seconds)
+        statement = self._hold_sql.heartbeat(held, lease_seconds=lease_seconds)
         return {
             job_id: cancel_requested_at is not None
             for job_id, cancel_requested_at in await self.database.execute(statement)
@@ -163,7 +163,7 @@ class Store(Reader):
         return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
 
     def _progress(self, reports: Mapping[Claim, Progress]) -> Statement:
-        return self._hold.progress(
+        return self._hold_sql.progress(
             [
                 (claim.job_id, claim.fence, percent, message)
                 for claim, (percent, message) in reports.items()
@@ -172,12 +172,12 @@ class Store(Reader):
 
     async def cancel_requests(self, worker_id: str) -> set[Claim]:
         """Return the claims of a worker's running jobs that shall be cancelled."""
-        rows = await self.database.execute(self._hold.cancel_requests(worker_id))
+        rows = await self.database.execute(self._hold_sql.cancel_requests(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     async def held_by(self, worker_id: str) -> set[Claim]:
         """Return every claim that a worker holds according to the database."""
-        rows = await self.database.execute(self._hold.held_by(worker_id))
+        rows = await self.database.execute(self._hold_sql.held_by(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
@@ -204,7 +204,7 @@ class Store(Reader):
         if reports:
             batch.add(self._progress(reports))
         endings = batch.add_all(self._settlements(outcomes))
-        claimed = batch.add(self._hold.claim(request)) if request is not None else ()
+        claimed = batch.add(self._hold_sql.claim(request)) if request is not None else ()
         await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
@@ -219,7 +219,7 @@ class Store(Reader):
         This tells after a lost answer which settlements were committed.
         """
         held = [(claim.job_id, claim.fence) for claim in claims]
-        rows = await self.database.execute(self._end.settled(held))
+        rows = await self.database.execute(self._settle_sql.settled(held))
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     def _settlements(self, outcomes: Mapping[Claim, Outcome]) -> list[Statement]:
@@ -229,13 +229,13 @@ class Store(Reader):
             row = (claim.job_id, claim.fence, *columns_of(outcome))
             kinds.setdefault(type(outcome), []).append(row)
         write = {
-            Completed: self._end.complete,
-            Failed: self._end.fail,
-            Released: self._end.release,
-            Postponed: self._end.postpone,
-            Abandoned: self._end.abandon,
-            LaunchLost: self._end.lose_launch,
-            Disrupted: self._end.disrupt,
+            Completed: self._settle_sql.complete,
+            Failed: self._settle_sql.fail,
+            Released: self._settle_sql.release,
+            Postponed: self._settle_sql.postpone,
+            Abandoned: self._settle_sql.abandon,
+            LaunchLost: self._settle_sql.lose_launch,
+            Disrupted: self._settle_sql.disrupt,
         }
         return [
             write[kind](chunk)
@@ -247,14 +247,16 @@ class Store(Reader):
 
     async def stage(self) -> int:
         """Make jobs that have become due visible to claims → how many, at most a thousand."""
-        return len(await self.database.execute(self._maintain.stage(STAGE_LIMIT)))
+        return len(await self.database.execute(self._maintain_sql.stage(STAGE_LIMIT)))
 
     async def rescue(self) -> dict[str, Settled]:
         """Take back jobs whose lease has expired → by id, what each became; at most 500."""
-        expired = await self.database.execute(self._end.expired(RESCUE_LIMIT))
+        expired = await self.database.execute(self._settle_sql.expired(RESCUE_LIMIT))
         if not expired:
             return {}
-        rows = await self.database.execute(self._end.rescue([_rescue(*row) for row in expired]))
+        rows = await self.database.execute(
+            self._settle_sql.rescue([_rescue(*row) for row in expired])
+        )
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
@@ -262,13 +264,13 @@ class Store(Reader):
 
     async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
         """Look at ``limit`` records by id, from above ``after``."""
-        statement = self._maintain.survey(prunable, after=after, limit=limit)
+        statement = self._maintain_sql.survey(prunable, after=after, limit=limit)
         ((last_id, rows, *counts),) = await self.database.execute(statement)
         return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
 
     async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
         """Delete prunable jobs with ids above ``after`` and up to ``to`` → the status of each."""
-        statement = self._maintain.prune(prunable, after=after, to=to)
+        statement = self._maintain_sql.prune(prunable, after=after, to=to)
         return {
             job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
         }
@@ -292,7 +294,7 @@ class Store(Reader):
 
         Jobs that have ended are skipped, and the answer names them.
         """
-        (rows,) = await self._repeatable([self._maintain.cancel(job_ids)])
+        (rows,) = await self._repeatable([self._maintain_sql.cancel(job_ids)])
         statuses = {job_id: JobStatus(status) for job_id, status in rows}
         return Changed(
             statuses,
@@ -322,7 +324,7 @@ class Store(Reader):
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
         try:
-            (rows,) = await self._repeatable([self._maintain.retry(job_ids)])
+            (rows,) = await self._repeatable([self._maintain_sql.retry(job_ids)])
         except ConstraintViolatedError:
             # Somebody took a key between the statement's look at it and its write. The next look
             # sees that one; in halves, so that an offence that stays one stops nothing else.
