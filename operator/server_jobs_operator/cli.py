@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from server_jobs.cli.durations import seconds_or_forever
-from server_jobs.cli.failures import ReportingGroup
+from server_jobs.cli.groups import ReportingGroup
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import LogFormatOption, LogLevelOption
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
@@ -219,8 +219,3 @@ async def _install_id(
 
 def _own_namespace() -> str:
     return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
-
-
-def main() -> None:
-    """Run the command line with this process's arguments, and exit."""
-    app(prog_name="server-jobs-operator")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer import Context
 
 from server_jobs.cli.app import app
 from server_jobs.cli.commands.run import parser
@@ -29,12 +30,18 @@ def options_of(command: Any) -> dict[str, Any]:
     }
 
 
+def within(group: Any) -> dict[str, Any]:
+    """The commands of a group, by name; none where it is a command."""
+    if not hasattr(group, "list_commands"):
+        return {}
+    context = Context(group, info_name=group.name)
+    return {name: group.get_command(context, name) for name in group.list_commands(context)}
+
+
 def commands() -> dict[str, Any]:
-    assert hasattr(COMMAND, "commands")
     found = {"For all of them": COMMAND}
-    for name, command in COMMAND.commands.items():
-        inner = getattr(command, "commands", None) or {}
-        found |= {f"{name} {of}": it for of, it in inner.items()} or {name: command}
+    for name, command in within(COMMAND).items():
+        found |= {f"{name} {of}": it for of, it in within(command).items()} or {name: command}
     # The one whose options aren't Typer's: every pod begins with it.
     return found | {"run": _as_command(parser())}
 

@@ -2,29 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 import server_jobs
-from server_jobs.cli.commands import (
-    demo,
-    doctor,
-    enqueue,
-    list_and_show,
-    migrate_and_schema,
-    prune,
-    retry_and_cancel,
-    run,
-    stats,
-    watch,
-    worker,
-)
-from server_jobs.cli.commands.schedule import group
-from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
+from server_jobs.cli.failures import EXIT_CODES
+from server_jobs.cli.groups import LazyGroup, Listed, ReportingGroup
+
+_BEGIN = "Begin"
+_WORK = "Work"
+_JOBS = "Jobs"
+
+
+class Commands(LazyGroup, ReportingGroup):
+    """All commands. A test compares the table with what each command says of itself."""
+
+    package = "server_jobs.cli"
+    listed: ClassVar = {
+        "demo": Listed(
+            "commands.demo:demo",
+            "Run real jobs and watch them: one per module of Python's standard library.",
+            _BEGIN,
+        ),
+        "migrate": Listed(
+            "commands.migrate:migrate", "Make the tables, or bring them up to date.", _BEGIN
+        ),
+        "schema": Listed(
+            "commands.schema:schema", "Print the tables as they are meant to be, as SQL.", _BEGIN
+        ),
+        "worker": Listed(
+            "commands.worker:worker",
+            "Execute jobs until stopped. Run as many as you like, on as many machines.",
+            _WORK,
+        ),
+        "run": Listed(
+            "app:run", "Execute one claimed job and end: what a Kubernetes pod runs.", _WORK
+        ),
+        "enqueue": Listed(
+            "commands.enqueue:enqueue",
+            "Enqueue a job, its params checked against its schema, and print its id.",
+            _JOBS,
+        ),
+        "list": Listed(
+            "commands.list:list_jobs", "List jobs, the newest first, times in UTC.", _JOBS
+        ),
+        "show": Listed(
+            "commands.show:show",
+            "Show one job: params, result, progress, who holds it, and what went wrong.",
+            _JOBS,
+        ),
+        "watch": Listed(
+            "commands.watch:watch",
+            "Watch jobs until they have ended: bars on a terminal, lines elsewhere.",
+            _JOBS,
+        ),
+        "retry": Listed(
+            "commands.retry:retry",
+            "Run failed and cancelled jobs again, with all their attempts.",
+            _JOBS,
+        ),
+        "cancel": Listed(
+            "commands.cancel:cancel",
+            "Cancel pending jobs at once, and ask running ones to stop.",
+            _JOBS,
+        ),
+        "stats": Listed(
+            "commands.stats:stats",
+            "Show how the jobs are doing: what waits, what runs, and how the rest ended.",
+            _JOBS,
+        ),
+        "doctor": Listed(
+            "commands.doctor:doctor",
+            "Look whether all is well, and say what to do where it isn't.",
+            _BEGIN,
+        ),
+        "prune": Listed(
+            "commands.prune:prune",
+            "Delete the records of jobs that ended long ago, for good.",
+            _JOBS,
+        ),
+        "schedule": Listed(
+            "commands.schedule.group:group",
+            "Jobs that run again and again, at the times of a cron expression.",
+            "Schedules",
+        ),
+    }
+
 
 app = typer.Typer(
-    cls=ReportingGroup,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     # A traceback of ours would show local variables, and with them what they hold of secrets.
@@ -79,32 +146,16 @@ def server_jobs_command(
     """
 
 
-def _run(context: typer.Context) -> None:
-    """Execute one claimed job and end: what a Kubernetes pod runs."""
-    raise typer.Exit(run.main(context.args))
+run = typer.Typer(add_completion=False)
 
 
-_BEGIN = "Begin"
-_WORK = "Work"
-_JOBS = "Jobs"
-
-app.command("demo", rich_help_panel=_BEGIN)(demo.demo)
-app.command("migrate", rich_help_panel=_BEGIN)(migrate_and_schema.migrate)
-app.command("schema", rich_help_panel=_BEGIN)(migrate_and_schema.schema)
-app.command("worker", rich_help_panel=_WORK)(worker.worker)
-app.command(
-    "run",
-    rich_help_panel=_WORK,
+@run.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(_run)
-app.command("enqueue", rich_help_panel=_JOBS)(enqueue.enqueue)
-app.command("list", rich_help_panel=_JOBS)(list_and_show.list_jobs)
-app.command("show", rich_help_panel=_JOBS)(list_and_show.show)
-app.command("watch", rich_help_panel=_JOBS)(watch.watch)
-app.command("retry", rich_help_panel=_JOBS)(retry_and_cancel.retry)
-app.command("cancel", rich_help_panel=_JOBS)(retry_and_cancel.cancel)
-app.command("stats", rich_help_panel=_JOBS)(stats.stats)
-app.command("doctor", rich_help_panel=_BEGIN)(doctor.doctor)
-app.command("prune", rich_help_panel=_JOBS)(prune.prune)
-app.add_typer(group.group, name="schedule", rich_help_panel="Schedules")
+)
+def _run(context: typer.Context) -> None:
+    """Execute one claimed job and end: what a Kubernetes pod runs."""
+    # Its options are argparse's, so that a pod starts without Typer.
+    from server_jobs.cli.commands.run import main
+
+    raise typer.Exit(main(context.args))

@@ -7,13 +7,10 @@ import shlex
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from server_jobs.cli.masks import mask_passwords
-from server_jobs.cli.options import NAMED_DATABASE
 from server_jobs.cli.output import error_line
 from server_jobs.errors import (
     ConfigurationError,
@@ -25,6 +22,9 @@ from server_jobs.errors import (
     ServerJobsError,
     UnknownJobError,
 )
+
+NAMED_DATABASE = "server_jobs.database"
+"""Under this key, the context holds the URL that the command line itself gave."""
 
 FAILED = 1
 USAGE = 2
@@ -45,50 +45,6 @@ EXIT_CODES = {
     USAGE: "used wrongly: an option, setting, app, job name or param is wrong; nothing was done",
     130: "interrupted by Ctrl-C",
 }
-
-
-# What the parser raises; its name isn't public, that of its child is.
-_UsageError: Any = typer.BadParameter.__base__
-
-
-class PlainGroup(TyperGroup):
-    """A group of commands whose help is plain."""
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name; its help shows no type beside what is only on or off."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            _hide_types_of_flags(command.get_params(ctx))
-        return command
-
-    def get_params(self, ctx: Any) -> Any:
-        """The same for options of all commands."""
-        params = super().get_params(ctx)
-        _hide_types_of_flags(params)
-        return params
-
-
-class ReportingGroup(PlainGroup):
-    """One whose errors of our own become a line on stderr."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; raises what isn't an error of ours."""
-        try:
-            return super().invoke(ctx)
-        except _UsageError as error:
-            # It quotes what it didn't understand, a database URL in the wrong place for instance.
-            error.message = mask_passwords(error.message)
-            raise
-        except ServerJobsError as error:
-            named = ctx.meta.get(NAMED_DATABASE)
-            report(error, debug=bool(ctx.params.get("debug")), database=named)
-            raise typer.Exit(exit_code(error)) from None
-
-
-def _hide_types_of_flags(params: Any) -> None:
-    for param in params:
-        if getattr(param, "is_flag", False):
-            param.metavar = ""
 
 
 def exit_code(error: ServerJobsError) -> int:

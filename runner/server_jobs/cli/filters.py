@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from server_jobs.cli.durations import as_typed, seconds_of
+from server_jobs.cli.signatures import takes
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.status import JobStatus
 
@@ -76,7 +74,7 @@ def job_filter(
     older_than: OlderOption = None,
     newer_than: NewerOption = None,
 ) -> JobFilter:
-    """The filter that the options ask for. Its signature is what every command is given."""
+    """The filter that the options ask for. Commands take the same options."""
     older = None if older_than is None else seconds_of(older_than, "--older-than")
     newer = None if newer_than is None else seconds_of(newer_than, "--newer-than")
     if older is not None and newer is not None and newer <= older:
@@ -94,26 +92,8 @@ def job_filter(
     )
 
 
-_OPTIONS = inspect.signature(job_filter, eval_str=True).parameters
-
-
-def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the filters' options in the place of its parameter ``wanted``."""
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [
-        given.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in signature.parameters.values()
-        for given in (_OPTIONS.values() if parameter.name == "wanted" else (parameter,))
-    ]
-
-    @functools.wraps(command)
-    def with_filter(**given: Any) -> None:
-        wanted = job_filter(**{name: given.pop(name) for name in _OPTIONS})
-        command(wanted=wanted, **given)
-
-    # Typer reads what a command takes from its signature.
-    with_filter.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_filter
+takes_filters = takes("wanted", job_filter)
+"""Gives a command the filters' options in the place of its parameter ``wanted``."""
 
 
 def as_arguments(wanted: JobFilter) -> list[str]:

@@ -6,11 +6,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from server_jobs.cli.failures import NAMED_DATABASE
 from server_jobs.cli.logs import LogFormat, LogLevel
 from server_jobs.database import DEFAULT_DATABASE_URL, URL_VARIABLES
-
-NAMED_DATABASE = "server_jobs.database"
-"""Under this, the context has the URL that the command line itself gave."""
 
 
 def _note_database(context: typer.Context, parameter: typer.CallbackParam, url: str | None) -> Any:

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from server_jobs.cli.masks import mask_passwords
-from server_jobs.definition.codec import mask_secrets
-from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -88,34 +85,6 @@ def moment(value: datetime | None) -> str:
 def percent(progress: float) -> str:
     """How far a job is, rounded; 100 only where it is."""
     return f"{100 if progress >= 100 else min(round(progress), 99)} %"
-
-
-def masked_document(text: str) -> Any:
-    """A row's JSON text, decoded, its secrets masked."""
-    try:
-        return mask_secrets(json.loads(text))
-    except ValueError:
-        # What can't be decoded can't be masked either.
-        return f"(not valid JSON: {len(text)} characters)"
-
-
-_JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
-
-
-def record_document(record: JobRecord) -> dict[str, Any]:
-    """A whole record as JSON: moments in ISO 8601, documents decoded, secrets masked."""
-    document = asdict(record)
-    for column in _JSON_COLUMNS:
-        if document[column] is not None:
-            document[column] = masked_document(document[column])
-    return {column: json_value(value) for column, value in document.items()}
-
-
-def json_value(value: Any) -> Any:
-    """A moment as ISO 8601; anything else as it is."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return value
 
 
 def print_lines(lines: Iterable[Text]) -> None:

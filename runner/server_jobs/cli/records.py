@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.text import Text
 
+from server_jobs.cli.documents import masked_document
 from server_jobs.cli.durations import in_words
 from server_jobs.cli.job_list import Listing
 from server_jobs.cli.output import (
     STATUS_STYLES,
     as_json,
-    masked_document,
     moment,
     percent,
     plain,

@@ -17,8 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from server_jobs.cli.documents import json_value
 from server_jobs.cli.job_list import note_of
-from server_jobs.cli.output import STATUS_STYLES, console, json_value, plain, print_lines
+from server_jobs.cli.output import STATUS_STYLES, console, plain, print_lines
 from server_jobs.monitoring.monitor import LiveJobs, LiveKind
 from server_jobs.records.rows import JobSummary
 from server_jobs.records.status import JobStatus

@@ -9,16 +9,13 @@ from typing import Annotated
 
 import typer
 
-from server_jobs.cli.commands.schedule.lookup import (
-    ScheduleArgument,
-    opened_schedules,
-    the_schedule,
-)
+from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules, the_schedule
 from server_jobs.cli.commands.schedule.shown import both_clocks
 from server_jobs.cli.confirmation import ask, progress_bar
+from server_jobs.cli.documents import json_value
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import json_value, plain, print_json, print_lines, remark
+from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.schedules.cron import time_zone
 from server_jobs.schedules.schedule import ScheduleRecord
 from server_jobs.schedules.store import ScheduleStore
@@ -29,7 +26,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def backfill(
-    name: ScheduleArgument,
+    name: NameArgument,
     database: DatabaseOption = None,
     *,
     since: Annotated[

@@ -14,10 +14,11 @@ import typer
 
 from server_jobs.cli.commands.schedule.lookup import opened_schedules, the_schedule
 from server_jobs.cli.commands.schedule.shown import both_clocks
+from server_jobs.cli.documents import json_value
 from server_jobs.cli.durations import as_typed
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import json_value, plain, print_json, print_lines
+from server_jobs.cli.output import plain, print_json, print_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.cron import clock_changes, parse, time_zone
 from server_jobs.schedules.plan import plan

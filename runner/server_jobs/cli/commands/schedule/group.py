@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import typer
 
-from server_jobs.cli.commands.schedule import backfill, change, explain, list_and_show
-from server_jobs.cli.failures import PlainGroup
+from server_jobs.cli.groups import LazyGroup, Listed
 
-group = typer.Typer(cls=PlainGroup, no_args_is_help=True, rich_markup_mode="rich")
+
+class ScheduleCommands(LazyGroup):
+    """The commands about schedules. A test compares the table with what each says of itself."""
+
+    package = "server_jobs.cli.commands.schedule"
+    listed: ClassVar = {
+        "list": Listed("list:list_schedules", "List schedules by name, times in UTC."),
+        "show": Listed(
+            "show:show", "Show one schedule: its definition, params, last decision and live jobs."
+        ),
+        "explain": Listed(
+            "explain:explain", "Say when a schedule or an expression fires, in its zone and in UTC."
+        ),
+        "add": Listed(
+            "add:add", "Add a schedule of a job, its params checked against the job's schema."
+        ),
+        "enable": Listed(
+            "enable:enable", "Turn schedules on. They go on from now; nothing is made up for."
+        ),
+        "disable": Listed(
+            "disable:disable",
+            "Turn schedules off. Their jobs stay, and so does the switch when workers start.",
+        ),
+        "remove": Listed("remove:remove", "Delete a schedule; its jobs stay."),
+        "run-now": Listed(
+            "run_now:run_now", "Make a job of a schedule at once, on or off, and print its id."
+        ),
+        "backfill": Listed(
+            "backfill:backfill", "Make jobs for past fire times of a schedule that have none yet."
+        ),
+    }
+
+
+group = typer.Typer(
+    cls=ScheduleCommands, add_completion=False, no_args_is_help=True, rich_markup_mode="rich"
+)
 
 
 @group.callback()
@@ -21,14 +57,3 @@ def schedule() -> None:
     Any worker fires the schedules of its database, unless it was started with
     --no-schedules.
     """
-
-
-group.command("list")(list_and_show.list_schedules)
-group.command("show")(list_and_show.show)
-group.command("explain")(explain.explain)
-group.command("add")(change.add)
-group.command("enable")(change.enable)
-group.command("disable")(change.disable)
-group.command("remove")(change.remove)
-group.command("run-now")(change.run_now)
-group.command("backfill")(backfill.backfill)

@@ -15,10 +15,10 @@ from server_jobs.errors import ScheduleNotFoundError
 from server_jobs.schedules.schedule import ScheduleRecord
 from server_jobs.schedules.store import ScheduleStore
 
-ScheduleArgument: TypeAlias = Annotated[
+NameArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The schedule's name.")
 ]
-SchedulesArgument: TypeAlias = Annotated[
+NamesArgument: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="NAME", help="Schedules by their names.")
 ]
 

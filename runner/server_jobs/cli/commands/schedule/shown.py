@@ -10,9 +10,10 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from server_jobs.cli.documents import json_value, masked_document
 from server_jobs.cli.durations import as_typed
 from server_jobs.cli.job_list import line_of
-from server_jobs.cli.output import as_json, json_value, masked_document, moment, plain
+from server_jobs.cli.output import as_json, moment, plain
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 

@@ -1,34 +1,21 @@
-"""``migrate`` and ``schema``: the tables."""
+"""``migrate``: makes the tables, and brings them up to date."""
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
 from server_jobs.cli.database import lasting_file
+from server_jobs.cli.dialect import DialectOption, dialect_of
 from server_jobs.cli.durations import in_words, seconds_or_forever
 from server_jobs.cli.options import DatabaseOption
-from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, table_names
+from server_jobs.database import DEFAULT_DATABASE_URL
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate as bring_up_to_date
-from server_jobs.migrate import migration_files, migration_sql, schema_sql
-
-
-class Dialect(StrEnum):
-    """Whose SQL is written. SQLite's serves libSQL and D1 too."""
-
-    SQLITE = "sqlite"
-    POSTGRESQL = "postgresql"
-
-
-DialectOption: TypeAlias = Annotated[
-    Dialect | None,
-    typer.Option("--dialect", show_default="the database's", help="Whose SQL to write."),
-]
+from server_jobs.migrate import migration_files, migration_sql
 
 
 def migrate(
@@ -71,14 +58,14 @@ def migrate(
     """
     url = database or DEFAULT_DATABASE_URL
     if sql and into is not None:
-        for name, script in migration_files(dialect or _dialect_of(url)).items():
+        for name, script in migration_files(dialect or dialect_of(url)).items():
             (into / name).write_text(script, encoding="utf-8")
             typer.echo(f"wrote {into / name}")
         return
     if into is not None:
         raise typer.BadParameter("goes with --sql.", param_hint="--into")
     if sql:
-        typer.echo(migration_sql(dialect or _dialect_of(url)), nl=False)
+        typer.echo(migration_sql(dialect or dialect_of(url)), nl=False)
         return
     if dialect is not None:
         raise typer.BadParameter(
@@ -90,17 +77,6 @@ def migrate(
         typer.echo(f"applied {step}")
     if not steps:
         typer.echo("nothing to do: the tables are up to date")
-
-
-def schema(dialect: DialectOption = None, database: DatabaseOption = None) -> None:
-    """Print the tables as they are meant to be, as SQL.
-
-    For reading and for comparing: `server-jobs migrate` is what makes them.
-
-    server-jobs schema --dialect postgresql
-    """
-    chosen = dialect or _dialect_of(database or DEFAULT_DATABASE_URL)
-    typer.echo(schema_sql(chosen, table_names()), nl=False)
 
 
 def _patiently(url: str, patience: float | None) -> list[str]:
@@ -117,8 +93,3 @@ def _patiently(url: str, patience: float | None) -> list[str]:
             )
         time.sleep(pause)
         pause = min(2 * pause, 10.0)
-
-
-def _dialect_of(url: str) -> Dialect:
-    postgres = parse_url(url).get_backend_name() == "postgresql"
-    return Dialect("postgresql" if postgres else "sqlite")

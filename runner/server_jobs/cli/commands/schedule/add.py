@@ -1,42 +1,34 @@
-"""``schedule add``, ``enable``, ``disable``, ``remove`` and ``run-now``."""
+"""``schedule add``: a new schedule, or another definition for one of that name."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated
 
 import typer
 
 from server_jobs.cli.app_loader import load_registry
-from server_jobs.cli.commands.schedule.lookup import (
-    ScheduleArgument,
-    SchedulesArgument,
-    opened_schedules,
-    the_schedule,
-)
+from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules
+from server_jobs.cli.commands.schedule.managed import OURS
 from server_jobs.cli.commands.schedule.shown import both_clocks
-from server_jobs.cli.confirmation import ask
 from server_jobs.cli.database import jobs_database
 from server_jobs.cli.durations import seconds_of, seconds_or_forever
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import AppOption, DatabaseOption
 from server_jobs.cli.output import plain, print_lines
 from server_jobs.cli.params import build_params
-from server_jobs.errors import InvalidScheduleError, ScheduleManagedElsewhereError
+from server_jobs.errors import InvalidScheduleError
 from server_jobs.registry import new_schedule
 from server_jobs.schedules.cron import time_zone as zone_of
 from server_jobs.schedules.schedule import Catchup, Overlap, ScheduleRecord
 
-OURS = "cli"
-_OF_CODE = "code:"
 _SHOWN = 3
 
 
 def add(
-    name: ScheduleArgument,
+    name: NameArgument,
     expression: Annotated[
         str, typer.Argument(metavar="EXPRESSION", help="Five fields, or @daily and its like.")
     ],
@@ -159,89 +151,3 @@ def add(
         lines.append(f"It is off: server-jobs schedule enable {record.name}")
     lines += [f"  {line}" for line in times] or ["  it never fires any more"]
     print_lines(map(plain, lines))
-
-
-def enable(names: SchedulesArgument, database: DatabaseOption = None) -> None:
-    """Turn schedules on. They go on from now; nothing is made up for.
-
-    server-jobs schedule enable nightly sync
-    """
-    _switch(names, database, on=True)
-
-
-def disable(names: SchedulesArgument, database: DatabaseOption = None) -> None:
-    """Turn schedules off. Their jobs stay, and so does the switch when workers start.
-
-    server-jobs schedule disable nightly sync
-    """
-    _switch(names, database, on=False)
-
-
-def _switch(names: Sequence[str], url: str | None, *, on: bool) -> None:
-    async def run() -> list[ScheduleRecord]:
-        async with opened_schedules(url) as schedules:
-            found = [await the_schedule(schedules, name) for name in dict.fromkeys(names)]
-            for schedule in found:
-                if schedule.managed_by != OURS and not schedule.managed_by.startswith(_OF_CODE):
-                    raise _elsewhere(schedule)
-            return [await schedules.set_enabled(schedule.name, on) for schedule in found]
-
-    for schedule in asyncio.run(run()):
-        print_lines([plain(f"{schedule.name} is {'on' if schedule.enabled else 'off'}")])
-
-
-def remove(
-    name: ScheduleArgument,
-    database: DatabaseOption = None,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-) -> None:
-    """Delete a schedule; its jobs stay.
-
-    One that code declares must be off: a worker that still declares it would
-    write it again when it starts.
-
-    server-jobs schedule remove nightly --yes
-    """
-
-    async def run() -> None:
-        async with opened_schedules(database) as schedules:
-            schedule = await the_schedule(schedules, name)
-            if schedule.managed_by != OURS and not schedule.managed_by.startswith(_OF_CODE):
-                raise _elsewhere(schedule)
-            if schedule.managed_by != OURS and schedule.enabled:
-                raise ScheduleManagedElsewhereError(
-                    f"schedule {name!r} is declared by {schedule.managed_by}: remove it from the"
-                    " code and start a worker with --prune-schedules, which turns it off; one that"
-                    " is off can be removed here"
-                )
-            if not yes:
-                ask(f"Delete the schedule {name!r} of {schedule.job_name}, for good?")
-            await schedules.remove(name)
-
-    asyncio.run(run())
-    print_lines([plain(f"{name} is removed")])
-
-
-def run_now(name: ScheduleArgument, database: DatabaseOption = None) -> None:
-    """Make a job of a schedule at once, on or off, and print its id.
-
-    Its fire times stay as they are, and overlap doesn't apply.
-
-    server-jobs schedule run-now nightly
-    """
-
-    async def run() -> str:
-        async with opened_schedules(database) as schedules:
-            return await schedules.run_now((await the_schedule(schedules, name)).name)
-
-    typer.echo(asyncio.run(run()))
-
-
-def _elsewhere(schedule: ScheduleRecord) -> ScheduleManagedElsewhereError:
-    kind, _, which = schedule.managed_by.partition(":")
-    where = f"spec.suspend of the JobSchedule {which}" if kind == "crd" else schedule.managed_by
-    return ScheduleManagedElsewhereError(
-        f"schedule {schedule.name!r} is managed by {schedule.managed_by}, which would undo it:"
-        f" change {where}, or delete it there"
-    )

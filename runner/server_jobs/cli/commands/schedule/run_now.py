@@ -1,0 +1,25 @@
+"""``schedule run-now``: a job of a schedule at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules, the_schedule
+from server_jobs.cli.options import DatabaseOption
+
+
+def run_now(name: NameArgument, database: DatabaseOption = None) -> None:
+    """Make a job of a schedule at once, on or off, and print its id.
+
+    Its fire times stay as they are, and overlap doesn't apply.
+
+    server-jobs schedule run-now nightly
+    """
+
+    async def run() -> str:
+        async with opened_schedules(database) as schedules:
+            return await schedules.run_now((await the_schedule(schedules, name)).name)
+
+    typer.echo(asyncio.run(run()))

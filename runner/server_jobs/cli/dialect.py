@@ -1,0 +1,29 @@
+"""Which dialect of SQL is written."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+import typer
+
+from server_jobs.database import parse_url
+
+
+class Dialect(StrEnum):
+    """Whose SQL is written. SQLite's serves libSQL and D1 too."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+DialectOption: TypeAlias = Annotated[
+    Dialect | None,
+    typer.Option("--dialect", show_default="the database's", help="Whose SQL to write."),
+]
+
+
+def dialect_of(url: str) -> Dialect:
+    """Return the dialect that the database at this URL speaks."""
+    postgres = parse_url(url).get_backend_name() == "postgresql"
+    return Dialect("postgresql" if postgres else "sqlite")
