@@ -2,7 +2,16 @@
 
 from server_jobs.cli.extra import needs_extra
 
-_LIBRARIES = {"aiohttp", "kopf", "kubernetes", "prometheus_client", "rich", "typer", "yaml"}
+_LIBRARIES = {
+    "aiohttp",
+    "kopf",
+    "kubernetes",
+    "prometheus_client",
+    "pytimeparse",
+    "rich",
+    "typer",
+    "yaml",
+}
 
 
 def main() -> None:

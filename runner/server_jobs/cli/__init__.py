@@ -11,7 +11,7 @@ import sys
 from server_jobs import __version__
 from server_jobs.cli.extra import needs_extra
 
-_LIBRARIES = {"rich", "structlog", "typer"}
+_LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}
 
 
 def main() -> None:
