@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from server_jobs.errors import ConfigurationError
 from server_jobs.records.requests import DEFAULT_LEASE
-from server_jobs.store.retention import Keep
+from server_jobs.store.retention import KEEP_CANCELLED, KEEP_COMPLETED, KEEP_FAILED, Keep
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -35,7 +35,9 @@ class OperatorSettings:
     creates_per_second: float = 20.0
     create_concurrency: int = 10
     schedules: bool = True
-    keep: Keep = field(default_factory=Keep)
+    keep_completed: float | None = KEEP_COMPLETED
+    keep_failed: float | None = KEEP_FAILED
+    keep_cancelled: float | None = KEEP_CANCELLED
     config_map: str | None = None
     """Ours, in our own namespace: it holds the default JobRunner."""
     config_map_uid: str | None = None
@@ -63,6 +65,12 @@ class OperatorSettings:
             )
         if self.namespaces is not None and not self.namespaces:
             raise ConfigurationError("no namespace is given: --namespace, or --all-namespaces")
+        _ = self.keep  # checks the three
+
+    @property
+    def keep(self) -> Keep:
+        """How long records are kept. Raises ConfigurationError."""
+        return Keep(self.keep_completed, self.keep_failed, self.keep_cancelled)
 
     @property
     def worker_prefix(self) -> str:

@@ -116,7 +116,7 @@ def server_jobs_command(
         typer.Option(
             "--debug",
             envvar="SERVER_JOBS_DEBUG",
-            help="Show the traceback of an error, not only its message.",
+            help="Show the traceback of an error, and not only its message.",
         ),
     ] = False,
     version: Annotated[

@@ -66,13 +66,13 @@ def _request(
     database: DatabaseOption = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every job, where neither ids nor filters are given.")
+        bool, typer.Option("--all", help="Choose every job. Give neither ids nor filters with it.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Don't ask, where jobs are chosen by filters.")
+        bool, typer.Option("--yes", "-y", help="Don't ask before changing jobs that filters chose.")
     ] = False,
     as_json: JsonOption = False,
 ) -> Request:

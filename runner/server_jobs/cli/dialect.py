@@ -19,7 +19,9 @@ class Dialect(StrEnum):
 
 DialectOption: TypeAlias = Annotated[
     Dialect | None,
-    typer.Option("--dialect", show_default="the database's", help="Whose SQL to write."),
+    typer.Option(
+        "--dialect", show_default="the database's", help="The dialect of the SQL to write."
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ JobIdsArgument: TypeAlias = Annotated[
     typer.Argument(
         metavar="ID",
         show_default=False,
-        help="Jobs by their ids, or enough of the beginning of each.",
+        help="The ids of jobs, or enough of the beginning of each.",
     ),
 ]
 

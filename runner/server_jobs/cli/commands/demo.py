@@ -12,18 +12,25 @@ def demo(
     files: Annotated[
         int | None,
         typer.Option(
-            "--files", metavar="N", min=1, help="How many of the modules to read; by default all."
+            "--files",
+            metavar="N",
+            min=1,
+            help="How many of the modules to read. By default, all of them.",
         ),
     ] = None,
     # Not from the environment: a demonstration has no business in the database of an app.
     database: Annotated[
         str | None,
         typer.Option(
-            "--database", metavar="URL", show_default="a new SQLite file", help="Where to run it."
+            "--database",
+            metavar="URL",
+            show_default="a new SQLite file",
+            help="The database to run in.",
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the database, to look around in it afterwards.")
+        bool,
+        typer.Option("--keep", help="Keep the database, so that you can look at it afterwards."),
     ] = False,
 ) -> None:
     """Run real jobs and watch them: one per module of Python's standard library.

@@ -15,7 +15,7 @@ from server_jobs.cli.doctor import checks, server_checks
 from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.masks import mask_passwords
-from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
+from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
 from server_jobs.cli.output import plain, print_json, print_lines
 from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
@@ -25,13 +25,11 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 def doctor(
     database: DatabaseOption = None,
-    app: AppOption = None,
+    app: KnownAppOption = None,
     *,
     quick_check: Annotated[
         bool,
-        typer.Option(
-            "--quick-check", help="Let SQLite read its whole file and look for damage, too."
-        ),
+        typer.Option("--quick-check", help="Let SQLite read its whole file and look for damage."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

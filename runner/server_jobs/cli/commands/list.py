@@ -27,12 +27,14 @@ def list_jobs(
     database: DatabaseOption = None,
     *,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")
+        int, typer.Option("--limit", min=1, max=10_000, help="How many jobs to list, at most.")
     ] = 50,
     before: Annotated[
         str | None,
         typer.Option(
-            "--before", metavar="ID", help="Only older ones: the last id of the page before."
+            "--before",
+            metavar="ID",
+            help="Only jobs that are older than this one: the last id of the page before.",
         ),
     ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="Print ids only, one a line.")] = False,

@@ -22,7 +22,7 @@ def migrate(
     database: DatabaseOption = None,
     *,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Write the SQL of all steps instead of running it.")
+        bool, typer.Option("--sql", help="Write the SQL of all steps, and run none of it.")
     ] = False,
     into: Annotated[
         Path | None,
@@ -30,7 +30,7 @@ def migrate(
             "--into",
             file_okay=False,
             exists=True,
-            help="With --sql: write a file for each step to this folder.",
+            help="With --sql: write a file for each step into this folder.",
         ),
     ] = None,
     dialect: DialectOption = None,
@@ -39,7 +39,7 @@ def migrate(
         typer.Option(
             metavar="DURATION",
             envvar="SERVER_JOBS_MIGRATE_WAIT",
-            help="How long to wait for a database that doesn't answer yet, or forever.",
+            help="How long to wait for a database that doesn't answer yet: 90s, 15m, forever.",
         ),
     ] = "0s",
 ) -> None:

@@ -36,7 +36,8 @@ def prune(
             "--older-than",
             metavar="DURATION",
             show_default=False,
-            help="Ended longer ago than that: 12h, 30d; 0 is all that have ended. Required.",
+            help="Jobs that ended longer ago than this: 12h, 30d. 0 means every job that has"
+            " ended. Required.",
         ),
     ],
     status: Annotated[
@@ -45,7 +46,7 @@ def prune(
             "--status",
             case_sensitive=False,
             show_default="completed, failed and cancelled",
-            help="Only these. May be repeated.",
+            help="Only jobs of this status. May be repeated.",
         ),
     ] = None,
     name: Annotated[

@@ -20,7 +20,7 @@ from server_jobs.records.rows import JobRecord
 def show(
     job_id: Annotated[
         str,
-        typer.Argument(metavar="ID", help="A job's id, or enough of its beginning."),
+        typer.Argument(metavar="ID", help="The job's id, or enough of its beginning."),
     ],
     database: DatabaseOption = None,
     *,

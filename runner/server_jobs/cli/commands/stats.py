@@ -14,7 +14,7 @@ from rich.text import Text
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.durations import in_words, seconds_or_forever
-from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
+from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
 from server_jobs.cli.output import STATUS_STYLES, plain, print_json, print_lines, remark
 from server_jobs.cli.tables import aligned
 from server_jobs.monitoring.monitor import EndedJobs, LiveJobs, LiveKind, Monitor
@@ -67,19 +67,20 @@ class Stats:
 
 def stats(
     database: DatabaseOption = None,
-    app: AppOption = None,
+    app: KnownAppOption = None,
     *,
     since: Annotated[
         str,
         typer.Option(
             "--since",
             metavar="DURATION",
-            help="Of the jobs that have ended, only those that were enqueued within this time;"
+            help="Of the jobs that have ended, count only those that were enqueued within this"
+            " time."
             " forever reads the whole table.",
         ),
     ] = "1d",
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", help="Only this queue. May be repeated.")
+        list[str] | None, typer.Option("--queue", help="Only jobs of this queue. May be repeated.")
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option("--name", help="Only jobs of this name. May be repeated.")

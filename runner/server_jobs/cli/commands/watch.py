@@ -44,7 +44,7 @@ def watch(
             metavar="SECONDS",
             min=0.1,
             max=3_600,
-            help="How often to look.",
+            help="How often to look, 0.1 to 3,600.",
         ),
     ] = 0.5,
     as_json: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from server_jobs.cli import options
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules
 from server_jobs.cli.commands.schedule.managed import OURS
@@ -16,7 +17,6 @@ from server_jobs.cli.commands.schedule.shown import both_clocks
 from server_jobs.cli.database import jobs_database
 from server_jobs.cli.durations import seconds_of, seconds_or_forever
 from server_jobs.cli.moments import moment_of
-from server_jobs.cli.options import AppOption, DatabaseOption
 from server_jobs.cli.output import plain, print_lines
 from server_jobs.cli.params import build_params
 from server_jobs.errors import InvalidScheduleError
@@ -30,76 +30,73 @@ _SHOWN = 3
 def add(
     name: NameArgument,
     expression: Annotated[
-        str, typer.Argument(metavar="EXPRESSION", help="Five fields, or @daily and its like.")
+        str,
+        typer.Argument(
+            metavar="EXPRESSION", help="A cron expression of five fields, or a name such as @daily."
+        ),
     ],
     job_name: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")],
-    app: AppOption = None,
-    database: DatabaseOption = None,
+    app: options.AppOption = None,
+    database: options.AppsDatabaseOption = None,
     *,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="NAME=VALUE",
-            help="One of the params; NAME:=JSON is JSON. May be repeated.",
-        ),
-    ] = None,
-    params_json: Annotated[
+    param: options.ParamOption = None,
+    params_json: options.ParamsJsonOption = "{}",
+    time_zone: Annotated[
         str,
         typer.Option(
-            "--params-json", metavar="JSON", help="All params; - reads them from standard input."
+            "--time-zone", metavar="ZONE", help="The time zone whose clock the expression follows."
         ),
-    ] = "{}",
-    time_zone: Annotated[
-        str, typer.Option("--time-zone", metavar="ZONE", help="Whose clock the expression means.")
     ] = "UTC",
     overlap: Annotated[
         Overlap,
-        typer.Option("--overlap", help="While an earlier job of it hasn't ended."),
+        typer.Option(
+            "--overlap",
+            help="What a fire time does while an earlier job of the schedule hasn't ended.",
+        ),
     ] = Overlap.ALLOW,
     catchup: Annotated[
-        Catchup, typer.Option("--catchup", help="What is made up for after downtime.")
+        Catchup, typer.Option("--catchup", help="Which missed fire times get a job after downtime.")
     ] = Catchup.LATEST,
     catchup_window: Annotated[
         str,
         typer.Option(
-            "--catchup-window", metavar="DURATION", help="No longer ago than that, or forever."
+            "--catchup-window",
+            metavar="DURATION",
+            help="How far back missed fire times get a job: 12h, 7d, forever.",
         ),
     ] = "1d",
     catchup_limit: Annotated[
-        int, typer.Option("--catchup-limit", help="With at most as many jobs.")
+        int, typer.Option("--catchup-limit", help="How many missed fire times get a job, at most.")
     ] = 100,
     jitter: Annotated[
-        str, typer.Option("--jitter", metavar="DURATION", help="Put each job off by up to that.")
+        str,
+        typer.Option(
+            "--jitter", metavar="DURATION", help="Delay each job by a random time of up to this."
+        ),
     ] = "0",
     starts_at: Annotated[
         str | None,
         typer.Option(
             "--starts-at",
             metavar="MOMENT",
-            help="Fire from then on: 2026-03-29T02:30, by the schedule's zone.",
+            help="Never fire before this moment: 2026-03-29T02:30, by the schedule's time zone.",
         ),
     ] = None,
     ends_at: Annotated[
-        str | None, typer.Option("--ends-at", metavar="MOMENT", help="Fire before then only.")
+        str | None,
+        typer.Option("--ends-at", metavar="MOMENT", help="Never fire at or after this moment."),
     ] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", show_default="the job's own", help="Which queue.")
-    ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option("--priority", show_default="the job's own", help="Higher goes first."),
-    ] = None,
-    max_attempts: Annotated[
-        int | None,
-        typer.Option(
-            "--max-attempts", show_default="the job's own", help="The first one counts too."
-        ),
-    ] = None,
-    disabled: Annotated[bool, typer.Option("--disabled", help="It begins turned off.")] = False,
+    queue: options.OwnQueueOption = None,
+    priority: options.PriorityOption = None,
+    max_attempts: options.MaxAttemptsOption = None,
+    disabled: Annotated[
+        bool, typer.Option("--disabled", help="Add the schedule turned off.")
+    ] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Change the one of that name; its switch stays as it is."),
+        typer.Option(
+            "--replace", help="Change the schedule of that name. It stays on or off as it is."
+        ),
     ] = False,
 ) -> None:
     """Add a schedule of a job, its params checked against the job's schema.

@@ -35,12 +35,18 @@ def backfill(
             "--from",
             metavar="MOMENT",
             show_default=False,
-            help="From then on: 2026-03-01, 2026-03-01T08:00, by the schedule's zone. Required.",
+            help="Fire times from this moment on: 2026-03-01, 2026-03-01T08:00, by the"
+            " schedule's time zone. Required.",
         ),
     ],
     until: Annotated[
         str,
-        typer.Option("--to", metavar="MOMENT", show_default=False, help="Before then. Required."),
+        typer.Option(
+            "--to",
+            metavar="MOMENT",
+            show_default=False,
+            help="Fire times before this moment. Required.",
+        ),
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the fire times, and make no job.")

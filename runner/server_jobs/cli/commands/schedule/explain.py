@@ -36,7 +36,7 @@ def explain(
     database: DatabaseOption = None,
     *,
     count: Annotated[
-        int, typer.Option("--count", min=1, max=1_000, help="How many fire times.")
+        int, typer.Option("--count", min=1, max=1_000, help="How many fire times to show.")
     ] = 10,
     since: Annotated[
         str | None,
@@ -44,7 +44,8 @@ def explain(
             "--from",
             metavar="MOMENT",
             show_default="now",
-            help="From then on: 2026-03-29, 2026-03-29T02:30, by the zone.",
+            help="Show fire times from this moment on: 2026-03-29, 2026-03-29T02:30, by the time"
+            " zone.",
         ),
     ] = None,
     zone_name: Annotated[
@@ -53,11 +54,14 @@ def explain(
             "--time-zone",
             metavar="ZONE",
             show_default="the schedule's, or UTC",
-            help="By another zone's clock.",
+            help="Follow the clock of another time zone.",
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", help="Of an expression with H: the schedule's name.")
+        str,
+        typer.Option(
+            "--name", help="The schedule's name, from which an H in the expression is computed."
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -19,7 +19,7 @@ NameArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The schedule's name.")
 ]
 NamesArgument: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="NAME", help="Schedules by their names.")
+    list[str], typer.Argument(metavar="NAME", help="The schedules' names.")
 ]
 
 
