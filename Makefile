@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 SOURCES := runner operator cloudflare tests $(wildcard examples benchmarks tools)
 PEERS_VENV := $(VENV)-peers
 PEERS_INSTALLED := $(PEERS_VENV)/.installed
+DOCS_VENV := $(VENV)-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -83,6 +85,10 @@ format: $(INSTALLED) ## Format the code and mend what ruff can mend
 	@$(BIN)/python -m ruff check --fix $(SOURCES)
 	@$(BIN)/python -m ruff format $(SOURCES)
 
+.PHONY: docs
+docs: $(INSTALLED) $(DOCS_INSTALLED) ## Build the documentation's site into site/ and check its links and the API reference
+	@$(BIN)/python -m tools.site $(abspath $(DOCS_VENV))/bin/zensical
+
 .PHONY: build
 build: $(INSTALLED) ## Build the wheel and the source distribution into dist/
 	@rm -rf dist
@@ -93,7 +99,7 @@ venv: $(INSTALLED) ## Make the virtual environment, or bring it up to date
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and build results
-	@rm -rf $(VENV) $(PEERS_VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) build dist site .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -115,4 +121,11 @@ $(PEERS_INSTALLED): pyproject.toml benchmarks/peers/requirements.txt
 	@$(PYTHON) -m venv $(PEERS_VENV)
 	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--editable '.[all]' --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+# Not among the development tools either: they bring libraries that ours could come to rely on unseen.
+$(DOCS_INSTALLED): tools/site/requirements.txt
+	@echo 'Installing what builds the documentation into $(DOCS_VENV)'
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

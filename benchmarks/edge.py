@@ -26,9 +26,10 @@ QUERIES_AN_INVOCATION = 1_000
 PREPARE = """
 from server_jobs_cloudflare.d1 import D1Database
 from uuid6 import uuid7
-from server_jobs.outcomes import Completed
-from server_jobs.records import NewJob
-from server_jobs.store import Claim, Store
+from server_jobs.records.outcomes import Completed
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import NewJob
+from server_jobs.store.store import Store
 store = Store(D1Database(env.DB))
 held = {}
 """
@@ -53,9 +54,10 @@ STEPS = {
     "enqueue": "await store.enqueue(["
     "NewJob(id=str(uuid7()), job_name='Greet', params='{}') for _ in range(SIZE)])",
     "stage": "await store.stage()",
-    "claim": "jobs = await store.claim(Claim('default', ['Greet'], SIZE, 'edge', 60.0, True))\n"
+    "claim": "jobs = await store.claim(\n"
+    "    ClaimRequest('default', ['Greet'], SIZE, 'edge', 60.0, True))\n"
     "assert len(jobs) == SIZE, len(jobs)",
-    "complete": "settled = await store.settle({job.lease: Completed('null') for job in jobs})\n"
+    "complete": "settled = await store.settle({job.claim: Completed('null') for job in jobs})\n"
     "assert len(settled) == SIZE",
 }
 

@@ -16,8 +16,8 @@ from sqlalchemy import create_engine
 from benchmarks.app import Params, Result, noop, params, registry
 from server_jobs import JobContext, connect, create_job_registry, define_job, run_sync
 from server_jobs.database import Database
+from server_jobs.schedules import ScheduleStore
 from server_jobs.schedules.scheduler import Scheduler
-from server_jobs.schedules.store import ScheduleStore
 from server_jobs.worker import LocalWorker, WorkerConfig
 
 DEFAULT_CONCURRENCY = WorkerConfig().concurrency

@@ -13,6 +13,7 @@ from benchmarks.app import Params, noop, params
 from benchmarks.ours import Span
 from benchmarks.support.bare import Bare, Bound, bare
 from server_jobs.definition.enqueue import new_job
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import NewJob
 from server_jobs.schedules.store import DUE_LIMIT
 from server_jobs.store.statements.shared import CLAIMED_COLUMNS
@@ -57,7 +58,7 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
 def tick(url: str, count: int) -> Generator[Span | None, str, None]:
     """The least of a tick: one INSERT of the jobs (``fire``), a look at what is due (``look``)."""
     with bare(url) as connection:
-        due = connection.schedule_statements.due(datetime.now(UTC), DUE_LIMIT)
+        due = connection.schedules.due(datetime.now(UTC), DUE_LIMIT)
         compiled, values = connection.compile.bind(due)
         order = yield None
         while True:
@@ -113,14 +114,7 @@ class _Queue:
 
     def __init__(self, connection: Bare) -> None:
         self._connection = connection
-        statement = connection.statements.claim(
-            queue="default",
-            job_names=[noop.name],
-            limit=CLAIM,
-            worker_id="raw",
-            lease_seconds=300,
-            starting=True,
-        )
+        statement = connection.hold.claim(ClaimRequest("default", [noop.name], CLAIM, "raw", 300))
         compiled, values = connection.compile.bind(statement)
         self._claim: Bound = (compiled.sql, values)
 
@@ -153,7 +147,7 @@ class _Queue:
 
     def _complete(self, claimed: Sequence[tuple[Any, ...]]) -> Bound:
         settled = [(row[_ID], row[_FENCE], '{"n":1}', None) for row in claimed]
-        statement = self._connection.statements.complete(settled)
+        statement = self._connection.settle.complete(settled)
         compiled, values = self._connection.compile.bind(statement)
         return compiled.sql, values
 
@@ -164,5 +158,5 @@ def _new_jobs(count: int) -> list[NewJob]:
 
 
 def _insert(connection: Bare, jobs: Sequence[NewJob]) -> Bound:
-    compiled, values = connection.compile.bind(connection.statements.enqueue(jobs))
+    compiled, values = connection.compile.bind(connection.enqueue.enqueue(jobs))
     return compiled.sql, values

@@ -17,8 +17,10 @@ from sqlalchemy.engine import make_url
 from server_jobs.database import connect
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.sqlite import POLL_SECONDS
-from server_jobs.schedules.statements import schedule_statements
-from server_jobs.store.statements.shared import statements
+from server_jobs.schedules.statements.read import ReadStatements
+from server_jobs.store.statements.enqueue import EnqueueStatements
+from server_jobs.store.statements.hold import HoldStatements
+from server_jobs.store.statements.settle import SettleStatements
 
 Bound: TypeAlias = tuple[str, Sequence[Any]]
 """A statement's text and its parameters."""
@@ -27,14 +29,16 @@ Rows: TypeAlias = list[tuple[Any, ...]]
 
 
 class Bare(ABC):
-    """One connection. ``statements`` and ``compile`` give our texts, so that they can't drift."""
+    """One connection. The statement sets and ``compile`` give our texts: they can't drift."""
 
     def __init__(self, url: str) -> None:
         # Never opened: it says how its statements are written.
         database = connect(url)
         self.compile = StatementCompiler(database.dialect)
-        self.statements = statements(database.tables, database.dialect.name)
-        self.schedule_statements = schedule_statements(database.tables, database.dialect.name)
+        self.enqueue = EnqueueStatements.of(database)
+        self.hold = HoldStatements.of(database)
+        self.settle = SettleStatements.of(database)
+        self.schedules = ReadStatements.of(database)
         self.channel = database.tables.channel
 
     @abstractmethod

@@ -66,26 +66,15 @@ class D1Database:
     ) -> None:
         # The wrapper converts what it passes on, and we convert better: in bulk.
         self._binding = getattr(binding, "_binding", binding)
-        self._tables = tables or usual_tables()
-        self._capabilities = capabilities
+        self.dialect: Dialect = _DIALECT
+        self.tables = tables or usual_tables()
+        self.capabilities = capabilities
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._under_way = UnderWay()
         self.queries = 0
 
     def __repr__(self) -> str:
         return "D1Database()"
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return _DIALECT
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
         (rows,) = await self.batch([statement])

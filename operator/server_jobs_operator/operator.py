@@ -1,8 +1,8 @@
-"""The operator: one replica of it, from its start to SIGTERM.
+"""One replica of the operator, from its start to SIGTERM.
 
 Every replica answers probes and takes part in the election. The leader watches, claims, launches
-and attends; every write of its is fenced, so that a former leader that doesn't know yet does no
-harm.
+and attends. Every write of a leader is fenced, so a former leader that hasn't noticed yet that
+another one leads does no harm.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import asyncio
 from server_jobs.database import Database
 from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
 from server_jobs.launches.store import LaunchStore
-from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.kube import Kube, KubeError
 from server_jobs_operator.leadership.election import LeaderElection
-from server_jobs_operator.leadership.term import Leadership
+from server_jobs_operator.leadership.leader import Leader
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 
 _AGAIN_SECONDS = 5.0
 
 
 class Operator:
-    """One replica."""
+    """One replica.
+
+    Raises ConfigurationError if the database is a SQLite file, which pods can't reach.
+    """
 
     def __init__(
         self,
@@ -39,23 +43,14 @@ class Operator:
                 " server's URL, for instance postgresql://user:password@host/name"
             )
         self._kube = kube
-        self._database = database
         self._settings = settings
         self._metrics = metrics
         self._health = health
         self._launches = LaunchStore(database, settings.worker_prefix)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop."""
-        election = LeaderElection(
-            self._kube,
-            namespace=self._settings.own_namespace,
-            name=self._settings.lease_name,
-            identity=self._settings.identity,
-            lead=self._lead,
-            health=self._health,
-            owner=self._config_map(),
-        )
+        """Runs until ``stop`` is set. Raises the error that the leader ended with, if it did."""
+        election = LeaderElection(self._kube, self._settings, self._health, self._lead)
         work = asyncio.ensure_future(
             election.run() if self._settings.leader_election else self._lead()
         )
@@ -71,18 +66,8 @@ class Operator:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    def _config_map(self) -> Json | None:
-        if self._settings.config_map is None or self._settings.config_map_uid is None:
-            return None
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "name": self._settings.config_map,
-            "uid": self._settings.config_map_uid,
-        }
-
     async def _watch_health(self) -> None:
-        """Standing by or leading, a replica is ready while both servers answer."""
+        """Keeps the replica ready while the database and the API server answer, leader or not."""
         while True:
             try:
                 await self._launches.records.check_schema()
@@ -97,11 +82,9 @@ class Operator:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _lead(self) -> None:
-        leadership = Leadership(
-            self._kube, self._database, self._settings, self._metrics, self._health, self._launches
-        )
+        term = Term.begin(self._kube, self._launches, self._settings, self._metrics, self._health)
         self._metrics.leader.set(1)
         try:
-            await leadership.run()
+            await Leader(term).run()
         finally:
             self._metrics.leader.set(0)

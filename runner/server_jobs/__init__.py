@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from server_jobs.define import define_job
     from server_jobs.definition.context import JobContext, create_job_context
     from server_jobs.job import Job
-    from server_jobs.records.retry import RetryPolicy
+    from server_jobs.records.backoff import RetryPolicy
     from server_jobs.records.rows import JobRecord
     from server_jobs.records.runtime import PodRuntime
     from server_jobs.records.status import JobStatus
@@ -78,7 +78,7 @@ _MODULES = {
     "JobResult": "result",
     "JobStatus": "records.status",
     "PodRuntime": "records.runtime",
-    "RetryPolicy": "records.retry",
+    "RetryPolicy": "records.backoff",
     "connect": "database",
     "create_job_context": "definition.context",
     "create_job_registry": "registry",

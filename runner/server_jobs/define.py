@@ -1,25 +1,23 @@
-"""From a function to a job."""
+"""``define_job``: makes a job of a function."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from server_jobs.definition.context import JobContext
-from server_jobs.definition.definition import RunsOn, make_definition
+from server_jobs.definition.definition import make_definition
+from server_jobs.definition.options import JobOptions
 from server_jobs.errors import InvalidJobDefinitionError
 from server_jobs.job import Job
-from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 
 class _JobDecorator(Protocol):
-    """What ``define_job(...)`` returns: turns a handler into a job of its types."""
+    """The decorator that ``define_job(...)`` returns; it makes a job of a handler."""
 
     @overload
     def __call__(self, handler: Callable[[P, JobContext], Awaitable[R]], /) -> Job[P, R]: ...
@@ -40,17 +38,7 @@ def define_job(function: Callable[[P, JobContext], R], /) -> Job[P, R]: ...
 @overload
 def define_job(function: Callable[[P], R], /) -> Job[P, R]: ...
 @overload
-def define_job(
-    *,
-    name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-    runtime: PodRuntime | None = None,
-    runs_on: RunsOn | None = None,
-) -> _JobDecorator: ...
+def define_job(*, name: str | None = None, **options: Unpack[JobOptions]) -> _JobDecorator: ...
 @overload
 def define_job(
     *,
@@ -61,13 +49,7 @@ def define_job(
     | Callable[[P], Awaitable[R]]
     | Callable[[P, JobContext], R]
     | Callable[[P], R],
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-    runtime: PodRuntime | None = None,
-    runs_on: RunsOn | None = None,
+    **options: Unpack[JobOptions],
 ) -> Job[P, R]: ...
 def define_job(
     function: Any = None,
@@ -77,27 +59,23 @@ def define_job(
     params_schema: Any = None,
     result_schema: Any = None,
     handler: Callable[..., Any] | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    max_attempts: int = 3,
-    timeout: timedelta | float | None = None,
-    retry_policy: RetryPolicy | None = None,
-    runtime: PodRuntime | None = None,
-    runs_on: RunsOn | None = None,
+    **options: Unpack[JobOptions],
 ) -> Any:
     """Define a job: with ``@define_job``, ``@define_job(…)`` or ``handler=``.
 
-    A handler is ``async def`` or plain ``def`` (which runs on a thread), and takes the params
-    and, if it likes, a :class:`JobContext`. Schemas are read off its annotations unless they are
-    given.
+    A handler is ``async def`` or plain ``def``; a plain one runs on a thread. It takes the params
+    and, optionally, a :class:`JobContext`. Its type annotations are the schemas, unless
+    ``params_schema`` and ``result_schema`` are given.
 
-    ``max_attempts`` counts the first one. ``timeout`` (a timedelta or seconds) is how long one
-    attempt may take; by default as long as it likes. ``retry_policy`` says how long to wait
-    between attempts. ``queue`` and ``priority`` are what ``later`` uses unless told otherwise.
-    ``runtime`` is what the job asks of its pod, where Kubernetes executes it.
+    The other options are ``queue`` and ``priority`` (the defaults of ``later``), ``max_attempts``
+    (3; the first one counts), ``timeout`` (the time limit of one attempt, a timedelta or seconds;
+    by default there is none), ``retry_policy`` (how long to wait between attempts), ``runtime``
+    (what the job asks of its pod, where Kubernetes executes it) and ``runs_on``.
+
     ``runs_on`` keeps the job to one backend, ``"kubernetes"``, ``"edge"`` or ``"local"``: workers
     of another kind leave it to that one, a pod gives it back with the reason, and a Cloudflare
-    Worker refuses to be built with it. ``now`` and ``batch`` execute here whatever it says.
+    Worker refuses to be built with it. ``now`` and ``batch`` execute in the calling process,
+    whatever ``runs_on`` says.
 
     Raises InvalidJobDefinitionError.
     """
@@ -112,13 +90,7 @@ def define_job(
                 params_schema=params_schema,
                 result_schema=result_schema,
                 local_names=local_names,
-                queue=queue,
-                priority=priority,
-                max_attempts=max_attempts,
-                timeout=timeout,
-                retry_policy=retry_policy,
-                runtime=runtime,
-                runs_on=runs_on,
+                **options,
             )
         )
 

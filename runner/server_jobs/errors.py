@@ -4,7 +4,7 @@
 
     ServerJobsError
     ├── ConfigurationError            a setting is wrong; nothing was attempted
-    │   ├── DatabaseNotConfiguredError    no database was bound, set or named by the environment
+    │   ├── DatabaseNotConfiguredError    no database was bound or set, in code or environment
     │   ├── InvalidDatabaseUrlError       the URL can't be used; the message names the part
     │   ├── InvalidAppError               --app / SERVER_JOBS_APP doesn't lead to a registry
     │   ├── InvalidJobDefinitionError     define_job() can't make a job of this
@@ -12,9 +12,9 @@
     ├── SchemaError                   the tables aren't what this code needs
     │   ├── MigrationRequiredError        missing or too old: run `server-jobs migrate`
     │   ├── SchemaTooNewError             migrated by a release that this one is too old for
-    │   └── ForeignTableError             a table of our name belongs to somebody else
-    ├── DatabaseError                 the database refused a statement, or can't be asked
-    │   ├── DatabaseUnavailableError      the connection is gone or can't be had; may be tried again
+    │   └── ForeignTableError             server-jobs didn't create the table of that name
+    ├── DatabaseError                 the database refused a statement, or can't be reached
+    │   ├── DatabaseUnavailableError      no connection, or it broke; trying again may help
     │   └── DataRefusedError              the database doesn't take these values
     │       └── ConstraintViolatedError       a row broke a constraint of the schema
     ├── InvalidJobDataError           data that doesn't fit a job's schema or limits
@@ -23,7 +23,7 @@
     │   └── InvalidOptionError            an option of later(), now(), … is out of range
     ├── InvalidScheduleError          an expression, a zone or another field of a schedule is wrong
     ├── ScheduleNotFoundError         no schedule has that name
-    ├── ScheduleManagedElsewhereError another source declares it: change it there
+    ├── ScheduleManagedElsewhereError another source declares the schedule: change it there
     ├── UnknownJobError               the registry has no job of that name
     ├── DuplicateJobError             the registry has another job of that name
     ├── JobNotFoundError              no record has that id
@@ -31,16 +31,16 @@
     ├── JobNotRetryableError          the record isn't failed or cancelled, or its key is taken
     ├── JobFailedError                a job ended without a result (``.now``, ``.data``)
     │   └── JobCancelledError             it was cancelled
-    ├── NotStartedError               ``.batch(stop_on_error=True)`` stopped before this input
+    ├── NotStartedError               ``.batch(stop_on_error=True)`` ended before this input
     ├── LeaseLostError                another worker may have the job now; stop
     └── WaitTimeoutError              ``.wait()`` gave up; the job goes on
 
-A handler speaks back with three more, which aren't errors of this library:
+A handler raises one of three more to choose how its execution ends. They aren't errors:
 
 ::
 
     JobSignal
-    ├── PermanentError                fail now, whatever attempts are left
+    ├── PermanentError                fail now, even if attempts are left
     ├── RetryLater                    run me again after a delay; no attempt is used
     └── CancelJob                     end as cancelled
 """
@@ -59,7 +59,7 @@ class ConfigurationError(ServerJobsError):
 
 
 class DatabaseNotConfiguredError(ConfigurationError):
-    """No database was bound, set or named by the environment."""
+    """No database was bound or set in code, and no environment variable names one."""
 
 
 class InvalidDatabaseUrlError(ConfigurationError):
@@ -91,7 +91,7 @@ class SchemaTooNewError(SchemaError):
 
 
 class ForeignTableError(SchemaError):
-    """A table of our name exists that server-jobs didn't make."""
+    """The database has a table of the same name that server-jobs didn't create."""
 
 
 class DatabaseError(ServerJobsError):
@@ -103,7 +103,7 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class DataRefusedError(DatabaseError):
-    """These values can't be stored, in whatever state the database is; nothing was written."""
+    """The database will never accept these values; nothing was written."""
 
 
 class ConstraintViolatedError(DataRefusedError):
@@ -131,7 +131,7 @@ class ScheduleNotFoundError(ServerJobsError):
 
 
 class ScheduleManagedElsewhereError(ServerJobsError):
-    """Another source declares the schedule: what is changed here, it would change back."""
+    """Another source declares the schedule, and would undo a change that is made here."""
 
 
 class InvalidOptionError(InvalidJobDataError):
@@ -151,7 +151,7 @@ class JobNotFoundError(ServerJobsError):
 
 
 class JobNotClaimableError(ServerJobsError):
-    """The record isn't due, isn't pending, or is held under another fence."""
+    """The record isn't due, isn't pending, or another worker holds it."""
 
 
 class JobNotRetryableError(ServerJobsError):
@@ -161,7 +161,7 @@ class JobNotRetryableError(ServerJobsError):
 class JobFailedError(ServerJobsError):
     """A job ended without a result.
 
-    ``__cause__`` is the handler's exception where it was raised in this process.
+    ``__cause__`` is the handler's exception, if the handler ran in this process.
     """
 
     def __init__(self, message: str, *, job_name: str, job_id: str | None = None) -> None:
@@ -175,27 +175,29 @@ class JobCancelledError(JobFailedError):
 
 
 class NotStartedError(ServerJobsError):
-    """The batch stopped on another input's error before this one began; it left no row."""
+    """The batch stopped at an earlier input's error. This input never began and has no record."""
 
 
 class LeaseLostError(ServerJobsError):
-    """The lease is no longer ours: what this execution writes would be refused."""
+    """This execution lost its lease: the database refuses whatever it still writes."""
 
 
 class WaitTimeoutError(ServerJobsError):
-    """The job hadn't ended when the wait did. It isn't affected."""
+    """The job didn't end within the time of the wait. The job itself goes on."""
 
 
 class JobSignal(Exception):
-    """What a handler raises to choose how its execution ends."""
+    """Base of what a handler raises to choose how its execution ends."""
 
 
 class PermanentError(JobSignal):
-    """Fail the job now, whatever attempts are left."""
+    """Fail the job now, even if attempts are left."""
 
 
 class RetryLater(JobSignal):
-    """Run the job again after ``delay`` (a timedelta, or seconds). No attempt is used.
+    """Run the job again after ``delay``, a timedelta or seconds. No attempt is used.
+
+    Raises ValueError if the delay is negative or longer than ten years.
 
     >>> raise RetryLater(timedelta(minutes=5))
     """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from server_jobs.database import DATABASE_URL_VARIABLE, Database, connect, url_from_environment
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.enqueue import enqueue_in_transaction, new_job
+from server_jobs.definition.options import EnqueueOptions
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseNotConfiguredError,
@@ -40,14 +41,14 @@ R = TypeVar("R")
 
 
 class HasDatabase(Protocol):
-    """What a job needs of the registries that it is in."""
+    """What a job needs of its registries."""
 
     @property
     def database(self) -> Database | None:
-        """What was bound."""
+        """The database that was bound, if any."""
 
     def environment_database(self) -> Database | None:
-        """What the environment names."""
+        """Return the database that the environment names, if any."""
 
 
 class Job(Generic[P, R]):
@@ -64,11 +65,11 @@ class Job(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """The name in the table, by which a registry finds the job."""
+        """The name that stands in the table and by which a registry finds the job."""
         return self.definition.name
 
     async def __call__(self, params: P | Mapping[str, Any], context: JobContext | None = None) -> R:
-        """Call the handler itself, params and result validated, for instance in a unit test."""
+        """Call the handler itself, for instance in a unit test; params and result are validated."""
         definition = self.definition
         context = context or JobContext(job_name=self.name, database=self._database_if_any)
         value = await call_handler(
@@ -79,17 +80,17 @@ class Job(Generic[P, R]):
     # ── the database ─────────────────────────────────────────────────────────────────────────
 
     def set_database(self, database: Database | None) -> None:
-        """Use this database, whatever a registry or the environment says."""
+        """Use this database, whatever a registry or the environment names."""
         self._database = database
 
     def fall_back_to(self, registry: HasDatabase) -> None:
-        """Where else to look for a database, before all others; a registry calls this."""
-        # The last one goes first: a suite of tests puts the same job into many registries.
+        """Look for a database in this registry first; ``JobRegistry.register`` calls this."""
+        # The newest goes first, since a test suite puts the same job into many registries.
         self._registries.insert(0, registry)
 
     @property
     def database(self) -> Database:
-        """The database in use: set, else a registry's, else the environment's.
+        """The database in use: the one that was set, else a registry's, else the environment's.
 
         Raises DatabaseNotConfiguredError.
         """
@@ -114,7 +115,7 @@ class Job(Generic[P, R]):
 
     @property
     def _database_if_any(self) -> Database | None:
-        """For a handler that asks, where nothing is persisted."""
+        """The database for handlers that ask for one, where nothing is persisted."""
         try:
             return self.database
         except ConfigurationError:
@@ -136,9 +137,9 @@ class Job(Generic[P, R]):
     ) -> JobResult[R]:
         """Execute here and now, once.
 
-        With ``persist`` the record is kept like any other: running under a lease of ``lease``
-        seconds, then completed or failed; a handler that asks to be run later has failed. Without,
-        no database is touched.
+        With ``persist`` the record is kept like any other: it runs under a lease of ``lease``
+        seconds, and ends as completed, failed or cancelled. A handler that raises RetryLater has
+        failed. Without ``persist``, no database is used.
 
         Raises InvalidParamsError (nothing is written then), JobFailedError or JobCancelledError
         with the handler's exception as its cause.
@@ -170,9 +171,9 @@ class Job(Generic[P, R]):
     ) -> list[JobResult[R]]:
         """Execute many here and now, ``concurrency`` at once → one result per input, in order.
 
-        Never raises for a job: look at ``result.ok``. All inputs are validated before the first
-        one begins (InvalidParamsError). With ``stop_on_error``, inputs that hadn't begun when one
-        failed hold a NotStartedError and left no row.
+        A failed job raises nothing here: look at ``result.ok``. All inputs are validated before the
+        first one begins (InvalidParamsError). With ``stop_on_error``, no further input begins once
+        one has failed; the results of those hold a NotStartedError, and they leave no row.
         """
         if concurrency < 1:
             raise InvalidOptionError(f"{self.name}: concurrency={concurrency} must be at least 1")
@@ -183,7 +184,7 @@ class Job(Generic[P, R]):
         remaining = iter(range(len(inputs)))
         stopped = False
 
-        # Made before the first one begins, for making one may find that it can't be stored.
+        # All rows are made before the first job begins, since making one may raise.
         records = [self._new_job(p, correlation_id=correlation_id) for p in inputs if persist]
 
         async def run_one(index: int, holder: InlineHolder | None) -> JobResult[R]:
@@ -212,7 +213,7 @@ class Job(Generic[P, R]):
                     for _ in range(min(concurrency, len(inputs))):
                         tasks.create_task(work(holder))
             except ExceptionGroup as group:
-                # Not a job's error but the database's: one of them says it all.
+                # These are errors of the database, not of jobs; one of them is enough.
                 raise group.exceptions[0] from None
 
         if not persist:
@@ -228,36 +229,25 @@ class Job(Generic[P, R]):
         self,
         params: P | Mapping[str, Any],
         *,
-        scheduled_for: datetime | None = None,
-        delay: timedelta | float | None = None,
-        priority: int | None = None,
-        queue: str | None = None,
-        correlation_id: str | None = None,
         unique_key: str | None = None,
-        max_attempts: int | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> str:
         """Enqueue for a worker → the job's id.
 
-        Due at once, or at ``scheduled_for`` (an aware datetime), or after ``delay`` (a timedelta
-        or seconds). Higher ``priority`` goes first. While a job of this name with the same
-        ``unique_key`` is pending or running, its id is returned and nothing is enqueued.
+        The job is due at once, or at ``scheduled_for`` (a datetime with a time zone), or after
+        ``delay`` (a timedelta or seconds). ``queue``, ``priority`` (higher goes first) and
+        ``max_attempts`` replace the job's own. ``correlation_id`` is kept with the record and
+        given to the handler. While a job of this name with the same ``unique_key`` is pending or
+        running, its id is returned and nothing is enqueued.
 
         ``connection`` is a SQLAlchemy Connection, Session, AsyncConnection or AsyncSession: the
         job is inserted in its transaction, seen when that commits and gone if it rolls back.
 
         Raises InvalidParamsError or InvalidOptionError, having written nothing.
         """
-        new = self._new_job(
-            self.definition.params.validate(params),
-            scheduled_for=scheduled_for,
-            delay=delay,
-            priority=priority,
-            queue=queue,
-            correlation_id=correlation_id,
-            unique_key=unique_key,
-            max_attempts=max_attempts,
-        )
+        validated = self.definition.params.validate(params)
+        new = self._new_job(validated, unique_key=unique_key, **options)
         if connection is not None:
             return (await enqueue_in_transaction([new], connection, self.database))[0]
         return (await self._store.enqueue([new]))[0]
@@ -266,29 +256,19 @@ class Job(Generic[P, R]):
         self,
         params_list: Sequence[P | Mapping[str, Any]],
         *,
-        scheduled_for: datetime | None = None,
-        delay: timedelta | float | None = None,
-        priority: int | None = None,
-        queue: str | None = None,
-        correlation_id: str | None = None,
-        max_attempts: int | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> list[str]:
         """Enqueue many in few statements, all or none → their ids, in order.
 
-        The options are :meth:`later`'s and hold for all of them.
+        The options are those of :meth:`later`, without ``unique_key``, and hold for all of them.
+
+        Raises InvalidParamsError or InvalidOptionError, having written nothing.
         """
         if not params_list:
             return []
-        first = self._new_job(
-            self.definition.params.validate(params_list[0]),
-            scheduled_for=scheduled_for,
-            delay=delay,
-            priority=priority,
-            queue=queue,
-            correlation_id=correlation_id,
-            max_attempts=max_attempts,
-        )
+        validated = self.definition.params.validate(params_list[0])
+        first = self._new_job(validated, unique_key=None, **options)
         new = [first]
         codec, max_bytes = self.definition.params, self.database.capabilities.max_payload_bytes
         for params in params_list[1:]:
@@ -298,11 +278,14 @@ class Job(Generic[P, R]):
             return await enqueue_in_transaction(new, connection, self.database)
         return await self._store.enqueue(new)
 
-    def _new_job(self, params: P, **options: Any) -> NewJob:
+    def _new_job(
+        self, params: P, *, unique_key: str | None = None, **options: Unpack[EnqueueOptions]
+    ) -> NewJob:
         return new_job(
             self.definition,
             params,
             max_bytes=self.database.capabilities.max_payload_bytes,
+            unique_key=unique_key,
             **options,
         )
 
@@ -334,7 +317,7 @@ class Job(Generic[P, R]):
         )
 
     async def get(self, job_id: str) -> JobRecord:
-        """The record. Raises JobNotFoundError, also for a job of another name."""
+        """Return the record. Raises JobNotFoundError, also for a job of another name."""
         record = await self._store.get(job_id)
         if record.job_name != self.name:
             raise JobNotFoundError(
@@ -343,9 +326,9 @@ class Job(Generic[P, R]):
         return record
 
     async def cancel(self, job_id: str) -> JobStatus:
-        """Cancel: a pending job at once, a running one as soon as its holder notices.
+        """Cancel a pending job at once, a running one as soon as its holder notices.
 
-        Returns the status now. Raises JobNotFoundError.
+        Returns the status that the job has now. Raises JobNotFoundError.
         """
         await self.get(job_id)
         return await self._store.cancel(job_id)

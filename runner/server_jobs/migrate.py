@@ -1,7 +1,7 @@
-"""Bringing the tables to this release's schema, or writing the SQL that would.
+"""Brings the tables to this release's schema, or writes the SQL that does.
 
-Alembic does the work. It comes with ``server-jobs[cli]``: programs that only enqueue or execute
-jobs don't need it.
+The work is done by Alembic, which comes with the extra ``server-jobs[cli]``. Programs that only
+enqueue or execute jobs don't need it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import io
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -59,17 +59,20 @@ from server_jobs.sql.tables import Tables
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
-# What Alembic runs finds its context in a global variable.
+# Alembic's environment finds its context in a global variable, so two threads must take turns.
 _one_at_a_time = threading.Lock()
 
 
 def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = None) -> list[str]:
     """Bring the tables at ``url`` to this release → the steps that were taken, oldest first.
 
-    Safe to run from several processes at once: one does it, the others wait and find it done.
-    Raises ForeignTableError where a table of our name isn't ours, SchemaTooNewError where a newer
-    release has been here, and DatabaseUnavailableError.
+    Several processes may call it at once: one migrates, the others wait and find it done. Raises
+    ForeignTableError if server-jobs didn't create the tables of these names, SchemaTooNewError if
+    a newer release has migrated them, ConfigurationError inside a migration of your own,
+    MissingDependencyError, DatabaseUnavailableError and DatabaseError.
     """
+    with _one_at_a_time:
+        _refuse_inside_alembic()
     parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     steps = _steps()
     if speaks_hrana(parsed):
@@ -93,15 +96,16 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
 def migration_sql(
     dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
 ) -> str:
-    """All steps as a SQL script for ``sqlite`` (libSQL and D1 too) or ``postgresql``."""
+    """Return all steps as one SQL script for ``sqlite`` (libSQL and D1 too) or ``postgresql``."""
     return _offline(dialect_name, table_names(schema, table_prefix), "head")
 
 
 def migration_files(
     dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
 ) -> dict[str, str]:
-    """The steps as a SQL script each, by file names in their order, for tools that note by name
-    what they have applied (``wrangler d1 migrations apply``).
+    """Return each step as a SQL script → scripts by file name, in the order of the steps.
+
+    This is for tools that record the applied files by name (``wrangler d1 migrations apply``).
     """
     names = table_names(schema, table_prefix)
     steps = _steps()
@@ -110,6 +114,36 @@ def migration_files(
         f"{step}_server_jobs.sql": _offline(dialect_name, names, revisions)
         for step, revisions in zip(steps, ranges, strict=True)
     }
+
+
+def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
+    """Tell your own Alembic whether to consider something that it has found in the database.
+
+    ``context.configure(include_name=include_name, …)`` in your ``env.py`` keeps autogenerate from
+    dropping the tables of server-jobs, which your metadata doesn't have. It returns False for these
+    tables, as SERVER_JOBS_SCHEMA and SERVER_JOBS_TABLE_PREFIX name them, and True for all else.
+    """
+    return make_include_name()(name, type_, parent_names)
+
+
+def make_include_name(
+    *, schema: str | None = None, table_prefix: str | None = None
+) -> Callable[[str | None, str, Mapping[Any, str | None]], bool]:
+    """Make an :func:`include_name` for tables in this schema and with this prefix.
+
+    What isn't given comes from SERVER_JOBS_SCHEMA and SERVER_JOBS_TABLE_PREFIX. Raises
+    InvalidDatabaseUrlError.
+    """
+    names = table_names(schema, table_prefix)
+    ours = {table.name for table in names.metadata.tables.values()} | {names.alembic_version}
+    # Alembic has no name for the default schema, which nearly always is the one called public.
+    schemas = {names.schema, None} if names.schema == "public" else {names.schema}
+
+    def include(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
+        is_ours = type_ == "table" and name in ours and parent_names.get("schema_name") in schemas
+        return not is_ours
+
+    return include
 
 
 def _offline(dialect_name: str, names: Tables, revisions: str) -> str:
@@ -122,14 +156,14 @@ def _offline(dialect_name: str, names: Tables, revisions: str) -> str:
         output_buffer=written,
         sql=True,
     )
-    # D1 allows no BEGIN; it, and every tool that applies files, makes its own transaction.
+    # D1 refuses BEGIN. D1, like every tool that applies files, begins a transaction itself.
     lines = [line.rstrip() for line in written.getvalue().splitlines()]
     lines = [line for line in lines if line not in {"BEGIN;", "COMMIT;"}]
     return "\n".join(lines).strip() + "\n"
 
 
 def schema_sql(dialect_name: str, names: Tables | None = None) -> str:
-    """The tables as they are meant to be now, without their history."""
+    """Return the SQL that creates the tables as they are now, without the migrations' history."""
     wanted = complete_tables(names.schema, names.prefix) if names else complete_tables()
     dialect = _DIALECTS[dialect_name]()  # type: ignore[no-untyped-call]
     parts: list[Any] = []
@@ -156,7 +190,23 @@ def _alembic(
     config.set_main_option("path_separator", "os")
     config.attributes.update(attributes, tables=names)
     with _one_at_a_time:
+        _refuse_inside_alembic()
         getattr(commands, command)(config, revision, sql=sql)
+
+
+def _refuse_inside_alembic() -> None:
+    """Raise ConfigurationError inside a migration that Alembic runs in this process.
+
+    A second run would remove the first one's context in the middle of its migration.
+    """
+    with _alembic_needed():
+        from alembic import context
+
+    if hasattr(context, "config"):  # there only while Alembic runs
+        raise ConfigurationError(
+            "server_jobs.migrate can't run inside a migration of your own, since Alembic runs one"
+            " at a time in a process; run `server-jobs migrate` before or after yours"
+        )
 
 
 @contextmanager
@@ -194,8 +244,8 @@ def _refuse_foreign(connection: Connection, names: Tables) -> None:
 
 def _foreign(name: str) -> ForeignTableError:
     return ForeignTableError(
-        f"the database has a table {name} that server-jobs didn't make, and it won't touch it; set"
-        " a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
+        f"the database has a table {name} that server-jobs didn't create and won't change; choose"
+        " other names by a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
         " (SERVER_JOBS_SCHEMA)"
     )
 
@@ -208,7 +258,7 @@ def _refuse_unknown(step: str | None, steps: list[str]) -> None:
 
 
 def _migrate_over_http(database: Database, steps: list[str]) -> list[str]:
-    """SQLAlchemy has no driver for libSQL: the steps go there as one script, in one transaction."""
+    """Migrate libSQL, for which SQLAlchemy has no driver, by one script in one transaction."""
 
     async def work() -> list[str]:
         try:
@@ -216,7 +266,7 @@ def _migrate_over_http(database: Database, steps: list[str]) -> list[str]:
         finally:
             await database.close()
 
-    # On a thread of its own, since the caller's may have a loop that runs.
+    # On another thread, since the caller's may already run an event loop.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work()).result()
 
@@ -232,8 +282,8 @@ async def _apply_scripts(database: Database, steps: list[str]) -> list[str]:
         missing = steps[steps.index(before) + 1 :] if before else steps
         if not missing:
             return []
-        # Ends the script where somebody else has taken the step since; without a version table
-        # the script ends by itself, at the table that is there already.
+        # The guard ends the script if another process has taken the step meanwhile. Without a
+        # version table the script ends by itself, since the tables exist already.
         guard = (
             f"SELECT json(CASE version_num WHEN '{before}' THEN '1' ELSE 'changed' END)"  # noqa: S608 - own names
             f' FROM "{names.alembic_version}";\n'
@@ -273,7 +323,7 @@ def _engine(parsed: URL) -> Engine:
             raise MissingDependencyError(
                 "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
             ) from error
-        # Before SQLAlchemy asks for the server's version, which would come as bytes.
+        # Runs before SQLAlchemy asks for the server's version, which would arrive as bytes.
         event.listen(engine, "connect", _refuse_bytes, insert=True)
         return engine
     engine = create_engine(
@@ -281,7 +331,7 @@ def _engine(parsed: URL) -> Engine:
         poolclass=NullPool,
         connect_args={"timeout": _BUSY_SECONDS},
     )
-    # The driver's own transactions would begin only at the first row that is written.
+    # The driver would begin its own transaction only at the first row that is written.
     event.listen(engine, "connect", lambda connection, _: _by_hand(connection))
     event.listen(engine, "begin", lambda connection: _exclusive(connection))
     return engine
@@ -290,15 +340,15 @@ def _engine(parsed: URL) -> Engine:
 def _refuse_bytes(connection: Any, _: object) -> None:
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         raise ConfigurationError(
-            f"the database {connection.info.dbname} has the encoding SQL_ASCII, which knows bytes"
-            " but no text; make one that has UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE"
-            " template0"
+            f"the database {connection.info.dbname} has the encoding SQL_ASCII, which stores bytes"
+            " rather than text; create a database with UTF8: CREATE DATABASE … ENCODING 'UTF8'"
+            " TEMPLATE template0"
         )
 
 
 def _by_hand(connection: Any) -> None:
     connection.isolation_level = None
-    with suppress(sqlite3.OperationalError):  # whoever migrates at the same time does it
+    with suppress(sqlite3.OperationalError):  # another process that migrates now sets it
         connection.execute("PRAGMA journal_mode = wal")
 
 
@@ -308,7 +358,7 @@ def _exclusive(connection: Connection) -> None:
 
 @contextmanager
 def _locked(engine: Engine, names: Tables) -> Iterator[Connection]:
-    """A transaction in which nobody else migrates."""
+    """Open a transaction during which no other process can migrate."""
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})

@@ -1,4 +1,4 @@
-"""Which jobs an app has, by name."""
+"""The jobs of an app, by name, and their schedules."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from server_jobs.database import Capabilities, Database, connect, url_from_environment
 from server_jobs.definition.enqueue import check_overrides
-from server_jobs.definition.options import seconds_of
+from server_jobs.definition.options import ScheduleOptions, seconds_of
 from server_jobs.errors import (
     DuplicateJobError,
     InvalidParamsError,
@@ -29,8 +29,8 @@ class JobRegistry:
     """The jobs of an app and their schedules.
 
     ``register`` and ``schedule`` return the registry, so that calls chain. ``app`` names the
-    source of its schedules, in all its workers alike; two apps on one database need two names.
-    ``server-jobs worker`` uses what ``--app`` says where there is none.
+    source of its schedules and must be the same in all its workers; two apps on one database need
+    two names. By default ``server-jobs worker`` uses the text of ``--app``.
     """
 
     def __init__(self, app: str | None = None) -> None:
@@ -58,11 +58,11 @@ class JobRegistry:
         return self
 
     def has(self, name: str) -> bool:
-        """Whether there is a job of that name."""
+        """Return whether there is a job of that name."""
         return name in self._jobs
 
     def get(self, name: str) -> Job[Any, Any]:
-        """The job of that name. Raises UnknownJobError."""
+        """Return the job of that name. Raises UnknownJobError."""
         try:
             return self._jobs[name]
         except KeyError:
@@ -74,7 +74,7 @@ class JobRegistry:
             ) from None
 
     def get_names(self) -> list[str]:
-        """The names, in order of registration."""
+        """Return the jobs' names, in order of registration."""
         return list(self._jobs)
 
     def schedule(
@@ -84,30 +84,20 @@ class JobRegistry:
         *,
         params: P | Mapping[str, Any] | None = None,
         name: str | None = None,
-        time_zone: str = "UTC",
-        overlap: Literal["allow", "skip", "queue", "replace"] = "allow",
-        catchup: Literal["none", "latest", "all"] = "latest",
-        catchup_window: timedelta | float | None = 86_400,
-        catchup_limit: int = 100,
-        jitter: timedelta | float = 0,
-        starts_at: datetime | None = None,
-        ends_at: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        enabled: bool = True,
+        **options: Unpack[ScheduleOptions],
     ) -> JobRegistry:
-        """Let a job run again and again, at the times of a cron expression.
+        """Run a job again and again, at the times of a cron expression.
 
         >>> registry.schedule(send_report, "0 9 * * 1-5", time_zone="Europe/Zurich")
 
-        ``name`` (the job's, by default) is what the schedule is known by in the database; workers
-        write it there when they start. ``overlap`` says what happens while an earlier job of the
-        schedule hasn't ended, ``catchup`` what is made up for after downtime, no longer ago than
-        ``catchup_window`` (a timedelta or seconds; None is without bound) and with at most
-        ``catchup_limit`` jobs. ``jitter`` puts each job off by up to as much. It fires from
-        ``starts_at`` on and before ``ends_at``. ``enabled`` is how it begins; later on the switch
-        is that of ``server-jobs schedule enable`` and ``disable``. docs/schedules.md tells more.
+        Workers write the schedule into the database when they start, under ``name`` (by default
+        the job's). ``overlap`` says what happens while an earlier job of the schedule hasn't ended.
+        ``catchup`` says which fire times are made up for after downtime: those within
+        ``catchup_window`` (a timedelta or seconds; None is without bound), with at most
+        ``catchup_limit`` jobs. ``jitter`` delays each job by up to that time. The schedule fires
+        from ``starts_at`` on and before ``ends_at``. ``enabled`` says whether a new schedule is
+        switched on; afterwards ``server-jobs schedule enable`` and ``disable`` switch it.
+        docs/schedules.md has more.
 
         Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError, and
         UnknownJobError where the job isn't registered.
@@ -127,43 +117,32 @@ class JobRegistry:
             managed_by=self.source,
             name=name,
             params=params,
-            time_zone=time_zone,
-            overlap=overlap,
-            catchup=catchup,
-            catchup_window=catchup_window,
-            catchup_limit=catchup_limit,
-            jitter=jitter,
-            starts_at=starts_at,
-            ends_at=ends_at,
-            queue=queue,
-            priority=priority,
-            max_attempts=max_attempts,
-            enabled=enabled,
+            **options,
         )
         return self
 
     @property
     def source(self) -> str:
-        """What manages the schedules that are declared here, in ``cron_jobs.managed_by``."""
+        """The source of the schedules that are declared here, as in ``cron_jobs.managed_by``."""
         return f"code:{self.app or 'app'}"
 
     @property
     def schedules(self) -> Sequence[Schedule]:
-        """The schedules that were declared, in order."""
+        """The declared schedules, in order."""
         return [replace(schedule, managed_by=self.source) for schedule in self._schedules.values()]
 
     def bind(self, database: Database) -> JobRegistry:
-        """Let every job here use this database, unless one was set on the job itself."""
+        """Use this database for every job here, unless one was set on the job itself."""
         self._bound = database
         return self
 
     @property
     def database(self) -> Database | None:
-        """What was bound; None where jobs look elsewhere."""
+        """The database that was bound, if any."""
         return self._bound
 
     def environment_database(self) -> Database | None:
-        """What the environment names, if anything: one for all jobs, not one each."""
+        """Return the database that the environment names, if any; all jobs share it."""
         url = url_from_environment()
         if self._from_environment is None and url:
             self._from_environment = connect(url)
@@ -171,7 +150,7 @@ class JobRegistry:
 
 
 def _validated(job: Job[P, Any], params: P | Mapping[str, Any] | None) -> P:
-    """Validated params; none given are an empty object, or null where a job takes that alone."""
+    """Return valid params; None stands for an empty object, or for null if that doesn't fit."""
     validate: Callable[[Any], P] = job.definition.params.validate
     try:
         return validate({} if params is None else params)
@@ -204,7 +183,7 @@ def new_schedule(
     max_attempts: int | None = None,
     enabled: bool = True,
 ) -> Schedule:
-    """A checked schedule of a job, its defaults those of the job's definition.
+    """Return a checked schedule of a job; its defaults are those of the job's definition.
 
     Raises InvalidScheduleError, InvalidParamsError and InvalidOptionError.
     """
@@ -212,8 +191,7 @@ def new_schedule(
         Schedule,  # with croniter: not everybody's import time
     )
 
-    # No job is made of it here: its id would need entropy, which a Worker that is being imported
-    # hasn't got.
+    # No job is made here: its id would need entropy, which Workers refuse during import.
     check_overrides(job.name, queue=queue, priority=priority, max_attempts=max_attempts)
     definition = job.definition
     window = catchup_window
@@ -248,5 +226,5 @@ def new_schedule(
 
 
 def create_job_registry(app: str | None = None) -> JobRegistry:
-    """An empty registry. ``app`` names the source of its schedules (see :class:`JobRegistry`)."""
+    """Return an empty registry; ``app`` names the source of its schedules (see JobRegistry)."""
     return JobRegistry(app)

@@ -1,4 +1,4 @@
-"""What a caller gets back."""
+"""What callers of a job get back: its result, and the facts about its execution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class JobMetadata:
-    """About one execution. ``job_id`` is None where nothing was persisted; moments are in UTC."""
+    """Describes one execution. Moments are in UTC.
+
+    ``job_id`` is None if the call wrote no record.
+    """
 
     job_name: str
     status: JobStatus | None
@@ -25,17 +28,14 @@ class JobMetadata:
 
     @property
     def duration_ms(self) -> float | None:
-        """Milliseconds from start to end, where both are known."""
+        """Milliseconds from start to end; None unless both are known."""
         if self.started_at is None or self.completed_at is None:
             return None
         return (self.completed_at - self.started_at).total_seconds() * 1000
 
 
 class JobResult(Generic[R]):
-    """A job's result, or why there is none.
-
-    ``data`` raises ``error`` where the job has no result.
-    """
+    """Holds a job's result, or the error that says why there is none."""
 
     __slots__ = ("_data", "error", "metadata")
 
@@ -48,12 +48,12 @@ class JobResult(Generic[R]):
 
     @property
     def ok(self) -> bool:
-        """Whether there is a result."""
+        """Whether the job has a result."""
         return self.error is None
 
     @property
     def data(self) -> R:
-        """The result. Raises ``error`` where there is none."""
+        """The result. Raises ``error`` if there is none."""
         if self.error is not None:
             raise self.error
         return cast("R", self._data)

@@ -1,7 +1,7 @@
-"""The tables that server-jobs works on, for programs that read them by SQLAlchemy.
+"""The tables of server-jobs, for programs that read them with SQLAlchemy.
 
-:func:`tables` gives the ``Table`` objects of an installation, whose names may have a prefix or lie
-in a PostgreSQL schema. The columns are described on the page about the schema.
+:func:`tables` returns the ``Table`` objects of an installation. Their names may have a prefix or
+lie in a PostgreSQL schema. ``docs/schema.md`` describes the columns.
 """
 
 from server_jobs.records.status import JobStatus

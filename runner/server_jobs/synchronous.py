@@ -1,4 +1,4 @@
-"""The one way to use server-jobs from synchronous code: ``run_sync(job.later(…))``."""
+"""``run_sync(job.later(…))`` is how synchronous code uses server-jobs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _per_thread = threading.local()
 
 
 def run_sync(call: Coroutine[Any, Any, T]) -> T:
-    """Run one call of the API to its end, on this thread, and return what it returns.
+    """Run one call of the API to its end on this thread → what the call returns.
 
     >>> job_id = run_sync(send_email.later(params, connection=session))
 
-    For Django, Flask and scripts. The database is used as from anywhere else: its connections
-    belong to no event loop. In code that runs in one, ``await`` the call instead.
+    It serves Django, Flask and scripts. The same ``Database`` may also be used from event loops,
+    since its connections belong to none. Raises ServerJobsError if this thread already runs an
+    event loop: ``await`` the call there.
     """
     try:
         asyncio.get_running_loop()
@@ -31,10 +32,12 @@ def run_sync(call: Coroutine[Any, Any, T]) -> T:
         pass
     else:
         call.close()
-        raise ServerJobsError("run_sync() was called where an event loop runs: await the call")
+        raise ServerJobsError(
+            "run_sync() was called on a thread that runs an event loop: await the call instead"
+        )
     loop: _Loop | None = getattr(_per_thread, "loop", None)
     if loop is None or loop.process_id != os.getpid():
-        # Kept for the thread's next call: making a loop costs as much as enqueuing a job.
+        # Kept for the thread's next call, since making a loop costs as much as enqueuing a job.
         loop = _per_thread.loop = _Loop()
     return loop.runner.run(call)
 
@@ -44,21 +47,20 @@ class _Loop:
 
     def __init__(self) -> None:
         self.process_id = os.getpid()
-        # Not epoll or kqueue, which live in the kernel and are shared with a forked child: when
-        # the child let go of its copy of this loop, the parent's would never wake again.
+        # Not epoll or kqueue: they live in the kernel, and a forked child shares them. If the
+        # child closed its copy of this loop, the parent's loop would never wake again.
         self.runner = asyncio.Runner(
             loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())
         )
 
-        # When the thread ends, or else the interpreter, while modules are still whole.
+        # Runs when the thread ends, or at the interpreter's end while modules are still whole.
         weakref.finalize(self, _close, self.runner.get_loop())
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop, but not by Runner.close().
+    """Close a loop without Runner.close(), which would wait for the loop's threads.
 
-    That waits for the loop's threads: at the interpreter's end none can be started to do so, and
-    in a forked child there are none.
+    At the interpreter's end no thread can be started for that wait; a forked child has no threads.
     """
     if not loop.is_running():
         loop.close()

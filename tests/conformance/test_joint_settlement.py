@@ -3,6 +3,7 @@
 import pytest
 
 from server_jobs.errors import DatabaseError
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -12,7 +13,7 @@ from server_jobs.records.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, claim_of, error, new_job
 

@@ -4,10 +4,12 @@ import pytest
 
 from server_jobs import JobStatus
 from server_jobs.database import Database
-from server_jobs.launches.launch import OUT_OF_MEMORY, Launch, launch_backoff
+from server_jobs.launches.launch import Launch
 from server_jobs.launches.store import LaunchStore
+from server_jobs.records.attempt_error import OUT_OF_MEMORY, AttemptError
+from server_jobs.records.backoff import launch_backoff
 from server_jobs.records.outcomes import Completed, Failed
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.rows import Claim
 from tests.support.clock import Clock
 from tests.support.scene import Scene, changes, new_job
 

@@ -38,7 +38,7 @@ async def test_started_job_uses_up_its_attempt(scene: Scene) -> None:
         "errors": after.errors,
         "updated_at": now,
     }
-    assert (entry.attempt, entry.at, entry.type) == (1, now, "LeaseExpired")
+    assert (entry.attempt, entry.at, entry.type) == (1, now, "lease_expired")
     assert entry.worker == "worker"
 
 
@@ -239,7 +239,7 @@ async def test_errors_of_rescue_keep_to_the_last_twenty(scene: Scene) -> None:
 
     entries = (await scene.get(claim.job_id)).attempt_errors
     assert [entry.attempt for entry in entries] == list(range(3, 23))
-    assert entries == [replace(entry, type="LeaseExpired") for entry in entries]
+    assert entries == [replace(entry, type="lease_expired") for entry in entries]
 
 
 async def test_rescued_by_the_databases_own_clock(store: Store) -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 from uuid6 import uuid7
 
-from server_jobs.schedules.schedule import Decision
+from server_jobs.schedules import Decision
 from server_jobs.schedules.scheduler import BROKEN_AGAIN
 from tests.support.databases.raw_sql import refusing_new
 from tests.support.drills.agenda import JOB, NAME, Agenda, at

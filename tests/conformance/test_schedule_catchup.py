@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from server_jobs.schedules import Catchup, Decision
 from server_jobs.schedules.plan import ON_TIME
-from server_jobs.schedules.schedule import Catchup, Decision
 from tests.support.drills.agenda import NAME, Agenda, at, days
 
 WEEK_LATER = at("12:05") + days(7)

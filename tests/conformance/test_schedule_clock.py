@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.schedule import Catchup, Decision
+from server_jobs.schedules import Catchup, Decision
 from server_jobs.schedules.scheduler import Scheduler
 from tests.support.drills.agenda import NAME, Agenda, at, days
 

@@ -7,8 +7,9 @@ import pytest
 
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.status import JobStatus
+from server_jobs.schedules import Decision, Overlap, Schedule
 from server_jobs.schedules.declare import synchronise
-from server_jobs.schedules.schedule import NEVER, Decision, Overlap, Schedule
+from server_jobs.schedules.schedule import NEVER
 from tests.support.drills.agenda import NAME, START, Agenda, at, days, schedule
 
 LOG = "server_jobs.scheduler"

@@ -9,9 +9,10 @@ from uuid6 import uuid7
 
 from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
+from server_jobs.schedules import Decision, ScheduleRecord, ScheduleStore
+from server_jobs.schedules.schedule import NEVER
 from server_jobs.schedules.scheduler import Scheduler
-from server_jobs.schedules.store import DUE_LIMIT, ScheduleStore
+from server_jobs.schedules.store import DUE_LIMIT
 from tests.support.drills.agenda import JOB, NAME, START, Agenda, at, days, schedule
 
 

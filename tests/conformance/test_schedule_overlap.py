@@ -6,7 +6,7 @@ import pytest
 
 from server_jobs.records.outcomes import Abandoned, Completed, Failed
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.schedule import Catchup, Decision, Overlap
+from server_jobs.schedules import Catchup, Decision, Overlap
 from server_jobs.schedules.scheduler import Scheduler
 from tests.support.drills.agenda import NAME, Agenda, at, days
 from tests.support.scene import error

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -14,7 +15,7 @@ from server_jobs.records.outcomes import (
     Released,
 )
 from server_jobs.records.requests import Settled
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from tests.support.scene import Scene, changes, error
 

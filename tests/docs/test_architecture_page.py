@@ -1,5 +1,6 @@
 """The architecture page maps every module, and its arrows are the enforced ones."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_every_module_is_on_the_map_in_its_room(heading: str) -> None:
         assert row["what it is"], row
 
     assert sorted(mapped) == modules(PACKAGES[heading])
+
+
+def test_each_question_leads_to_what_is_in_the_file_that_it_names() -> None:
+    folders = {package.name: package.parent for package in PACKAGES.values()}
+    (rows,) = tables(PAGE)["A question, and the file that answers it"]
+
+    for row in rows:
+        ((path,), (name,)) = codes(row["file"]), codes(row["look for"])
+        source = (folders[path.partition("/")[0]] / path).read_text(encoding="utf-8")
+        assert re.search(rf"^ *(async def|class|def) {name}\b", source, re.MULTILINE), row
 
 
 @pytest.mark.parametrize("package", PACKAGES.values(), ids=PACKAGES)

@@ -1,53 +1,22 @@
 """The page on the command line is a session, and it goes as it is written."""
 
-import os
 import re
 import shlex
-import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
+from tests.support.pages.console import ID, Step, goes_as_shown, in_a_shell, steps
 from tests.support.pages.markdown import ROOT, code_blocks
 
 PAGE = ROOT / "docs" / "cli.md"
-ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 ID_OR_BEGINNING = re.compile(r"\b0197a3c2[0-9a-f-]*")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\b\d\d:\d\d:\d\d\b")
-LEFT_OUT = re.compile(r"\n?…")
-
-
-@dataclass
-class Step:
-    """A command, and what is printed below it."""
-
-    line: int
-    command: str
-    shown: str
-
-
-def steps() -> Iterator[Step]:
-    for block in code_blocks(PAGE, "console"):
-        step: Step | None = None
-        for number, text in enumerate(block.text.splitlines()):
-            if text.startswith("$ "):
-                if step is not None:
-                    yield step
-                step = Step(block.line + number, text[2:], "")
-            else:
-                assert step is not None, f"line {block.line + number} is below no command"
-                step.shown += f"{text}\n"
-        assert step is not None
-        yield step
 
 
 class Session:
-    """Runs the page's commands; ids and moments are the page's own in what it says."""
+    """Runs the page's commands; ids are the page's own in what it says."""
 
     def __init__(self) -> None:
         self._settings: dict[str, str] = {}
@@ -61,7 +30,8 @@ class Session:
             self._settings[name.removeprefix("SERVER_JOBS_").lower()] = value
             return ""
         if "|" in command or "&&" in command:
-            said = self._in_a_shell(command)
+            variables = {f"SERVER_JOBS_{name.upper()}": it for name, it in self._settings.items()}
+            said = in_a_shell(command, variables)
         else:
             assert words[0] == "server-jobs"
             said = Cli(**self._settings)(*words[1:]).output
@@ -71,26 +41,9 @@ class Session:
             said = said.replace(real, documented)
         return said
 
-    def _in_a_shell(self, command: str) -> str:
-        settings = {f"SERVER_JOBS_{name.upper()}": it for name, it in self._settings.items()}
-        path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["bash", "-c", command],
-            env={**os.environ, **settings, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-        ).stdout
-
     def _real(self, beginning: str) -> str:
         (real,) = (real for shown, real in self._ids.items() if shown.startswith(beginning))
         return real
-
-
-def pattern_of(shown: str) -> str:
-    return ".*".join(map(re.escape, LEFT_OUT.split(MOMENT.sub("<moment>", shown.strip()))))
 
 
 @pytest.mark.usefixtures("process_state")
@@ -101,24 +54,22 @@ def test_session_goes_as_it_is_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     session = Session()
 
-    for step in steps():
+    for step in steps(PAGE):
         said = session.run(step)
-        said = MOMENT.sub("<moment>", said.strip())
-        as_shown = re.fullmatch(pattern_of(step.shown), said, re.DOTALL)
-        assert as_shown, f"line {step.line}: {step.command}\n\n{said}"
+        assert goes_as_shown(step, said), f"line {step.line}: {step.command}\n\n{said}"
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
         del sys.modules[name]
 
 
 def test_page_runs_every_command_that_it_has_a_section_on() -> None:
-    run = {word for step in steps() for word in step.command.split()}
+    run = {word for step in steps(PAGE) for word in step.command.split()}
 
     assert {"enqueue", "list", "show", "watch", "retry", "cancel"} <= run
 
 
 def test_ids_of_the_page_are_such_as_would_be_made() -> None:
-    shown = [step.shown.strip() for step in steps() if " enqueue " in f" {step.command} "]
+    shown = [step.shown.strip() for step in steps(PAGE) if " enqueue " in f" {step.command} "]
 
     assert shown == sorted(shown)
     assert all(ID.fullmatch(job_id) for job_id in shown)

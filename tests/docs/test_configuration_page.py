@@ -1,6 +1,7 @@
 """The configuration page has every flag, variable and URL option, and none that isn't there."""
 
 import re
+import tomllib
 from argparse import ArgumentParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,7 +137,9 @@ def test_flags_that_other_pages_mention_are_there(page: str) -> None:
     assert mentioned - known - OF_TYPER == set()
 
 
-def test_workers_flags_in_the_readme_are_complete() -> None:
-    (table,) = tables(ROOT / "README.md")["The worker"]
+def test_extras_are_those_of_the_package() -> None:
+    (table,) = tables(PAGE)["Extras"]
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    assert {codes(row["flag"])[0] for row in table} == set(options_of(commands()["worker"]))
+    documented = {name for row in table for name in codes(row["extra"])}
+    assert documented == set(package["optional-dependencies"])

@@ -20,9 +20,10 @@ from server_jobs.sql.statement import Statement
 from server_jobs.store.retention import Keep, Retention
 from server_jobs.store.store import Store
 from server_jobs.worker import LocalWorker, WorkerConfig
-from tests.support.pages.markdown import ROOT, code_blocks, codes, tables
+from tests.support.pages.markdown import ROOT, CodeBlock, code_blocks, codes, tables
 
 PAGE = ROOT / "docs" / "operations.md"
+PAGES = (PAGE, ROOT / "docs" / "monitoring.md")
 OWN_TEST = {"roles", "alert", "backup"}
 """Marks of blocks that a test of their own runs."""
 
@@ -31,10 +32,14 @@ Answer = list[tuple[Any, ...]]
 
 def statements(*marks: str) -> list[str]:
     """Those of the page whose block has no other marks than these, one by one."""
-    blocks = [block for block in code_blocks(PAGE, "sql") if set(block.marks) <= set(marks)]
+    blocks = [block for block in sql_blocks() if set(block.marks) <= set(marks)]
     return [
         statement for block in blocks for statement in block.text.split(";\n") if statement.strip()
     ]
+
+
+def sql_blocks() -> list[CodeBlock]:
+    return [block for page in PAGES for block in code_blocks(page, "sql")]
 
 
 def marked(mark: str, *others: str) -> list[str]:
@@ -129,7 +134,7 @@ def test_sql_runs_as_it_stands_on_a_database_with_jobs_in_it(healthy_url: str) -
 
 
 def test_every_block_is_run_by_some_test() -> None:
-    for block in code_blocks(PAGE, "sql"):
+    for block in sql_blocks():
         dialects = set(block.marks) & {"sqlite", "postgresql"}
         assert len(dialects) <= 1, f"line {block.line}"
         assert set(block.marks) - dialects <= OWN_TEST, f"line {block.line}"

@@ -1,19 +1,14 @@
-"""What the page on schedules says of daylight saving, of words and of numbers is what happens."""
+"""The page on schedules: its table of daylight saving, its words and its numbers are the code's."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 import pytest
 
+from server_jobs.schedules import Catchup, Decision, Overlap
 from server_jobs.schedules.cron import ALIASES, fire_times, parse, time_zone
 from server_jobs.schedules.plan import ON_TIME
-from server_jobs.schedules.schedule import (
-    CATCHUP_LIMIT,
-    CATCHUP_WINDOW_SECONDS,
-    Catchup,
-    Decision,
-    Overlap,
-)
+from server_jobs.schedules.schedule import CATCHUP_LIMIT, CATCHUP_WINDOW_SECONDS
 from tests.support.pages.markdown import ROOT, codes, tables
 
 PAGE = ROOT / "docs" / "schedules.md"
@@ -35,7 +30,7 @@ def test_each_row_of_the_daylight_saving_table_is_what_happens(row: dict[str, st
         f"{time.astimezone(zone):%H:%M%z}" for time in takewhile(lambda time: time < end, times)
     ]
 
-    assert (", ".join(fired) or "none") == row["fires, by the wall"]
+    assert (", ".join(fired) or "none") == row["fires, in local time"]
 
 
 @pytest.mark.parametrize(

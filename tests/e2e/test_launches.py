@@ -59,7 +59,7 @@ async def test_a_handler_that_goes_wrong_costs_an_attempt_and_the_record_says_wh
 ) -> None:
     ids = {
         "exit_code": await leave.later({"n": 3}),
-        "TimedOut": await timed.later({"seconds": 60}),
+        "timed_out": await timed.later({"seconds": 60}),
         "oom_killed": await eat.later({"n": 150}, max_attempts=1),
     }
 
@@ -72,7 +72,7 @@ async def test_a_handler_that_goes_wrong_costs_an_attempt_and_the_record_says_wh
     assert "ended with exit status 3" in left
     await event_on(namespace, "Job", f"job-{ids['oom_killed']}-1", "OomKilled")
     # Its runner has seen to that one itself: nothing is wrong with its Job.
-    assert namespace.events("Job", f"job-{ids['TimedOut']}-1").keys() <= ORDINARY
+    assert namespace.events("Job", f"job-{ids['timed_out']}-1").keys() <= ORDINARY
     await until_no_orphans(namespace)
 
 

@@ -164,7 +164,7 @@ async def test_a_runner_frozen_beyond_its_lease_writes_nothing_when_it_comes_bac
 
     await all_completed_once(store, completions, namespace, [job_id])
     record = await store.get(job_id)
-    assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["LeaseExpired"])
+    assert (record.fence, record.attempt_count, errors(record)) == (2, 2, ["lease_expired"])
     assert record.result == "2", "the first attempt's result stands there"
 
 

@@ -11,7 +11,7 @@ WRONG = ["-m", "tests.support.processes.worker_with_wrong_clock"]
 ENTRIES = (AS_A_USER_WOULD, [*WRONG, "3600"], [*WRONG, "-3600"])
 SLACK = timedelta(seconds=2)
 
-_LOST = "SELECT count(*) FROM jobs WHERE CAST(errors AS text) LIKE '%LeaseExpired%'"
+_LOST = "SELECT count(*) FROM jobs WHERE CAST(errors AS text) LIKE '%lease_expired%'"
 _MOMENTS = "SELECT created_at, scheduled_for, handler_started_at, completed_at FROM jobs"
 
 

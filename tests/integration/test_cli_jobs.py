@@ -10,8 +10,9 @@ import pytest
 
 from server_jobs import connect
 from server_jobs.cli import changes
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import Failed
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.rows import Claim
 from server_jobs.store.store import Store
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 from tests.support.databases.raw_sql import run

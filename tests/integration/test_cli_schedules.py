@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server_jobs import connect
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import ScheduleStore
 from tests.support.cli import CLI_APP, Cli, process_state  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("process_state")

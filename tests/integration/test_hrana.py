@@ -98,9 +98,9 @@ async def test_call_is_one_request(server: HranaServer, database: Database) -> N
     ("answer", "error", "says"),
     [
         ((401, '{"error":"expired"}'), DatabaseUnavailableError, "SERVER_JOBS_DATABASE_TOKEN"),
-        ((404, ""), DatabaseUnavailableError, "no such database"),
-        ((307, ""), DatabaseUnavailableError, "leads elsewhere"),
-        ((413, ""), DataRefusedError, "of this size"),
+        ((404, ""), DatabaseUnavailableError, "doesn't have this database"),
+        ((307, ""), DatabaseUnavailableError, "redirects to another address"),
+        ((413, ""), DataRefusedError, "too large for the server"),
         ((400, '{"message":"bad SQL"}'), DatabaseError, "bad SQL"),
         ((500, "oops"), DatabaseUnavailableError, "HTTP 500: oops"),
         ((200, "<html>a shop</html>"), DatabaseError, "doesn't speak Hrana"),
@@ -303,10 +303,10 @@ def test_url_leads_to_the_pipeline(url: str, address: str) -> None:
         ("libsql://", "names no host"),
         ("libsql://user:secret@host", "token instead of a user"),
         ("libsql://host?pool_size=3", "no option 'pool_size'"),
-        ("https://host?tls=0", "of libsql:// URLs alone"),
+        ("https://host?tls=0", "of libsql:// URLs only"),
         ("libsql://host?answer_timeout=soon", "isn't a number"),
         ("wss://host", "wss:// isn't supported; use .* or libsql://"),
-        ("libsql://host?authToken=a%0Ab", "characters that no token has"),
+        ("libsql://host?authToken=a%0Ab", "characters that tokens can't have"),
     ],
 )
 def test_bad_url_is_refused(url: str, says: str) -> None:

@@ -24,13 +24,13 @@ from server_jobs.database.compiled import StatementCompiler
 from server_jobs.launches.statements import LaunchStatements
 from server_jobs.migrate import migrate
 from server_jobs.monitoring.statements import MonitoringStatements
-from server_jobs.records.requests import JobFilter, Prunable
+from server_jobs.records.requests import ClaimRequest, JobFilter, Prunable
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
-from server_jobs.schedules.statements import ScheduleStatements
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import tables
-from server_jobs.store.statements.shared import ENDS, Statements
+from server_jobs.store.statements.maintain import ENDS
+from tests.support.databases.statements import AllScheduleStatements, AllStatements
 from tests.support.servers.postgres import temporary_database
 
 FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
@@ -281,30 +281,24 @@ def explainer(request: pytest.FixtureRequest) -> Explainer:
     return SqliteExplainer(request.getfixturevalue(name))
 
 
-Prepare = Callable[[Statements], Statement]
+Prepare = Callable[[AllStatements], Statement]
 
 
 def plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
 def guard_plan_of(explainer: Explainer, prepare: Prepare) -> Plan:
     """The plan of the cheap look that comes first on databases with one writer."""
-    statement = prepare(Statements(tables(), explainer.dialect.name))
+    statement = prepare(AllStatements(tables(), explainer.dialect.name))
     assert statement.unless_empty is not None
     return explainer.explain(statement.unless_empty, statement.values)
 
 
 def claim(starting: bool) -> Prepare:
-    return lambda sql: sql.claim(
-        queue="default",
-        job_names=["Greet", "Part"],
-        limit=20,
-        worker_id="worker-1",
-        lease_seconds=60,
-        starting=starting,
-    )
+    request = ClaimRequest("default", ["Greet", "Part"], 20, "worker-1", 60, starting=starting)
+    return lambda sql: sql.claim(request)
 
 
 @pytest.mark.parametrize("starting", [True, False], ids=["start", "for-another-process"])
@@ -488,9 +482,9 @@ def test_pruning_looks_at_a_stretch_of_the_primary_key_and_no_further(
 
 
 def schedule_plan_of(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement]
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement]
 ) -> Plan:
-    statement = prepare(ScheduleStatements(tables(), explainer.dialect.name))
+    statement = prepare(AllScheduleStatements(tables(), explainer.dialect.name))
     return explainer.explain(statement.shape, statement.values)
 
 
@@ -525,7 +519,7 @@ SOME_ID = f"{17:036}"
 )
 @on_sqlite
 def test_firing_searches_neither_jobs_nor_schedules(
-    explainer: Explainer, prepare: Callable[[ScheduleStatements], Statement], *, live: bool
+    explainer: Explainer, prepare: Callable[[AllScheduleStatements], Statement], *, live: bool
 ) -> None:
     plan = schedule_plan_of(explainer, prepare)
 
@@ -547,7 +541,7 @@ def test_firing_searches_neither_jobs_nor_schedules(
 def test_a_launchers_rows_are_found_without_reading_all(
     explainer: Explainer, prepare: Callable[[LaunchStatements], Statement], index: str | None
 ) -> None:
-    statement = prepare(LaunchStatements(tables()))
+    statement = prepare(LaunchStatements(tables(), explainer.dialect.name))
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -576,7 +570,7 @@ def tick() -> FireTime:
 
 
 def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> None:
-    statement = MonitoringStatements(tables()).live()
+    statement = MonitoringStatements(tables(), explainer.dialect.name).live()
 
     plan = explainer.explain(statement.shape, statement.values)
 
@@ -586,7 +580,7 @@ def test_figures_of_live_jobs_pass_over_what_has_ended(explainer: Explainer) -> 
 
 @pytest.mark.parametrize("figures", ["ended", "activity"])
 def test_figures_of_ended_jobs_begin_at_the_least_id(explainer: Explainer, figures: str) -> None:
-    sql = MonitoringStatements(tables())
+    sql = MonitoringStatements(tables(), explainer.dialect.name)
     floor = f"{FINISHED + FUTURE + ELSEWHERE:036}"
     statement = getattr(sql, figures)(floor=floor, within=60)
 

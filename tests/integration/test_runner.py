@@ -302,7 +302,7 @@ async def test_a_time_limit_holds_even_where_the_handler_blocks_its_loop(
 
     record = await store.get(claim.job_id)
     assert record.status is JobStatus.FAILED
-    assert [error.type for error in record.attempt_errors] == ["TimedOut"]
+    assert [error.type for error in record.attempt_errors] == ["timed_out"]
 
 
 @pytest.fixture

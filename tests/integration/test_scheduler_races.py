@@ -12,7 +12,7 @@ from server_jobs import connect
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.schedule import Decision, Overlap, Schedule
+from server_jobs.schedules import Decision, Overlap, Schedule
 from tests.support.clock import Clock
 from tests.support.databases.faulty import Fault, FaultyDatabase
 from tests.support.databases.meanwhile import MeanwhileDatabase, fires

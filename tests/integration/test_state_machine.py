@@ -31,6 +31,7 @@ from sqlalchemy import delete, select
 
 from server_jobs.database import Database, connect
 from server_jobs.errors import JobNotFoundError, JobNotRetryableError
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -43,7 +44,7 @@ from server_jobs.records.outcomes import (
     Released,
 )
 from server_jobs.records.requests import ClaimRequest, Prunable
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, NewJob
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store

@@ -160,8 +160,8 @@ def fill(place: Place, run: str) -> None:
 def code_of_schema_1() -> Iterator[None]:
     """Judge tables as the release did whose own steps ended with 0001."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("server_jobs.store.store.SCHEMA_VERSION", 1)
-        patch.setattr("server_jobs.store.store.OLDEST_SCHEMA", 1)
+        patch.setattr("server_jobs.store.reader.SCHEMA_VERSION", 1)
+        patch.setattr("server_jobs.store.reader.OLDEST_SCHEMA", 1)
         yield
 
 

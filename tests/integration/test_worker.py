@@ -351,7 +351,7 @@ async def test_takes_over_the_job_of_a_dead_worker(database: Database, store: St
 
     record = await store.get(job_id)
     assert (record.attempt_count, worker.totals.rescued) == (2, 1)
-    assert [error.type for error in record.attempt_errors] == ["LeaseExpired"]
+    assert [error.type for error in record.attempt_errors] == ["lease_expired"]
     assert await store.settle({dead.claim: Completed('"too late"')}) == {}
 
 

@@ -72,7 +72,7 @@ async def test_a_killed_workers_jobs_are_executed_by_the_other(
 
     record = await store.get(held)
     assert (record.result, record.attempt_count, record.fence) == ("2", 2, 2)
-    assert [error.type for error in record.attempt_errors] == ["LeaseExpired"]
+    assert [error.type for error in record.attempt_errors] == ["lease_expired"]
     executions: dict[str, list[int]] = {job_id: [] for job_id in [*ids, held]}
     for event in began(tmp_path):
         executions[event.job_id].append(event.pid)

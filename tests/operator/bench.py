@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import generate_latest
 
 from server_jobs.launches.store import LaunchStore
 from server_jobs.records.rows import JobRecord
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.names import QUEUE, RUNNER, jobs_path, pods_path
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
-from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 from tests.operator.fake_kube import FakeKube
 from tests.support.scene import new_job
 
@@ -33,28 +33,19 @@ class Bench:
         self.launches = launches
         self.settings = settings
         self.metrics = Metrics()
-        self.health = Health()
-        self.table = RunnerTable()
-        self.events = Recorder(kube, "test")
-        self.view = JobsView(
-            kube,
-            settings.namespaces,
-            settings.install_id,
-            lambda job, gone: self._changed(job, gone),
-        )
-        self.launcher = Launcher(
-            kube, launches, self.view, self.table, settings, self.metrics, self.events
-        )
-        self.attendant = Attendant(
-            kube, launches, self.view, self.table, self.metrics, self.events, self.health
-        )
-        self.reconciler = Reconciler(
-            launches, self.view, self.table, self.launcher, self.attendant, settings
-        )
+        self.term = Term.begin(kube, launches, settings, self.metrics, Health())
+        self.table = self.term.runners
+        self.events = self.term.events
+        self.view = self.term.view
+        self.launcher = Launcher(self.term)
+        self.attendant = Attendant(self.term)
+        self.view.subscribe(self.attendant.notice)
+        self.reconciler = Reconciler(self.term, self.launcher, self.attendant)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _changed(self, job: Any, gone: bool) -> None:
-        self.attendant.notice(job, gone)
+    def with_settings(self, **changes: Any) -> Bench:
+        """Another bench on the same server and table, with settings of its own."""
+        return Bench(self.kube, self.launches, replace(self.settings, **changes))
 
     def serve(self, *runners: JobRunner) -> None:
         for runner in runners:

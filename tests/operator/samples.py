@@ -8,12 +8,14 @@ from server_jobs import JobStatus
 from server_jobs.launches.launch import Launch
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.reasons import Finding, Reason
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
 JOB_ID = "01a20c20-5071-7c53-b8ce-e6613ffc9c66"
+CLAIM = Claim(JOB_ID, 2)
 
 SETTINGS = OperatorSettings(install_id="here", own_namespace="jobs", namespaces=("jobs",))
 
@@ -63,17 +65,35 @@ def job(
     *conditions: Mapping[str, Any],
     suspend: bool = False,
     started_at: datetime | None = None,
-    **fields: Any,
+    pods: Mapping[str, Any] | None = None,
+    claim: Claim = CLAIM,
 ) -> KnownJob:
     """The Kubernetes Job of that launch."""
     started = {"startTime": f"{started_at:%Y-%m-%dT%H:%M:%SZ}"} if started_at else {}
-    seen = {
-        "metadata": {"name": f"job-{JOB_ID}-2"},
+    body = {
+        "metadata": {"namespace": "jobs", "name": f"job-{JOB_ID}-2", "uid": "uid"},
         "spec": {"suspend": suspend},
         "status": {"conditions": list(conditions), **started},
     }
-    claim = fields.pop("lease", Claim(JOB_ID, 2))
-    return KnownJob("jobs", f"job-{JOB_ID}-2", "uid", claim, "default", seen, **fields)
+    return KnownJob(claim, "default", body, pods)
+
+
+def gone(known: KnownJob, at: float = 0.0) -> KnownJob:
+    """That Job, deleted."""
+    known.vanish(at)
+    return known
+
+
+def settled(known: KnownJob, at: float) -> KnownJob:
+    """That Job, its record settled."""
+    known.settle(at)
+    return known
+
+
+def ill(known: KnownJob, reason: Reason, *, final: bool = True, since: float = 0.0) -> KnownJob:
+    """That Job, with something wrong with it."""
+    known.find(Finding(reason, "so it is", final), since)
+    return known
 
 
 def condition(kind: str, reason: str = "", message: str = "") -> dict[str, str]:

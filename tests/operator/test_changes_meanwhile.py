@@ -11,14 +11,16 @@ import pytest
 
 from server_jobs import connect
 from server_jobs.database import Database
+from server_jobs.launches.store import LaunchStore
 from server_jobs.migrate import migrate
-from server_jobs.schedules.store import ScheduleStore
-from server_jobs_operator.cluster.jobs_view import JobsView
+from server_jobs.schedules import ScheduleStore
 from server_jobs_operator.cluster.kube import MERGE, Json, Kube
 from server_jobs_operator.controllers.job_runners import JobRunners
 from server_jobs_operator.controllers.job_schedules import JobSchedules
-from server_jobs_operator.resources.runner_table import RunnerTable
 from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 from tests.operator.samples import SETTINGS
 
 
@@ -58,21 +60,22 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_runner_that_is_changed_while_its_status_is_written_is_served_as_changed() -> None:
+async def test_a_runner_that_is_changed_while_its_status_is_written_is_served_as_changed(
+    launches: LaunchStore,
+) -> None:
     secret = {"secretRef": {"name": "database"}}
     kube = KubeOfHastyUser(
         resource(1, image="jobs:1", database=secret), resource(2, image="jobs:2", database=secret)
     )
-    table = RunnerTable()
-    view = JobsView(kube, ("jobs",), "here", lambda job, new: None)
-    runners = JobRunners(kube, table, view, SETTINGS, Recorder(kube, "test"), lambda _: None)
+    term = Term.begin(kube, launches, SETTINGS, Metrics(), Health())
+    runners = JobRunners(term, lambda _: None)
 
     await runners.changed(kube.before, deleted=False)
     await runners.refresh()
     await runners.changed(kube.after, deleted=False)
     await runners.refresh()
 
-    served = table.get("jobs", "default")
+    served = term.runners.get("jobs", "default")
     assert served is not None
     assert (served.spec.image, served.generation) == ("jobs:2", 2)
     assert [status["observedGeneration"] for status in kube.statuses] == [1, 2]

@@ -11,14 +11,7 @@ from tests.operator.fake_kube import job_runner_body
 
 @pytest.fixture
 def runners(bench: Bench) -> JobRunners:
-    return JobRunners(
-        bench.kube,
-        bench.table,
-        bench.view,
-        bench.settings,
-        bench.events,
-        bench.launcher.refusal,
-    )
+    return JobRunners(bench.term, bench.launcher.refusal)
 
 
 async def seen(bench: Bench, runners: JobRunners, body: Json) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DataRefusedError
-from server_jobs.schedules.schedule import Schedule, ScheduleRecord
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import Schedule, ScheduleRecord, ScheduleStore
 from server_jobs_operator.cluster.kube import Json, Kube
 from server_jobs_operator.controllers.job_schedules import JobSchedules
 from server_jobs_operator.telemetry.events import Recorder
@@ -143,7 +142,7 @@ async def test_after_an_invalid_edit_the_last_valid_one_goes_on_and_the_status_s
     status, reason, message = scene.ready("a")
 
     assert (status, reason) == ("False", "InvalidSchedule")
-    assert message.endswith("; until that is mended, the last valid one goes on firing")
+    assert message.endswith("; until that is fixed, the last valid version goes on firing")
     assert (await scene.store.get("jobs/a")).cron_expression == "0 6 * * *"
 
 

@@ -1,6 +1,6 @@
 """JobSchedules: what can't be kept is told."""
 
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import ScheduleStore
 from server_jobs_operator.cluster.names import API_VERSION, resources_path
 from server_jobs_operator.controllers.job_schedules import JobSchedules
 from tests.operator.bench import Bench

@@ -64,10 +64,11 @@ class Seen:
     def __init__(self, server: ServerStub) -> None:
         self.server = server
         self.gone: list[str] = []
-        self.view = JobsView(cast(Kube, server), ("jobs",), "install", self._note)
+        self.view = JobsView(cast(Kube, server), ("jobs",), "install")
+        self.view.subscribe(self._note)
 
-    def _note(self, known: KnownJob, is_gone: bool) -> None:
-        if is_gone:
+    def _note(self, known: KnownJob) -> None:
+        if known.gone_at is not None:
             self.gone.append(known.claim.job_id)
 
     def __getitem__(self, job_id: str) -> KnownJob:
@@ -257,13 +258,13 @@ async def test_of_a_job_that_is_over_and_done_with_no_details_are_kept(
     await seen.pods(pod_of("a", ended(2)))
     assert seen["a"].pods
 
-    seen["a"].keep_no_details()
+    seen["a"].expire()
     await seen.pods(pod_of("a", ended(2)))
     await server.tell("jobs", ("MODIFIED", job("a", "Failed", ttlSecondsAfterFinished=60)))
 
     known = seen["a"]
     assert (known.pods, known.finding, known.finished) == ({}, None, True)
-    assert "at length" not in str(known.job)
+    assert "at length" not in str(known.body)
     assert seen.view.in_flight() == 0
 
 

@@ -9,9 +9,21 @@ from server_jobs import JobStatus
 from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.reasons import Finding, Reason
+from server_jobs_operator.cluster.reasons import Reason
 from server_jobs_operator.launches.judge import LEAVING_SECONDS, NOTHING, Judgement, judge
-from tests.operator.samples import JOB_ID, NOW, begun, condition, job, launch, pod, spec
+from tests.operator.samples import (
+    JOB_ID,
+    NOW,
+    begun,
+    condition,
+    gone,
+    ill,
+    job,
+    launch,
+    pod,
+    settled,
+    spec,
+)
 
 FAILED = condition("Failed", "BackoffLimitExceeded")
 COMPLETE = condition("Complete")
@@ -20,10 +32,6 @@ COMPLETE = condition("Complete")
 def judged(known: KnownJob | None, row: Any, *, moment: float = 0.0, **more: Any) -> Judgement:
     more = {"now": NOW, **more}
     return judge(known, row, spec(launchPatienceSeconds=30), moment=moment, **more)
-
-
-def found(reason: Reason, final: bool = True) -> Finding:
-    return Finding(reason, "so it is", final)
 
 
 # ── while all is well ────────────────────────────────────────────────────────────────────────
@@ -46,7 +54,7 @@ def test_a_suspended_one_may_wait_for_ever() -> None:
 
 
 def test_what_was_found_while_it_is_suspended_costs_no_launch() -> None:
-    known = job(suspend=True, finding=found(Reason.EXIT_CODE))
+    known = ill(job(suspend=True), Reason.EXIT_CODE)
 
     assert judged(known, launch()) == NOTHING
 
@@ -76,12 +84,12 @@ def test_the_job_of_a_settled_record_may_go_once_it_is_over(status: JobStatus) -
 def test_a_pod_may_leave_in_peace_once_its_record_is_settled() -> None:
     over = begun(status=JobStatus.COMPLETED)
 
-    assert judged(job(settled_at=10.0), over, moment=12.0).again == LEAVING_SECONDS - 2
-    assert judged(job(settled_at=10.0), over, moment=10.0 + LEAVING_SECONDS).delete
+    assert judged(settled(job(), 10.0), over, moment=12.0).again == LEAVING_SECONDS - 2
+    assert judged(settled(job(), 10.0), over, moment=10.0 + LEAVING_SECONDS).delete
 
 
 def test_the_job_of_a_cancelled_record_is_deleted_at_once() -> None:
-    assert judged(job(settled_at=0.0), begun(status=JobStatus.CANCELLED)) == Judgement(delete=True)
+    assert judged(settled(job(), 0.0), begun(status=JobStatus.CANCELLED)) == Judgement(delete=True)
 
 
 def test_a_job_without_a_record_is_deleted() -> None:
@@ -114,7 +122,7 @@ def test_a_begun_one_is_told_to_end_and_its_runner_writes_that() -> None:
 
 
 def test_a_begun_one_is_cancelled_once_its_pod_has_had_the_time_to_end() -> None:
-    known, row = job(gone_at=10.0), begun(cancel_requested_at=NOW)
+    known, row = gone(job(), 10.0), begun(cancel_requested_at=NOW)
     over = 10.0 + 30 + LEAVING_SECONDS
 
     assert judged(known, row, moment=12.0, gone=True) == Judgement(again=over - 12.0)
@@ -124,7 +132,7 @@ def test_a_begun_one_is_cancelled_once_its_pod_has_had_the_time_to_end() -> None
 
 
 def test_an_unstarted_one_needs_no_time_to_end() -> None:
-    judgement = judged(job(gone_at=10.0), launch(cancel_requested_at=NOW), moment=10.0, gone=True)
+    judgement = judged(gone(job(), 10.0), launch(cancel_requested_at=NOW), moment=10.0, gone=True)
 
     assert isinstance(judgement.outcome, Abandoned)
 
@@ -140,7 +148,7 @@ def test_a_job_that_was_never_seen_is_missed_as_long_as_one_that_was_deleted() -
 
 
 def test_where_the_job_runner_is_gone_the_pod_says_how_long_it_may_take_to_end() -> None:
-    known = job(gone_at=0.0, pods={"p": pod() | {"spec": {"terminationGracePeriodSeconds": 605}}})
+    known = gone(job(pods={"p": pod() | {"spec": {"terminationGracePeriodSeconds": 605}}}))
 
     judgement = judge(known, begun(), None, now=NOW, moment=0.0, gone=True)
 
@@ -149,7 +157,7 @@ def test_where_the_job_runner_is_gone_the_pod_says_how_long_it_may_take_to_end()
 
 @pytest.mark.parametrize(("reason", "waits"), [(Reason.EVICTED, True), (Reason.EXIT_CODE, False)])
 def test_a_pod_that_is_taken_down_may_not_have_ended(reason: Reason, waits: bool) -> None:
-    judgement = judged(job(gone_at=0.0, finding=found(reason)), begun(), gone=True)
+    judgement = judged(gone(ill(job(), reason)), begun(), gone=True)
 
     assert (judgement.outcome is None) is waits
 
@@ -170,7 +178,7 @@ def test_a_launch_that_ended_costs_a_launch(known: KnownJob | None, reason: Reas
 
 
 def test_a_final_finding_ends_the_launch() -> None:
-    judgement = judged(job(finding=found(Reason.CONFIG_ERROR)), launch())
+    judgement = judged(ill(job(), Reason.CONFIG_ERROR), launch())
 
     assert isinstance(judgement.outcome, LaunchLost)
     assert (judgement.reason, judgement.delete) == (Reason.CONFIG_ERROR, True)
@@ -178,14 +186,14 @@ def test_a_final_finding_ends_the_launch() -> None:
 
 
 def test_what_may_pass_is_waited_for_with_patience() -> None:
-    known = job(finding=found(Reason.IMAGE_PULL, final=False), finding_since=100.0)
+    known = ill(job(), Reason.IMAGE_PULL, final=False, since=100.0)
 
     assert judged(known, launch(), moment=110.0) == Judgement(again=20.0)
     assert judged(known, launch(), moment=130.0).reason is Reason.IMAGE_PULL
 
 
 def test_a_pod_without_a_node_is_waited_for_as_long_as_a_launch_may_take() -> None:
-    known = job(finding=found(Reason.UNSCHEDULABLE, final=False), finding_since=0.0)
+    known = ill(job(), Reason.UNSCHEDULABLE, final=False)
     late = NOW + timedelta(seconds=900)
 
     assert judged(known, launch(), moment=500.0).outcome is None
@@ -215,7 +223,7 @@ def test_launches_are_put_off_longer_each_time() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.OOM_KILLED, Reason.EXIT_CODE, Reason.DEADLINE])
 def test_a_pod_that_went_wrong_costs_an_attempt(reason: Reason) -> None:
-    judgement = judged(job(FAILED, finding=found(reason)), begun())
+    judgement = judged(ill(job(FAILED), reason), begun())
 
     assert isinstance(judgement.outcome, Failed)
     assert (judgement.reason, judgement.outcome.error.attempt) == (reason, 1)
@@ -223,7 +231,7 @@ def test_a_pod_that_went_wrong_costs_an_attempt(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.EVICTED, Reason.PREEMPTED])
 def test_what_the_platform_took_down_costs_a_disruption(reason: Reason) -> None:
-    judgement = judged(job(FAILED, finding=found(reason)), begun())
+    judgement = judged(ill(job(FAILED), reason), begun())
 
     assert isinstance(judgement.outcome, Disrupted)
 
@@ -245,7 +253,7 @@ def test_a_pod_that_ended_well_and_settled_nothing_may_have_had_another_database
 
 
 def test_a_finding_that_may_pass_explains_no_end() -> None:
-    known = job(FAILED, finding=found(Reason.IMAGE_PULL, final=False))
+    known = ill(job(FAILED), Reason.IMAGE_PULL, final=False)
 
     assert judged(known, launch()).reason is Reason.LOST
 
@@ -267,7 +275,7 @@ def test_where_the_job_runner_is_gone_the_defaults_hold() -> None:
 
 
 def test_a_handler_that_ends_like_a_runner_without_its_tables_has_an_exit_code() -> None:
-    known = job(FAILED, finding=found(Reason.SCHEMA_MISMATCH))
+    known = ill(job(FAILED), Reason.SCHEMA_MISMATCH)
 
     assert judged(known, begun()).reason is Reason.EXIT_CODE
     assert judged(known, launch()).reason is Reason.SCHEMA_MISMATCH

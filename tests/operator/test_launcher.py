@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ async def test_one_that_ends_makes_room_for_another(bench: Bench) -> None:
 
 
 async def test_no_more_is_in_flight_than_all_runners_may_have(bench: Bench) -> None:
-    bench = _with(bench, max_jobs=5)
+    bench = bench.with_settings(max_jobs=5)
     bench.serve(runner("a", queues=["a"]), runner("b", queues=["b"]))
     await bench.enqueue(10, queue="a")
     await bench.enqueue(10, queue="b")
@@ -74,7 +73,7 @@ async def test_what_is_being_created_takes_room_too(bench: Bench) -> None:
 
 
 async def test_no_more_are_created_a_second_than_is_set(bench: Bench) -> None:
-    bench = _with(bench, creates_per_second=20.0)
+    bench = bench.with_settings(creates_per_second=20.0)
     bench.serve(runner(maxConcurrency=100))
     await bench.enqueue(30)
 
@@ -87,7 +86,7 @@ async def test_no_more_are_created_a_second_than_is_set(bench: Bench) -> None:
 
 
 async def test_what_cannot_be_created_soon_is_left_for_others(bench: Bench) -> None:
-    bench = _with(bench, creates_per_second=1.0)
+    bench = bench.with_settings(creates_per_second=1.0)
     bench.serve(runner(maxConcurrency=1_000))
     await bench.enqueue(100)
     bench.kube.creating.clear()
@@ -108,7 +107,7 @@ async def test_queues_take_turns(bench: Bench) -> None:
 
 
 async def test_runners_take_turns(bench: Bench) -> None:
-    bench = _with(bench, max_jobs=2)
+    bench = bench.with_settings(max_jobs=2)
     bench.serve(runner("a", queues=["a"]), runner("b", queues=["b"]))
     await bench.enqueue(100, queue="a")
     await bench.enqueue(100, queue="b")
@@ -232,7 +231,7 @@ async def test_the_same_is_not_said_again_and_again_and_yet_counted(bench: Bench
 async def test_an_api_server_that_is_away_leaves_the_record_claimed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
     bench.serve(runner())
     (job_id,) = await bench.enqueue()
     bench.kube.fails("create", "/jobs/jobs", 503)
@@ -310,10 +309,6 @@ async def test_the_line_of_a_launch_names_all_that_one_would_search_for(
         "namespace": "jobs",
         "runner": "default",
     }
-
-
-def _with(bench: Bench, **changes: Any) -> Bench:
-    return Bench(bench.kube, bench.launches, replace(bench.settings, **changes))
 
 
 async def _there_already(bench: Bench) -> str:

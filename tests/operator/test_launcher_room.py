@@ -1,7 +1,6 @@
 """Room: whatever the API server does, no more is claimed than may be in flight, by turns."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.operator.samples import runner
 
 @pytest.fixture(autouse=True)
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_jobs_operator.creating._TRIES", 1)
+    monkeypatch.setattr("server_jobs_operator.launches.create._TRIES", 1)
 
 
 def not_paused(bench: Bench) -> None:
@@ -120,7 +119,7 @@ async def test_a_template_that_is_none_holds_its_runner_up_and_no_record(bench: 
 
 
 async def test_each_queue_of_each_runner_gets_its_turn(bench: Bench) -> None:
-    bench.launcher._settings = replace(bench.settings, max_jobs=1)
+    bench = bench.with_settings(max_jobs=1)
     bench.serve(runner("x", queues=["a", "b"]), runner("y", queues=["c", "d"]))
     for queue in "abcd":
         await bench.enqueue(20, queue=queue)

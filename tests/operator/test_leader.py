@@ -1,115 +1,132 @@
-"""Leader election: one leads, renews cheaply, and lets go when it leaves."""
+"""A leader's term: what it waits for, and how it ends."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import pytest
 
-from server_jobs_operator.cluster.names import leases_path
-from server_jobs_operator.leadership import election
-from server_jobs_operator.leadership.election import LeaderElection
+from server_jobs import JobStatus, connect
+from server_jobs.database import Database
+from server_jobs.migrate import migrate
+from server_jobs.store.store import Store
+from server_jobs_operator.cluster.names import (
+    config_map_path,
+    group_path,
+    leases_path,
+    resources_path,
+)
+from server_jobs_operator.controllers import default_runner, kopf_watch
+from server_jobs_operator.leadership import leader
+from server_jobs_operator.operator import Operator
+from server_jobs_operator.resources.known import Keeper
+from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
-from tests.operator.fake_kube import FakeKube
+from server_jobs_operator.telemetry.metrics import Metrics
+from tests.operator.fake_kube import FakeKube, job_runner_body
+from tests.operator.samples import SETTINGS
+from tests.support.scene import new_job
 from tests.support.workers import until
 
-LEASE = leases_path("jobs", "operators")
+
+async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
+    """Instead of kopf, which needs a real API server: nothing changes."""
+    await asyncio.Event().wait()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(election, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(election, "GIVE_UP_SECONDS", 0.4)
+@pytest.fixture
+def kube() -> FakeKube:
+    kube = FakeKube()
+    kube.objects[resources_path("jobrunners", "jobs", "default")] = job_runner_body()
+    return kube
 
 
-@contextlib.asynccontextmanager
-async def replica(kube: FakeKube, identity: str) -> AsyncIterator[LeaderElection]:
-    async def lead() -> None:
-        await asyncio.Event().wait()
+class Replica:
+    """An operator that runs until it is told to stop."""
 
-    election = LeaderElection(
-        kube, namespace="jobs", name="operators", identity=identity, lead=lead, health=Health()
+    def __init__(self, kube: FakeKube, database: Database, settings: OperatorSettings) -> None:
+        self.health, self.metrics, self.stop = Health(), Metrics(), asyncio.Event()
+        operator = Operator(kube, database, settings, self.metrics, self.health)
+        self.running = asyncio.ensure_future(operator.run(self.stop))
+
+
+@pytest.fixture
+async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    monkeypatch.setattr(leader, "watch_resources", fake_watch)
+    monkeypatch.setattr(leader, "_AGAIN_SECONDS", 0.05)
+    migrate(postgres_url)
+    database = connect(postgres_url)
+    yield database
+    await database.close()
+
+
+def test_kopf_looks_neither_at_namespaces_nor_at_definitions() -> None:
+    assert kopf_watch.kopf_settings().scanning.disabled is True
+
+
+async def test_a_leader_that_is_stopped_finishes_what_it_creates_and_lets_go(
+    kube: FakeKube, database: Database
+) -> None:
+    store = Store(database)
+    replica = Replica(kube, database, SETTINGS)
+    await until(lambda: replica.health.loops != [], "it leads")
+    kube.creating.clear()
+    job = new_job("SendEmail")
+    await store.enqueue([job])
+    await until(lambda: kube.called("create", "/jobs/jobs") > 0, "a Job is being created")
+    held = kube.called("create", "/jobs/jobs")
+
+    replica.stop.set()
+    await asyncio.sleep(0.3)
+    assert not replica.running.done()
+    await store.enqueue([new_job("SendEmail")])
+    kube.creating.set()
+    await replica.running
+
+    assert kube.called("create", "/jobs/jobs") <= held + 1
+    names = [one["metadata"]["name"] for one in kube.all("jobs")]
+    assert f"job-{job.id}-1" in names
+    assert (await store.get(job.id)).status is JobStatus.RUNNING
+    lease = kube.objects[leases_path("jobs", SETTINGS.lease_name)]
+    assert lease["spec"]["holderIdentity"] == ""
+    assert replica.health.loops == []
+
+
+async def test_definitions_that_are_missing_are_asked_for_and_waited_for(
+    kube: FakeKube, database: Database
+) -> None:
+    group = kube.objects.pop(group_path())
+    replica = Replica(kube, database, SETTINGS)
+    await until(lambda: "custom resources" in replica.health.problems, "it says so")
+    assert (
+        "server-jobs-operator crds | kubectl apply -f -"
+        in replica.health.problems["custom resources"]
     )
-    running = asyncio.ensure_future(election.run())
-    yield election
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    assert replica.health.loops == []
+
+    kube.objects[group_path()] = group
+    await until(lambda: "claim" in replica.health.loops, "it goes on")
+    assert "custom resources" not in replica.health.problems
+
+    replica.stop.set()
+    await replica.running
 
 
-async def test_a_renewal_is_one_request(kube: FakeKube) -> None:
-    async with replica(kube, "a") as election:
-        await until(lambda: election.leading, "it leads")
-        reads = kube.called("get", LEASE)
-        await until(lambda: kube.called("update", LEASE) >= 5, "it has renewed")
+async def test_the_default_job_runner_is_applied_as_soon_as_it_can_be(
+    kube: FakeKube, database: Database
+) -> None:
+    manifest = "metadata: {name: default}\nspec: {image: 'jobs:1'}"
+    at = config_map_path("jobs", "ours")
+    kube.objects[at] = {"data": {default_runner.KEY: manifest}}
+    kube.fails("patch", "/jobrunners/default", 422, "spec.database is required")
+    settings = replace(SETTINGS, config_map="ours", reconcile_interval=1.0)
+    replica = Replica(kube, database, settings)
+    await until(lambda: "default JobRunner" in replica.health.problems, "it says so")
+    assert "spec.database is required" in replica.health.problems["default JobRunner"]
 
-        assert kube.called("get", LEASE) == reads
-        assert election.leading
+    kube.recovers()
+    await until(lambda: "default JobRunner" not in replica.health.problems, "it was applied")
+    assert resources_path("jobrunners", "jobs", "default") in kube.objects
 
-
-async def test_a_lease_that_somebody_wrote_is_read_and_renewed(kube: FakeKube) -> None:
-    async with replica(kube, "a") as election:
-        await until(lambda: election.leading, "it leads")
-        await kube.change(LEASE, lambda lease: lease["metadata"].update(labels={"by": "hand"}))
-        renewed = kube.called("update", LEASE)
-        await until(lambda: kube.called("update", LEASE) >= renewed + 3, "it goes on")
-
-        assert election.leading
-        assert kube.objects[LEASE]["metadata"]["labels"] == {"by": "hand"}
-
-
-async def test_one_whose_lease_was_taken_leads_no_longer(kube: FakeKube) -> None:
-    async with replica(kube, "a") as election:
-        await until(lambda: election.leading, "it leads")
-        await kube.change(LEASE, lambda lease: lease["spec"].update(holderIdentity="b"))
-        await until(lambda: not election.leading, "it has given up")
-
-    assert kube.objects[LEASE]["spec"]["holderIdentity"] == "b"
-
-
-async def test_only_one_leads_and_the_other_follows_when_it_leaves(kube: FakeKube) -> None:
-    async with replica(kube, "a") as first:
-        await until(lambda: first.leading, "the first leads")
-        async with replica(kube, "b") as second:
-            await asyncio.sleep(0.3)
-            assert not second.leading
-            # It stands by for as long as the first is there.
-            assert kube.objects[LEASE]["spec"]["holderIdentity"] == "a"
-
-    assert kube.objects[LEASE]["spec"]["holderIdentity"] == ""
-    async with replica(kube, "c") as third:
-        await until(lambda: third.leading, "the lease was let go of")
-
-
-async def test_a_holder_whose_clock_stands_still_is_alive(kube: FakeKube) -> None:
-    async with replica(kube, "a") as first:
-        await until(lambda: first.leading, "it leads")
-    kube.objects[LEASE]["spec"] |= {
-        "holderIdentity": "a",
-        "leaseDurationSeconds": 0.3,
-        "renewTime": "1970",
-    }
-    async with replica(kube, "b") as second:
-        for _ in range(10):
-            await kube.change(LEASE, lambda lease: lease["spec"].update(renewTime="1970"))
-            await asyncio.sleep(0.08)
-        assert not second.leading
-
-        await until(lambda: second.leading, "the first is silent")
-
-
-async def test_an_election_that_cannot_be_held_makes_unready(kube: FakeKube) -> None:
-    kube.fails("get", LEASE, 403, "leases is forbidden")
-    health = Health()
-
-    async def lead() -> None:
-        raise AssertionError("it can't lead")
-
-    election = LeaderElection(
-        kube, namespace="jobs", name="operators", identity="a", lead=lead, health=health
-    )
-    running = asyncio.ensure_future(election.run())
-    await until(lambda: "leader election" in health.problems, "it says so")
-    running.cancel()
-
-    assert "leases is forbidden" in health.problems["leader election"]
+    replica.stop.set()
+    await replica.running

@@ -4,6 +4,10 @@ import pytest
 from typer.testing import CliRunner
 
 from server_jobs_operator.cli import app
+from tests.support.cli import process_state  # noqa: F401 - a fixture
+
+# `run` sets up logging for its process, and a later test would write to the output of this one.
+pytestmark = pytest.mark.usefixtures("process_state")
 
 URL = {"SERVER_JOBS_DATABASE_URL": "postgresql://app@127.0.0.1:1/app"}
 

@@ -39,7 +39,7 @@ async def test_pods_that_are_missing_or_silent_are_problems() -> None:
 
     (silent,) = await problems_of([pod("a")], port)
     assert silent.startswith("pod a doesn't answer: ")
-    assert await problems_of([pod("b", None)], port) == ["pod b hasn't begun: it is Pending"]
+    assert await problems_of([pod("b", None)], port) == ["pod b hasn't started: it is Pending"]
     assert await problems_of([], port) == ["there is no pod of the operator"]
 
 

@@ -15,7 +15,10 @@ from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
-from server_jobs_operator.resources.runner_table import RunnerTable
+from server_jobs_operator.telemetry.health import Health
+from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
+from tests.operator.fake_kube import FakeKube
 from tests.operator.samples import SETTINGS
 
 
@@ -63,13 +66,13 @@ async def test_what_runs_in_a_namespace_that_is_served_no_longer_is_not_missed(
         places[claimed.claim] = namespace
     attendant = AttendantStub()
 
+    settings = replace(SETTINGS, namespaces=namespaces)
+    term = Term.begin(FakeKube(), launches, settings, Metrics(), Health())
+
     await Reconciler(
-        launches,
-        cast(JobsView, EmptyViewStub()),
-        RunnerTable(),
+        replace(term, view=cast(JobsView, EmptyViewStub())),
         cast(Launcher, None),
         cast(Attendant, attendant),
-        replace(SETTINGS, namespaces=namespaces),
     ).reconcile()
 
     assert sorted(places[claim] for claim in attendant.looks_at) == missed

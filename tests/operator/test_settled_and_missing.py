@@ -11,15 +11,13 @@ from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Completed
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.kube import Json, Kube
 from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
 from server_jobs_operator.launches.attendant import Attendant
-from server_jobs_operator.resources.runner_table import RunnerTable
-from server_jobs_operator.telemetry.events import Recorder
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
-from tests.operator.samples import ended, pod, runner
+from server_jobs_operator.term import Term
+from tests.operator.samples import SETTINGS, ended, pod, runner
 
 PREFIX = "k8s/here/"
 
@@ -54,12 +52,10 @@ class Scene:
         registry.bind(database)
         self.server = ServerStub()
         kube = cast(Kube, self.server)
-        self.view = JobsView(kube, ("jobs",), "here", lambda job, gone: None)
-        runners = RunnerTable()
-        runners.put(runner(ttlSecondsAfterFinished=60, gracePeriodSeconds=600))
-        self.attendant = Attendant(
-            kube, self.launches, self.view, runners, Metrics(), Recorder(kube, "me"), Health()
-        )
+        term = Term.begin(kube, self.launches, SETTINGS, Metrics(), Health())
+        term.runners.put(runner(ttlSecondsAfterFinished=60, gracePeriodSeconds=600))
+        self.view = term.view
+        self.attendant = Attendant(term)
 
     async def begun(self) -> Claim:
         await work.later({})
@@ -95,7 +91,7 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
 
     known = scene.view.of(claim)
     assert known is not None
-    known.pods["p"] = pod(ended(0))
+    known.add_pod(pod(ended(0)))
 
     await scene.attendant.attend([claim])
     await scene.attendant.attend([claim])
@@ -103,7 +99,7 @@ async def test_the_time_to_live_of_a_job_that_is_over_is_set_once_and_its_detail
     set_to = [body["spec"]["ttlSecondsAfterFinished"] for body in scene.server.patched]
     assert set_to == ([] if seconds == 60 else [60])
     assert (known.finished, known.pods) == (True, {})
-    assert "well" not in str(known.job)
+    assert "well" not in str(known.body)
 
 
 async def test_a_begun_record_without_a_job_is_lost_only_after_its_runners_grace_period(

@@ -390,7 +390,7 @@ def test_notes_say_what_to_do_next(helms: dict[str, str]) -> None:
     assert "kind: JobSchedule" in everything
     assert "server-jobs list" in everything
     assert "server-jobs migrate" not in everything
-    assert "make a JobRunner, or set defaultRunner.enabled" in notes(helm, REQUIRED)
+    assert "create a JobRunner, or set defaultRunner.enabled" in notes(helm, REQUIRED)
     nobody_migrates = notes(helm, {**REQUIRED, "migrations": {"mode": "none"}})
     assert "server-jobs migrate" in nobody_migrates
 

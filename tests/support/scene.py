@@ -6,9 +6,10 @@ from typing import Any
 from uuid6 import uuid7
 
 from server_jobs.database import Database
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import Outcome
 from server_jobs.records.requests import ClaimRequest, Settled
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobRecord, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, JobRecord, NewJob
 from server_jobs.store.store import Store
 from tests.support.clock import Clock
 

@@ -28,8 +28,7 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend.base import BaseWorkerBackend
-from server_jobs.backend.protocol import WorkerBackend, WorkerBackendConfig
+from server_jobs.backend import BaseWorkerBackend, WorkerBackend, WorkerBackendConfig
 from server_jobs.memory import InMemoryBackend
 from server_jobs.worker import LocalWorker
 

@@ -16,7 +16,8 @@ from server_jobs.demo.crew import Worker
 from server_jobs.demo.jobs import PrimesCounted, Report
 from server_jobs.demo.modules import ModuleStatistics
 from server_jobs.demo.scenario import Cast, Facts, Kill
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.rows import Claim
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEAD = "local/host/11/aaaa"
@@ -64,7 +65,7 @@ def evidence(ended_process: subprocess.Popen[bytes]) -> Evidence:
         completed(
             "primes",
             PrimesCounted(primes=17_984, attempt=2, pid=22).model_dump_json(),
-            ["LeaseExpired"],
+            ["lease_expired"],
         ),
     ]
     return Evidence(

@@ -20,8 +20,8 @@ from server_jobs import (
     define_job,
     run_sync,
 )
-from server_jobs.backend.base import BaseWorkerBackend
-from server_jobs.backend.protocol import (
+from server_jobs.backend import (
+    BaseWorkerBackend,
     PollResult,
     WorkerBackend,
     WorkerBackendConfig,
@@ -331,7 +331,7 @@ async def test_expired_lock_is_taken_back_and_cannot_be_released(backend: InMemo
 
     row = await backend.store.get(job_id)
     assert (row.status, row.attempt_count) == (JobStatus.PENDING, 1)
-    assert row.attempt_errors[0].type == "LeaseExpired"
+    assert row.attempt_errors[0].type == "lease_expired"
     with pytest.raises(LeaseLostError, match="was lost before it was given back"):
         await backend.release_lock(job_id)
 

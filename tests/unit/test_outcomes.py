@@ -22,7 +22,7 @@ from server_jobs import (
     create_job_registry,
     define_job,
 )
-from server_jobs.backend.protocol import WorkerExecutionResult
+from server_jobs.backend import WorkerExecutionResult
 from server_jobs.memory import InMemoryBackend
 
 MINUTE = RetryPolicy.fixed(60)
@@ -280,7 +280,7 @@ async def test_async_handler_is_interrupted_at_its_timeout() -> None:
     result, row = await attempt(handler, timeout=0.05, retry_policy=MINUTE)
 
     assert (row.status, row.attempt_count) == (JobStatus.PENDING, 1)
-    assert row.attempt_errors[0].type == "TimedOut"
+    assert row.attempt_errors[0].type == "timed_out"
     assert result.error == "the handler took longer than its timeout of 0.05 s"
     assert 40 < result.duration < 5_000
 
@@ -294,7 +294,7 @@ async def test_plain_handler_that_polls_stops_at_its_timeout() -> None:
     _, row = await attempt(handler, timeout=0.05, max_attempts=1)
 
     assert row.status is JobStatus.FAILED
-    assert row.attempt_errors[0].type == "TimedOut"
+    assert row.attempt_errors[0].type == "timed_out"
 
 
 async def test_plain_handler_that_does_not_listen_is_waited_for_and_its_result_kept() -> None:

@@ -15,7 +15,7 @@ from server_jobs.errors import (
     InvalidScheduleError,
     UnknownJobError,
 )
-from server_jobs.schedules.schedule import Schedule
+from server_jobs.schedules import Schedule
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -158,7 +158,7 @@ def test_source_is_that_of_the_app_even_if_it_is_named_later() -> None:
             {"starts_at": DAY, "ends_at": DAY + timedelta(hours=3)},
             "no fire time lies between starts_at and ends_at",
         ),
-        ({"starts_at": datetime.min.replace(tzinfo=UTC)}, "starts_at=.*None is no bound"),
+        ({"starts_at": datetime.min.replace(tzinfo=UTC)}, "starts_at=.*None sets no bound"),
         ({"name": ""}, "name='' isn't text of 1 to 200 characters"),
         ({"name": "a\0"}, "name='a.*' isn't text of 1 to 200"),
         ({"name": "n" * 201}, "isn't text of 1 to 200"),

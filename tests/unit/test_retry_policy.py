@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server_jobs import RetryPolicy
 from server_jobs.errors import InvalidJobDefinitionError
-from server_jobs.records.retry import LONGEST_DELAY
+from server_jobs.records.backoff import LONGEST_DELAY
 
 delays = st.floats(0, LONGEST_DELAY)
 attempts = st.integers(-5, 50) | st.sampled_from([1_000, 10**6, 10**30])

@@ -63,7 +63,7 @@ def test_errors_of_the_api_come_back() -> None:
 
 async def test_where_a_loop_runs_it_says_to_await_instead() -> None:
     call: Coroutine[Any, Any, int] = answer(5)
-    with pytest.raises(ServerJobsError, match="where an event loop runs: await the call"):
+    with pytest.raises(ServerJobsError, match="runs an event loop: await the call instead"):
         run_sync(call)
 
     # Closed, so that Python doesn't complain of a call that was never awaited.

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server_jobs.schedules import Catchup, Decision, Overlap, ScheduleRecord
 from server_jobs.schedules.plan import ON_TIME, Plan, plan
-from server_jobs.schedules.schedule import NEVER, Catchup, Decision, Overlap, ScheduleRecord
+from server_jobs.schedules.schedule import NEVER
 
 MINUTE = timedelta(minutes=1)
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -16,7 +16,7 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* The operator's own pods: those of the migration and of `helm test` are of the release, too. */ -}}
+{{- /* Selects the operator's own pods: the release also has pods of the migration and of `helm test`. */ -}}
 {{- define "server-jobs.operator" -}}
 {{ include "server-jobs.selector" . }}
 app.kubernetes.io/component: operator
@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- required "database.existingSecret is required: the name of a Secret in this namespace that has the database's URL, for instance kubectl create secret generic server-jobs --from-literal=url=postgresql://user:password@host/name" .Values.database.existingSecret -}}
 {{- end -}}
 
-{{- /* What every container of ours may do: the restricted Pod Security Standard. */ -}}
+{{- /* Every container of the chart fits the restricted Pod Security Standard. */ -}}
 {{- define "server-jobs.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -76,12 +76,12 @@ seccompProfile:
 {{- end }}
 {{- end -}}
 
-{{- /* `server-jobs migrate`; several at once wait for each other by an advisory lock. */ -}}
+{{- /* Runs `server-jobs migrate`. Several at once wait for each other by an advisory lock. */ -}}
 {{- define "server-jobs.migrate" -}}
 name: migrate
 image: {{ include "server-jobs.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-# A database that is away is waited for here: a container that ends would begin to crash-loop.
+# It waits for a database that doesn't answer: a container that ends would begin to crash-loop.
 command: [server-jobs, migrate, --wait, forever]
 env:
   - name: SERVER_JOBS_DATABASE_URL

@@ -1,7 +1,7 @@
-"""The Kubernetes Jobs of the installation and their pods, as the API server tells of them.
+"""The Kubernetes Jobs of the installation and their pods, kept up to date by watches.
 
-Of each object only what is looked at is kept. What is wrong with a Job is noted as it appears,
-since its pod may be gone a moment later.
+Only the fields that the operator uses are kept (``trim``). What is wrong with a Job is noted as
+soon as it shows, since its pod may be gone a moment later.
 """
 
 from __future__ import annotations
@@ -18,44 +18,47 @@ from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
-from server_jobs_operator.cluster.reasons import Finding, finding
-from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod, without_texts
+from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod
 from server_jobs_operator.cluster.versions import is_older
 
 _log = logging.getLogger("server_jobs.operator.watch")
 
 LONGEST_PAUSE_SECONDS = 30.0
 SHORTEST_WATCH_SECONDS = 1.0
-"""A watch that ends sooner has failed, whatever it says."""
-
-FIRST_TTL_SECONDS = 86_400
-"""How long a Job is kept whose record isn't known to be settled."""
+"""A watch that ends sooner counts as failed, even if the server reported no error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list that is on its way, and will be of the moment at which it was asked for."""
+    """A list request whose answer hasn't arrived yet.
+
+    The answer shows the cluster at some moment after the request. These two fields say which
+    differences between it and the view come from what happened meanwhile.
+    """
 
     known: frozenset[str]
-    """The Jobs that were known before: what came since may not be on it."""
+    """Uids of the Jobs that were known at the request. Later ones may be missing on the list."""
     gone: set[str] = field(default_factory=set)
-    """Those that were deleted since: they may still be on it."""
+    """Uids of the Jobs that were deleted since the request. They may still be on the list."""
 
 
 class JobsView:
-    """Kept up to date by :meth:`run`; ``on_change`` is told of each Job that has changed."""
+    """Every Kubernetes Job of one installation. :meth:`run` keeps it up to date.
+
+    ``namespaces`` is None for the whole cluster. ``synced`` is set once all Jobs and pods have
+    been listed for the first time.
+    """
 
     def __init__(
         self,
         kube: Kube,
         namespaces: tuple[str, ...] | None,
         install_id: str,
-        on_change: Callable[[KnownJob, bool], None],
     ) -> None:
         self._kube = kube
         self._namespaces: tuple[str | None, ...] = namespaces or (None,)
         self._selector = f"{INSTALL}={install_id}"
-        self._on_change = on_change
+        self._listeners: list[Callable[[KnownJob], None]] = []
         self._jobs: dict[str, KnownJob] = {}
         self._by_claim: dict[Claim, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
@@ -71,31 +74,39 @@ class JobsView:
         return iter(list(self._jobs.values()))
 
     def of(self, claim: Claim) -> KnownJob | None:
-        """The Job of a launch."""
+        """The Job of a launch → None if there is none."""
         return self._by_claim.get(claim)
 
     def in_flight(self, namespace: str | None = None, runner: str | None = None) -> int:
-        """How many haven't finished, of one runner or in all."""
+        """How many Jobs haven't finished: those of one JobRunner, or all of them."""
         if namespace is None or runner is None:
             return self._in_flight.total()
         return self._in_flight[namespace, runner]
 
+    def subscribe(self, listener: Callable[[KnownJob], None]) -> None:
+        """Calls ``listener`` with each Job that changes or is deleted, from now on."""
+        self._listeners.append(listener)
+
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Lists and watches Jobs and pods until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in self._namespaces:
                 tasks.create_task(self._follow("jobs", namespace))
                 tasks.create_task(self._follow("pods", namespace))
 
     async def relist(self, namespace: str | None) -> list[KnownJob]:
-        """The Jobs that there are now, consistently. Raises KubeError."""
+        """Lists the Jobs of a namespace, or of all → the Jobs that exist now.
+
+        The answer is consistent: it comes from the API server's storage and not from a cache.
+        Raises KubeError, and then changes nothing.
+        """
         with self._listing() as listing:
             items, _ = await self._kube.list(jobs_path(namespace), self._selector, trimmed_job)
         self._replace_jobs(namespace, items, listing)
         return [job for job in self if namespace is None or job.namespace == namespace]
 
     def add(self, created: Json) -> None:
-        """A Job that was created just now, before the watch tells of it."""
+        """Adds a Job that was created just now, before the watch shows it."""
         self._job_changed("ADDED", trimmed_job(created))
 
     async def _follow(self, kind: str, namespace: str | None) -> None:
@@ -119,14 +130,14 @@ class JobsView:
                         changed(change, trimmed(item))
                 if time.monotonic() - began >= SHORTEST_WATCH_SECONDS:
                     continue
-                why = "the server ended the watch at once"
+                why = "the server ended the watch immediately"
             except KubeError as error:
                 why = str(error)
                 if not error.away:
                     version = ""
-            # Whatever it was: a server in trouble isn't helped by being asked at once.
+            # For every kind of failure: asking again immediately doesn't help a server in trouble.
             pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
-            _log.warning("%s can't be watched, again in %.1f s: %s", kind, pause, why)
+            _log.warning("can't watch %s, trying again in %.1f s: %s", kind, pause, why)
             await asyncio.sleep(pause)
 
     @contextmanager
@@ -143,7 +154,7 @@ class JobsView:
         if len(self._listed) == 2 * len(self._namespaces):
             self.synced.set()
 
-    # ── what has changed ─────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────────
 
     def _replace_jobs(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
         gone = listing.known - {item["metadata"]["uid"] for item in items}
@@ -158,9 +169,7 @@ class JobsView:
         found = {item["metadata"]["uid"] for item in items}
         for job in self:
             if job.uid in listing.known and namespace in {None, job.namespace}:
-                for uid in job.pods.keys() - found:
-                    del job.pods[uid]
-                job.former_pods &= found
+                job.keep_pods(found)
         for item in items:
             self._pod_changed("ADDED", item)
 
@@ -174,32 +183,23 @@ class JobsView:
             else:
                 self._forget(job)
             return
-        if job is not None and is_older(item, job.job):
-            return  # of a list that was asked for before the watch told of this one
+        if job is not None and is_older(item, job.body):
+            return  # from a list that was requested before the watch showed the newer version
         if job is None:
-            labels = metadata.pop("labels")  # said by the lease from here on
+            labels = metadata.pop("labels")  # from here on the claim says the same
             try:
                 claim = Claim(labels[JOB_ID], int(labels[FENCE]))
             except (KeyError, ValueError):
-                _log.warning("Job %s has our label and no job's: left alone", metadata["name"])
+                text = "Job %s has this installation's label but no job id and fence; ignoring it"
+                _log.warning(text, metadata["name"])
                 return
-            job = KnownJob(
-                metadata["namespace"],
-                metadata["name"],
-                uid,
-                claim,
-                labels.get(RUNNER, ""),
-                item,
-                self._early_pods.pop(uid, {}),
-            )
-            # An earlier leader has seen to the end of one whose time to live has been changed.
-            time_to_live = item["spec"].get("ttlSecondsAfterFinished")
-            job.told = time_to_live not in {None, FIRST_TTL_SECONDS}
+            early_pods = self._early_pods.pop(uid, {})
+            job = KnownJob(claim, labels.get(RUNNER, ""), item, early_pods)
             self._jobs[uid] = self._by_claim[claim] = job
         else:
             self._in_flight[job.namespace, job.runner] -= not job.finished
             metadata.pop("labels")
-            job.job = without_texts(item) if job.done else item
+            job.change(item)
         self._in_flight[job.namespace, job.runner] += not job.finished
         self._look_at(job)
 
@@ -210,43 +210,23 @@ class JobsView:
             return
         uid = item["metadata"]["uid"]
         job = self._jobs.get(owner)
-        if job is not None and (job.done or uid in job.former_pods):
+        if job is None:
+            pods = self._early_pods.setdefault(owner, {})
+            pods[uid] = item
             if change == "DELETED":
-                job.former_pods.discard(uid)
+                del pods[uid]
+                if not pods:
+                    del self._early_pods[owner]
             return
-        pods = job.pods if job is not None else self._early_pods.setdefault(owner, {})
-        # A pod that is deleted says, in its last state, why.
-        pods[uid] = item
-        if job is not None:
+        # The last state of a deleted pod often says why it was deleted.
+        if job.add_pod(item):
             self._look_at(job)
         if change == "DELETED":
-            pods.pop(uid, None)
-            if job is None and not pods:
-                self._early_pods.pop(owner, None)
+            job.drop_pod(uid)
 
     def _look_at(self, job: KnownJob) -> None:
-        if job.suspended:
-            # Its pods are made to end, and that is nothing which went wrong: it gets new ones.
-            # One that isn't deleted may be new already, since it has a watch of its own.
-            former = {u for u, pod in job.pods.items() if "deletionTimestamp" in pod["metadata"]}
-            job.former_pods |= former
-            for uid in former:
-                del job.pods[uid]
-            job.finding = None
-        elif not job.done:
-            self._note(job, finding(job.job, list(job.pods.values())))
-        self._on_change(job, False)
-
-    def _note(self, job: KnownJob, found: Finding | None) -> None:
-        known = job.finding
-        if known is not None and known.final:
-            if found is not None and found.outweighs(known):
-                job.finding = found  # it had ended, and now it is known why
-            return
-        if found is not None and (known is None or known.reason is not found.reason):
-            job.finding_since = time.monotonic()
-        # None: it was waiting for something, which has come.
-        job.finding = found
+        job.examine(time.monotonic())
+        self._tell(job)
 
     def _is_gone(self, uid: str) -> None:
         for listing in self._listings:
@@ -259,4 +239,9 @@ class JobsView:
         if self._by_claim.get(job.claim) is job:
             del self._by_claim[job.claim]
         self._early_pods.pop(job.uid, None)
-        self._on_change(job, True)
+        job.vanish(time.monotonic())
+        self._tell(job)
+
+    def _tell(self, job: KnownJob) -> None:
+        for listener in self._listeners:
+            listener(job)

@@ -1,7 +1,7 @@
-"""The few calls that the operator makes of the Kubernetes API: JSON in, JSON out.
+"""The few Kubernetes API calls that the operator makes: JSON in, JSON out.
 
-On the client of ``kubernetes.aio``, which knows kubeconfigs, tokens that expire and certificates,
-but not on its models: thousands of Jobs as Python objects take more memory than all else here.
+The client of ``kubernetes.aio`` handles kubeconfigs, expiring tokens and certificates. Its models
+aren't used: thousands of Jobs as Python objects would take more memory than everything else here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -21,7 +22,7 @@ Json: TypeAlias = dict[str, Any]
 TIMEOUT_SECONDS = 30.0
 PAGE = 250
 CONNECTIONS = 100
-"""How many requests may be under way at once."""
+"""How many requests may wait for an answer at the same time."""
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -29,12 +30,12 @@ MERGE = "application/merge-patch+json"
 _WATCH_SECONDS = 240
 
 
-# Parts of messages; the reason is Forbidden for all of them, and for a policy's denial.
+# Parts of error messages. Their reason is Forbidden, which an admission policy's denial has too.
 _HELD_UP = ("exceeded quota", "failed quota", " cannot ", "being terminated")
 
 
 class KubeError(Exception):
-    """The API server refused a request, or couldn't be asked (``status`` 0)."""
+    """The API server refused a request, or didn't answer (``status`` 0)."""
 
     def __init__(self, verb: str, path: str, status: int, reason: str, message: str) -> None:
         super().__init__(f"{verb} {path}: {message or reason or status}")
@@ -46,22 +47,24 @@ class KubeError(Exception):
 
     @property
     def away(self) -> bool:
-        """Whether the server is at fault and not the request: worth asking again."""
+        """Whether the server is at fault and not the request, so that asking again makes sense."""
         return self.status in {0, 429} or self.status >= 500
 
     @property
     def passes(self) -> bool:
-        """Whether the same request may well succeed a moment later.
+        """Whether the same request may succeed a moment later.
 
-        So are conflicts, of parallel creates under one quota for instance, and tokens that expire.
+        That includes conflicts (of parallel creates under one quota, for instance) and expired
+        tokens.
         """
         return self.away or self.status == 401 or (self.status == 409 and not self.exists)
 
     @property
     def held_up(self) -> bool:
-        """Whether nobody's Job would be taken there: a quota, a permission, a namespace that ends.
+        """Whether the namespace would refuse every Job.
 
-        What an admission policy denies is another thing: that is about one Job.
+        The causes are a used-up quota, a missing permission, or a namespace that is being deleted.
+        The denial of an admission policy isn't one of them: it concerns this Job alone.
         """
         if self.not_found:
             return "namespaces" in self.message
@@ -69,19 +72,35 @@ class KubeError(Exception):
 
     @property
     def not_found(self) -> bool:
+        """Whether the object, or what it is in, doesn't exist."""
         return self.status == 404
 
     @property
     def exists(self) -> bool:
+        """Whether an object of that name exists already."""
         return self.status == 409 and self.reason == "AlreadyExists"
 
     @property
     def forbidden(self) -> bool:
+        """Whether a permission, a quota or a policy forbids the request."""
         return self.status == 403
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request. ``verb`` is the verb of Kubernetes permissions, which metrics show as well."""
+
+    verb: str
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the URL; those with an empty value are left out."""
+    body: Json | None = None
+    content_type: str = "application/json"
+
+
 class Kube:
-    """An API server. ``on_error`` is told of each failure: verb and status."""
+    """An API server. ``on_error`` is called for each failed request, with its verb and status."""
 
     def __init__(
         self,
@@ -92,20 +111,21 @@ class Kube:
         self._on_error = on_error
 
     async def get(self, path: str) -> Json:
-        """One object. Raises KubeError."""
-        return await self._json("get", "GET", path)
+        """The object at this path. Raises KubeError."""
+        return await self._json(_Request("get", "GET", path))
 
     async def list(
         self, path: str, selector: str = "", trim: Callable[[Json], Json] = lambda item: item
     ) -> tuple[list[Json], str]:
-        """All that fit, consistently, and the version that they are of. Raises KubeError.
+        """All objects that the label selector matches → (items, their resource version).
 
-        Thousands of whole Jobs would take a hundred megabytes: each is trimmed as its page comes.
+        The list is consistent. ``trim`` is applied to each item as its page arrives, since
+        thousands of whole Jobs would take a hundred megabytes. Raises KubeError.
         """
         items: list[Json] = []
         query = {"limit": str(PAGE), "labelSelector": selector}
         while True:
-            page = await self._json("list", "GET", path, query=query)
+            page = await self._json(_Request("list", "GET", path, query))
             items += map(trim, page["items"])
             following = page["metadata"].get("continue")
             if not following:
@@ -115,9 +135,9 @@ class Kube:
     async def watch(
         self, path: str, selector: str, resource_version: str
     ) -> AsyncIterator[tuple[str, Json]]:
-        """Changes since that version, until the server ends it: (type, object).
+        """Changes since that version → (type, object), until the server ends the watch.
 
-        Raises KubeError; status 410 asks for a new list.
+        Raises KubeError. Its status 410 means that a new list is needed.
         """
         query = {
             "watch": "true",
@@ -126,46 +146,54 @@ class Kube:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        # A server that is gone without a word sends no bookmark either.
+        # A server that dies silently never closes the connection: without a limit we would wait on.
         timeout = aiohttp.ClientTimeout(
             total=_WATCH_SECONDS + TIMEOUT_SECONDS, sock_read=_WATCH_SECONDS + TIMEOUT_SECONDS
         )
-        response = await self._request("watch", "GET", path, query=query, timeout=timeout)
+        request = _Request("watch", "GET", path, query)
+        response = await self._send(request, timeout)
         try:
             async for line in response.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     code = int(status.get("code") or 500)
-                    self._on_error("watch", code)
-                    raise KubeError(
-                        "watch", path, code, status.get("reason", ""), status.get("message", "")
+                    raise self._failed(
+                        request, code, status.get("reason", ""), status.get("message", "")
                     )
                 yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._on_error("watch", 0)
-            raise KubeError("watch", path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         finally:
             response.close()
 
     async def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
-        """Create an object. Raises KubeError."""
+        """Creates an object → as it was created. A dry run only checks it. Raises KubeError."""
         query = {"dryRun": "All"} if dry_run else {}
-        return await self._json("create", "POST", path, query=query, body=body)
+        return await self._json(_Request("create", "POST", path, query, body))
 
     async def replace(self, path: str, body: Json) -> Json:
-        """Replace an object of the version that the body names. Raises KubeError."""
-        return await self._json("update", "PUT", path, body=body)
+        """Replaces an object, if it still has the version in the body → as it is now.
+
+        Raises KubeError.
+        """
+        return await self._json(_Request("update", "PUT", path, body=body))
 
     async def patch(
         self, path: str, body: Json, *, kind: str = MERGE, manager: str | None = None
     ) -> Json:
-        """Change an object; with ``manager``, as the owner of the fields. Raises KubeError."""
+        """Changes the fields in the body → the object as it is now.
+
+        With ``kind=APPLY``, ``manager`` becomes the owner of those fields. Raises KubeError.
+        """
         query = {"fieldManager": manager, "force": "true"} if manager and kind == APPLY else {}
-        return await self._json("patch", "PATCH", path, query=query, body=body, content_type=kind)
+        return await self._json(_Request("patch", "PATCH", path, query, body, kind))
 
     async def delete(self, path: str, uid: str) -> bool:
-        """Delete this very object in the background → whether it was there. Raises KubeError."""
+        """Deletes the object if it has this uid → whether it did.
+
+        Kubernetes deletes what the object owns afterwards, in the background. Raises KubeError.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -173,72 +201,60 @@ class Kube:
             "preconditions": {"uid": uid},
         }
         try:
-            await self._json("delete", "DELETE", path, body=body)
+            await self._json(_Request("delete", "DELETE", path, body=body))
         except KubeError as error:
-            if error.not_found or error.status == 409:  # gone, or another one of that name
+            if error.not_found or error.status == 409:  # gone, or replaced by another of that name
                 return False
             raise
         return True
 
-    async def _json(
-        self,
-        verb: str,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-    ) -> Json:
+    async def _json(self, request: _Request) -> Json:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        response = await self._request(
-            verb, method, path, query=query, body=body, content_type=content_type, timeout=timeout
-        )
+        response = await self._send(request, timeout)
         try:
             answer: Json = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self._on_error(verb, 0)
-            raise KubeError(verb, path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         finally:
             response.release()
         return answer
 
-    async def _request(
-        self,
-        verb: str,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout,
+    async def _send(
+        self, request: _Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        wanted = {name: value for name, value in (query or {}).items() if value}
-        url = self._api.configuration.host + path + (f"?{urlencode(wanted)}" if wanted else "")
+        headers = {"Accept": "application/json", "Content-Type": request.content_type}
+        await self._api.update_params_for_auth(
+            headers, [], ["BearerToken"], request.path, request.method, request.body
+        )
+        url = self._api.configuration.host + request.path
+        given = {name: value for name, value in request.query.items() if value}
         try:
             answer = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=timeout
+                request.method,
+                url + (f"?{urlencode(given)}" if given else ""),
+                headers=headers,
+                body=request.body,
+                _request_timeout=timeout,
             )
             response: aiohttp.ClientResponse = answer.response
             if response.status < 400:
                 return response
             text = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._on_error(verb, 0)
-            raise KubeError(verb, path, 0, "", _said(error)) from error
+            raise self._failed(request, 0, "", _said(error)) from error
         except ApiException as error:
-            self._on_error(verb, int(error.status or 0))
-            raise KubeError(verb, path, int(error.status or 0), str(error.reason), "") from error
-        self._on_error(verb, response.status)
+            raise self._failed(request, int(error.status or 0), str(error.reason), "") from error
         try:
             status = json.loads(text)
             reason, message = str(status.get("reason", "")), str(status.get("message", ""))
         except ValueError:
             reason, message = "", text[:200].decode(errors="replace")
-        raise KubeError(verb, path, response.status, reason, message)
+        raise self._failed(request, response.status, reason, message)
+
+    def _failed(self, request: _Request, status: int, reason: str, message: str) -> KubeError:
+        """Counts a failure → the error to raise."""
+        self._on_error(request.verb, status)
+        return KubeError(request.verb, request.path, status, reason, message)
 
 
 def _said(error: BaseException) -> str:
@@ -249,9 +265,9 @@ def _said(error: BaseException) -> str:
 async def connected(
     on_error: Callable[[str, int], None], *, watches: int = 0
 ) -> AsyncIterator[Kube]:
-    """The API server of the pod that we are in, else the one of the kubeconfig.
+    """Connects to the API server of the cluster that this pod runs in, else the kubeconfig's.
 
-    ``watches`` are connections that are never free for anything else.
+    ``watches`` is the number of connections that watches occupy all the time.
     """
     configuration = client.Configuration()
     try:

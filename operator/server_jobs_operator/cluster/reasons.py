@@ -1,6 +1,7 @@
-"""Why a launch goes wrong, read off its Job and pods. Pure.
+"""Decides why a launch went wrong, from its Job and pods: ``oom_killed``, ``evicted``, … Pure.
 
-Only the container ``runner`` counts: a sidecar's end says nothing about the job.
+:func:`finding` is where it begins. Only the container ``runner`` and init containers count: the
+end of a sidecar says nothing about the job.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from server_jobs.launches.launch import (
+from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
+from server_jobs.records.attempt_error import (
     APP_NOT_LOADED,
     OUT_OF_MEMORY,
     RUNS_ELSEWHERE,
-    SCHEMA_MISMATCH_STATUS,
     UNKNOWN_JOB,
 )
 from server_jobs_operator.cluster.names import CONTAINER
@@ -24,7 +25,7 @@ Json = Mapping[str, Any]
 
 
 class Reason(StrEnum):
-    """Why; it stands in the record as the type of the attempt's error."""
+    """Why a launch went wrong. The record has it as the type of the attempt's error."""
 
     OOM_KILLED = OUT_OF_MEMORY
     IMAGE_PULL = "image_pull"
@@ -45,36 +46,40 @@ class Reason(StrEnum):
 
 
 DISRUPTIONS = frozenset({Reason.EVICTED, Reason.PREEMPTED})
-"""The platform's doing: a begun job isn't charged an attempt for it."""
+"""The platform ended the pod, so a job that had begun isn't charged an attempt."""
 
 BY_RUNNER = frozenset({Reason.UNKNOWN_JOB, Reason.APP_NOT_LOADED, Reason.RUNS_ELSEWHERE})
-"""What the runner finds out, and writes into the record itself."""
+"""The runner in the pod detects these and writes them into the record itself."""
 
 WAY_OUT = {
-    Reason.OOM_KILLED: "give it more with runtime=PodRuntime(memory=…), or retry_on_oom()",
+    Reason.OOM_KILLED: "give it more memory with runtime=PodRuntime(memory=…), or retry_on_oom()",
     Reason.IMAGE_PULL: "check the JobRunner's image and imagePullSecrets",
     Reason.CONFIG_ERROR: "check the Secrets and ConfigMaps that the JobRunner names",
-    Reason.EVICTED: "the node was short of something, or drained",
-    Reason.PREEMPTED: "pods of a higher priority needed the room",
-    Reason.DEADLINE: "neither the runner nor its node has answered for too long",
-    Reason.UNSCHEDULABLE: "no node has room for it: see its requests and node selector",
+    Reason.EVICTED: "the node was drained, or short of memory, disk or another resource",
+    Reason.PREEMPTED: "pods of a higher priority needed the node",
+    Reason.DEADLINE: "the runner didn't enforce the job's timeout: check whether its node answers",
+    Reason.UNSCHEDULABLE: "no node fits: check the pod's requests, node selector and tolerations",
     Reason.EXIT_CODE: "see the pod's log",
-    Reason.LOST: "the pod is gone without a word: it or its Job was deleted, or its node is gone",
-    Reason.NOT_STARTED: "see the pod's log and events: does it reach the database?",
+    Reason.LOST: "the pod disappeared: it or its Job was deleted, or its node is gone",
+    Reason.NOT_STARTED: "see the pod's log and Events, and check that it reaches the database",
     Reason.NOT_SETTLED: "see the pod's log; if it found nothing to do, the JobRunner's Secret"
     " probably names another database than the operator's",
-    Reason.SCHEMA_MISMATCH: "the image's server-jobs and the tables are too far apart: change the"
+    Reason.SCHEMA_MISMATCH: "the image's server-jobs can't use tables of this version: change the"
     " JobRunner's image, or run `server-jobs migrate`",
     Reason.APP_NOT_LOADED: "check the JobRunner's app and what its image can import",
     Reason.RUNS_ELSEWHERE: "enqueue it to a queue that no JobRunner serves",
-    Reason.UNKNOWN_JOB: "the JobRunner's image is older than the code that enqueued it",
-    Reason.INVALID_RUNTIME: "change the job's runtime=, or what its JobRunner allows",
+    Reason.UNKNOWN_JOB: "the JobRunner's image is older than the code that enqueued the job",
+    Reason.INVALID_RUNTIME: "change the job's runtime=, or the JobRunner's caps and allow",
 }
+"""What a person can do about each reason. Error messages end with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong. Unless it is ``final``, it may pass: an image that can't be had just now."""
+    """What is wrong with a launch.
+
+    If it isn't ``final``, it may pass by itself, like a registry that doesn't answer just now.
+    """
 
     reason: Reason
     message: str
@@ -82,11 +87,11 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What is wrong, and the way out."""
+        """What is wrong, and what to do about it."""
         return f"{self.message}; {WAY_OUT[self.reason]}"
 
     def outweighs(self, other: Finding) -> bool:
-        """Whether this one explains the other: a pod that was evicted also has an exit code."""
+        """Whether this one explains the other, as an eviction explains an exit code."""
         return self.final and _WEIGHT.index(self.reason) > _WEIGHT.index(other.reason)
 
 
@@ -104,9 +109,9 @@ _KILLED = 128 + signal.SIGKILL
 
 
 def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
-    """What is wrong with a launch; None while nothing is.
+    """What is wrong with a launch → None while nothing is.
 
-    Of several pods (a Job that was suspended and resumed has two) whichever says most counts.
+    A Job that was suspended and resumed has several pods. The finding that explains most counts.
     """
     found = [one for pod in pods for one in _of_pod(pod)]
     final = [one for one in found if one.final]
@@ -115,7 +120,7 @@ def finding(job: Json, pods: Sequence[Json]) -> Finding | None:
     return _of_job(job) or (found[0] if found else None)
 
 
-# The later ones say more.
+# A reason explains those before it.
 _WEIGHT = [
     Reason.UNKNOWN_JOB,
     Reason.APP_NOT_LOADED,
@@ -140,7 +145,7 @@ def _of_job(job: Json) -> Finding | None:
     for condition in job.get("status", {}).get("conditions") or ():
         if condition.get("type") == "Failed" and condition.get("status") == "True":
             if condition.get("reason") == "DeadlineExceeded":
-                return Finding(Reason.DEADLINE, "its Job was active for too long", final=True)
+                return Finding(Reason.DEADLINE, "its Job ran for too long", final=True)
             why = condition.get("message") or condition.get("reason") or "no reason given"
             return Finding(Reason.LOST, f"its Job failed ({why})", final=True)
     return None
@@ -153,7 +158,7 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
         match condition.get("type"), condition.get("status"):
             case "DisruptionTarget", "True":
                 why = str(condition.get("reason") or "")
-                text = f"pod {name} was taken down ({why}): {condition.get('message') or ''}"
+                text = f"pod {name} was disrupted ({why}): {condition.get('message') or ''}"
                 preempted = why in _PREEMPTIONS
                 yield Finding(
                     Reason.PREEMPTED if preempted else Reason.EVICTED, text.rstrip(": "), final=True
@@ -168,11 +173,11 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
         case "Preempting" | "Preempted":
             yield Finding(Reason.PREEMPTED, f"pod {name} was preempted", final=True)
         case "DeadlineExceeded":
-            yield Finding(Reason.DEADLINE, f"pod {name} was active for too long", final=True)
+            yield Finding(Reason.DEADLINE, f"pod {name} ran for too long", final=True)
         case "NodeLost":
             yield Finding(Reason.EVICTED, f"the node of pod {name} is lost", final=True)
     if "deletionTimestamp" in pod.get("metadata", {}) and _was_killed(status):
-        return  # that it was deleted is why, and its Job says no more than that it failed
+        return  # it was killed because it was deleted, and its exit code says nothing else
     for container in status.get("containerStatuses") or ():
         if container.get("name") == CONTAINER:
             yield from _of_container(name, container.get("state") or {}, ours=True)
@@ -182,7 +187,7 @@ def _of_pod(pod: Json) -> Iterator[Finding]:
 
 
 def _was_killed(status: Json) -> bool:
-    """Whether the container was ended by force, and not for its memory."""
+    """Whether the container was killed by SIGKILL, and not because of its memory."""
     for container in status.get("containerStatuses") or ():
         ended = (container.get("state") or {}).get("terminated") or {}
         if container.get("name") == CONTAINER and ended.get("exitCode") == _KILLED:

@@ -1,6 +1,6 @@
-"""What is kept of the Jobs and pods that the API server tells of. Pure.
+"""Cuts Jobs and pods down to the fields that the operator uses. Pure.
 
-Thousands of them lie in memory: of each object only what is looked at is kept.
+Thousands of them are kept in memory, so each has to be small.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
 
 
 def trimmed_job(item: Json) -> Json:
-    """Metadata, suspension, time to live, start and conditions of a Job."""
+    """A Job with nothing but its metadata, suspension, time to live, start and conditions."""
     metadata = _picked(
         item["metadata"], "name", "namespace", "uid", "resourceVersion", "deletionTimestamp"
     )
@@ -28,12 +28,12 @@ def trimmed_job(item: Json) -> Json:
 
 
 def trimmed_pod(item: Json) -> Json:
-    """Metadata, grace period, phase, conditions and container states of a pod."""
+    """A pod with nothing but its metadata, grace period, phase, conditions and container states."""
     metadata = _picked(item["metadata"], "name", "uid", "deletionTimestamp")
     owners = item["metadata"].get("ownerReferences") or ()
     metadata["ownerReferences"] = [_picked(owner, "kind", "uid") for owner in owners]
     spec, status = item.get("spec", {}), item.get("status", {})
-    # A native sidecar is among the init containers, and its end says nothing about the job.
+    # Native sidecars are listed among the init containers; their end says nothing about the job.
     sidecars = {
         container["name"]
         for container in spec.get("initContainers") or ()
@@ -56,7 +56,7 @@ def trimmed_pod(item: Json) -> Json:
 
 
 def without_texts(job: Json) -> Json:
-    """Of a Job that is over and done with: whether it is, not why."""
+    """A Job whose conditions say only whether they hold, and no longer why."""
     conditions = [_picked(condition, "type", "status") for condition in job["status"]["conditions"]]
     return {**job, "status": {"conditions": conditions}}
 

@@ -1,4 +1,4 @@
-"""Resource versions: which of two documents is newer."""
+"""Resource versions: which of two bodies of one object is newer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Json: TypeAlias = Mapping[str, Any]
 
 
 def is_older(body: Json, known: Json) -> bool:
-    """Whether a list, which takes a while, tells less than is known by now of the same object.
+    """Whether ``body`` is an older version of the object than ``known``. Lists can be that late.
 
-    Versions are numbers that grow: etcd's always were, and since Kubernetes 1.35 all are
-    (KEP-5504). Where they aren't, what is told last counts.
+    Resource versions are growing numbers: with etcd they always were, and since Kubernetes 1.35
+    they are everywhere (KEP-5504). If they aren't numbers, the body that arrived last counts.
     """
     if body["metadata"].get("uid") != known["metadata"].get("uid"):
         return False

@@ -1,5 +1,5 @@
-"""One module for each custom resource that the operator keeps up to date.
+"""One module for each custom resource that the operator serves, and one for the default JobRunner.
 
-A controller is told of changes, writes its resource's status, and hands on what the launches
-need to know. How changes arrive is the business of ``kopf_watch``.
+A controller is told of changes, writes the status of its resource, and passes on what ``launches``
+need to know. Only ``kopf_watch`` knows how changes arrive.
 """

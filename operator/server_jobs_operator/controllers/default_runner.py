@@ -1,6 +1,6 @@
-"""The JobRunner ``default``, from the chart's ConfigMap.
+"""Applies the JobRunner ``default``, whose manifest is in the chart's ConfigMap.
 
-A chart can hold a CRD or an instance of it, not both in one go.
+The chart can't create it directly: Helm can't install a CRD and an instance of it in one release.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WHAT = "default JobRunner"
 
 
 class DefaultRunner:
-    """Applies it once a term, as soon as it can be applied."""
+    """Applies the default JobRunner once a term, as soon as the API server takes it."""
 
     def __init__(self, kube: Kube, settings: OperatorSettings, health: Health) -> None:
         self._kube = kube
@@ -36,7 +36,7 @@ class DefaultRunner:
         self._applied = settings.config_map is None
 
     async def apply(self) -> None:
-        """Apply it, unless that is done. What is wrong with it makes the operator unready."""
+        """Applies it, unless that has been done. While it can't be, the operator is unready."""
         if self._applied:
             return
         try:
@@ -46,14 +46,14 @@ class DefaultRunner:
                 str(error) if isinstance(error, KubeError) else f"{type(error).__name__}: {error}"
             )
             text = f"ConfigMap {self._settings.config_map}, {KEY}: {problem}"
-            _log.error("the default JobRunner can't be applied, trying again: %s", text)
+            _log.error("can't apply the default JobRunner, trying again: %s", text)
             self._health.fails(_WHAT, text)
         else:
             self._applied = True
             self._health.answers(_WHAT)
 
     def forget(self) -> None:
-        """No longer leading: another replica applies it."""
+        """Takes back its problem at the end of the term: the next leader applies it."""
         self._health.answers(_WHAT)
 
     async def _apply(self) -> None:

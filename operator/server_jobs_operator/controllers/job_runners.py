@@ -1,4 +1,4 @@
-"""JobRunners: from what the API server tells of them to the table of runners, and back."""
+"""Serves JobRunners: keeps the table of valid ones, and writes the status of each."""
 
 from __future__ import annotations
 
@@ -10,44 +10,33 @@ from pydantic import ValidationError
 
 from server_jobs.launches.launch import Launch
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import jobs_path, resources_path
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.launches.manifest import job_manifest
 from server_jobs_operator.launches.templates import InvalidTemplate
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
-from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
-from server_jobs_operator.resources.specs import JobRunnerSpec
-from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.resources.runner_table import JobRunner
+from server_jobs_operator.resources.specs import JobRunnerSpec, problems_of
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.runners")
 
 PLURAL = "jobrunners"
 
 GATHER_SECONDS = 0.2
-"""Changes come in crowds: those that come within this are told of together."""
+"""The statuses are written at most once in this time, however many changes arrive."""
 
 
 class JobRunners:
-    """Keeps the table, and each JobRunner's status."""
+    """Keeps the table of JobRunners, and the status of each.
 
-    def __init__(
-        self,
-        kube: Kube,
-        table: RunnerTable,
-        view: JobsView,
-        settings: OperatorSettings,
-        events: Recorder,
-        refusal: Callable[[JobRunner], str | None],
-    ) -> None:
-        self._kube = kube
-        self._table = table
-        self._view = view
-        self._settings = settings
-        self._events = events
+    ``refusal`` says why a JobRunner's Jobs are refused at present, or None if they aren't.
+    """
+
+    def __init__(self, term: Term, refusal: Callable[[JobRunner], str | None]) -> None:
+        self._term = term
         self._refusal = refusal
         self._news = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -56,43 +45,33 @@ class JobRunners:
         self._templates: dict[tuple[str, str], tuple[int, Condition]] = {}
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
-        """One was added, changed or deleted."""
-        metadata = body["metadata"]
+        """Updates the table: the JobRunner with this body was added or changed, or ``deleted``."""
         key = key_of(body)
         if deleted:
             self._known.drop(key)
             self._invalid.pop(key, None)
             self._templates.pop(key, None)
-            self._table.drop(*key)
+            self._term.runners.drop(*key)
         elif not self._known.take(body):
             return
         else:
             try:
                 spec = JobRunnerSpec.model_validate(body.get("spec", {}))
             except ValidationError as error:
-                self._invalid[key] = _told(error)
-                self._table.drop(*key)
+                self._invalid[key] = problems_of(error)
+                self._term.runners.drop(*key)
                 _log.error("JobRunner %s/%s: %s", *key, self._invalid[key])
             else:
                 self._invalid.pop(key, None)
-                self._table.put(
-                    JobRunner(
-                        key[0],
-                        key[1],
-                        metadata["uid"],
-                        generation_of(body),
-                        metadata["creationTimestamp"],
-                        spec,
-                    )
-                )
-        self._news.set()  # whoever was in conflict with it may be no longer
+                self._term.runners.put(JobRunner.of(body, spec))
+        self._news.set()  # another JobRunner may no longer be in conflict with it
 
     async def replace(self, bodies: Sequence[Json]) -> None:
-        """These there are, and no others."""
+        """Updates the table from a complete list of JobRunners."""
         await self._known.replace(bodies, self.changed)
 
     async def run(self) -> None:
-        """Write statuses as there is something to write, until cancelled."""
+        """Writes statuses after each change, until it is cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -100,18 +79,19 @@ class JobRunners:
             await asyncio.sleep(GATHER_SECONDS)
 
     async def refresh(self) -> None:
-        """Write what has changed of each one's status."""
+        """Writes each status that has changed."""
         async with self._one_at_a_time:
             for key in self._known:
                 try:
                     await self._write(key)
                 except KubeError as error:
                     if not error.not_found:
-                        _log.warning("JobRunner %s/%s: no status written: %s", *key, error)
+                        _log.warning("JobRunner %s/%s: can't write its status: %s", *key, error)
                     if error.away:
-                        return  # the others' couldn't be written either
+                        return  # the API server wouldn't answer for the others either
                 except Exception:  # noqa: BLE001 - one of them never stops the others
-                    _log.exception("JobRunner %s/%s: its status went wrong", *key)
+                    text = "JobRunner %s/%s: an unexpected error in writing its status"
+                    _log.exception(text, *key)
 
     async def _write(self, key: tuple[str, str]) -> None:
         body = self._known.get(key)
@@ -123,54 +103,59 @@ class JobRunners:
         status = {
             "observedGeneration": generation_of(body),
             "conditions": conditions,
-            "running": self._view.in_flight(*key),
+            "running": self._term.view.in_flight(*key),
         }
         if status == {name: former.get(name) for name in status}:
             return
-        written = await self._kube.patch(
+        written = await self._term.kube.patch(
             resources_path(PLURAL, *key, status=True), {"status": status}
         )
         for changed in changes(before, conditions):
             if (changed["type"], changed["reason"]) in _TROUBLE:
                 reason = _TROUBLE[changed["type"], changed["reason"]]
-                self._events.about_resource("JobRunner", body, reason, changed["message"])
+                self._term.events.about_resource("JobRunner", body, reason, changed["message"])
         self._known.answer(written)
 
     async def _conditions(self, key: tuple[str, str]) -> list[Condition]:
-        runner = self._table.get(*key)
+        runner = self._term.runners.get(*key)
         if runner is None:
             problem = self._invalid.get(key, "")
             return [Condition("Ready", False, "InvalidSpec", problem)]
-        winner = self._table.winner_over(runner)
+        winner = self._term.runners.winner_over(runner)
         template = await self._template(runner)
-        conflict = Condition("Conflict", False, "NoOverlap", "no other one serves what it serves")
+        text = "no other JobRunner serves the same jobs"
+        conflict = Condition("Conflict", False, "NoOverlap", text)
         ready = Condition("Ready", True, "Serving", f"serves {', '.join(runner.spec.queues)}")
         if winner is not None:
-            text = f"JobRunner {winner.namespace}/{winner.name} is older and serves the same"
+            text = f"JobRunner {winner.namespace}/{winner.name} is older and serves the same jobs"
             conflict = Condition("Conflict", True, "OlderServes", text)
             ready = Condition("Ready", False, "Conflict", text)
         elif template.holds is False:
             ready = Condition("Ready", False, template.reason, template.message)
         elif runner.spec.paused:
-            ready = _paused(self._view.in_flight(*key))
+            ready = _paused(self._term.view.in_flight(*key))
         return [ready, conflict, template, _launching(self._refusal(runner))]
 
     async def _template(self, runner: JobRunner) -> Condition:
-        """Whether the API server would take a Job of it: asked until it has said so."""
+        """Whether the API server would accept a Job of this JobRunner, found out by a dry run.
+
+        The answer is kept until the spec changes. Without one, each refresh asks again.
+        """
         generation, known = self._templates.get(runner.key, (None, None))
         if known is not None and generation == runner.generation:
             return known
         try:
-            body = job_manifest(_SAMPLE, runner, self._settings)
-            await self._kube.create(jobs_path(runner.namespace), body, dry_run=True)
-            found = Condition("TemplateValid", True, "Accepted", "a Job of it is taken (dry run)")
+            body = job_manifest(_SAMPLE, runner, self._term.settings)
+            await self._term.kube.create(jobs_path(runner.namespace), body, dry_run=True)
+            text = "the API server accepts a Job of it (dry run)"
+            found = Condition("TemplateValid", True, "Accepted", text)
         except InvalidTemplate as error:
             found = Condition("TemplateValid", False, "Malformed", str(error))
         except KubeError as error:
-            # A quota that is used up or a missing permission says nothing about the template.
+            # A used-up quota or a missing permission says nothing about the template.
             if error.away or error.forbidden:
                 reason = "Forbidden" if error.forbidden else "NotAsked"
-                return Condition("TemplateValid", None, reason, f"not known: {error}")
+                return Condition("TemplateValid", None, reason, f"the dry run failed: {error}")
             found = Condition("TemplateValid", False, "Refused", error.message)
         self._templates[runner.key] = (runner.generation, found)
         return found
@@ -182,27 +167,20 @@ _TROUBLE = {
     ("TemplateValid", "Refused"): "TemplateRefused",
     ("TemplateValid", "Malformed"): "TemplateMalformed",
 }
-"""Conditions that an Event tells of when they come to be so."""
+"""An Event with this reason is written when a condition (type, reason) appears."""
 
 
 def _paused(running: int) -> Condition:
     if not running:
-        return Condition("Ready", False, "Paused", "spec.paused is set: nothing is claimed")
-    text = f"spec.paused is set: nothing is claimed, and {running} in flight go on"
+        return Condition("Ready", False, "Paused", "spec.paused is set, so it claims nothing")
+    text = f"spec.paused is set, so it claims nothing; {running} in flight continue"
     return Condition("Ready", False, "Draining", text)
 
 
 def _launching(refusal: str | None) -> Condition:
     if refusal is None:
-        return Condition("Launching", True, "Unhindered", "the API server takes its Jobs")
+        return Condition("Launching", True, "Unhindered", "the API server accepts its Jobs")
     return Condition("Launching", False, "Refused", refusal)
-
-
-def _told(error: ValidationError) -> str:
-    problems = [
-        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
-    ]
-    return "; ".join(problems)
 
 
 _SAMPLE = Launch(

@@ -1,4 +1,7 @@
-"""JobSchedules: written one way into ``cron_jobs``, which alone decides what fires."""
+"""Serves JobSchedules: writes each into ``cron_jobs``, and its status from there.
+
+Nothing goes the other way: the table alone decides what fires, and no row is written into a spec.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from server_jobs_operator.cluster.names import resources_path
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
-from server_jobs_operator.resources.specs import JobScheduleSpec
+from server_jobs_operator.resources.specs import JobScheduleSpec, problems_of
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
 
@@ -34,7 +37,7 @@ PLURAL = "jobschedules"
 
 
 class JobSchedules:
-    """Keeps the table's rows like the resources, and the resources' status like the rows."""
+    """Keeps a row of ``cron_jobs`` for each JobSchedule, and the status of each."""
 
     def __init__(
         self, kube: Kube, schedules: ScheduleStore, settings: OperatorSettings, events: Recorder
@@ -48,7 +51,10 @@ class JobSchedules:
         self._unwritten: set[tuple[str, str]] = set()
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
-        """One was added, changed or deleted. Raises DatabaseError; :meth:`refresh` tries again."""
+        """Writes or removes a row: the JobSchedule was added or changed, or ``deleted``.
+
+        Raises DatabaseError; then :meth:`refresh` tries again.
+        """
         key = key_of(body)
         if deleted:
             self._known.drop(key)
@@ -65,14 +71,14 @@ class JobSchedules:
         await self._write_status(key, row)
 
     async def replace(self, bodies: Sequence[Json]) -> None:
-        """These there are, and no others. Raises DatabaseError."""
+        """Writes and removes rows by a complete list of JobSchedules. Raises DatabaseError."""
         await self._known.replace(bodies, self.changed)
 
     async def refresh(self) -> None:
-        """Write what couldn't be written, or has vanished, and what has changed of each status.
+        """Writes rows that are missing or couldn't be written, and each status that has changed.
 
-        Rows of resources that were deleted while nobody looked are removed. Raises
-        DatabaseUnavailableError; whatever else is wrong with one leaves the others alone.
+        It also removes the rows of JobSchedules that were deleted while no operator ran. Raises
+        DatabaseUnavailableError. Any other error with one JobSchedule doesn't stop the others.
         """
         rows = {row.name: row for row in await self._schedules.list_all()}
         api_answers = True
@@ -82,12 +88,12 @@ class JobSchedules:
                 if key in self._unwritten or not _is_ours(rows.get(name), key):
                     row = await self._put(key)
                     rows |= {name: row} if row is not None else {}
-                # Where one's can't be written for want of an answer, the others' neither.
+                # If the API server doesn't answer for one, the others aren't tried in this round.
                 api_answers = api_answers and await self._write_status(key, rows.get(name))
             except DatabaseUnavailableError:
                 raise
             except Exception:  # noqa: BLE001 - one resource never stops the others
-                _log.exception("JobSchedule %s went wrong, trying again", name)
+                _log.exception("JobSchedule %s: an unexpected error, trying again", name)
         for row in rows.values():
             place = _place_of(row.managed_by)
             if place and self._settings.serves(place[0]) and place not in self._known:
@@ -96,10 +102,10 @@ class JobSchedules:
                 except DatabaseUnavailableError:
                     raise
                 except DatabaseError as error:
-                    _log.error("schedule %s can't be removed: %s", row.name, error)
+                    _log.error("can't remove schedule %s, trying again: %s", row.name, error)
 
     async def _put(self, key: tuple[str, str]) -> ScheduleRecord | None:
-        """Write what the resource says now → its row, None where it can't be one."""
+        """Writes the row of a JobSchedule → the row, or None if its spec is invalid."""
         while (body := self._known.get(key)) is not None:
             row, problem = None, ""
             try:
@@ -110,12 +116,12 @@ class JobSchedules:
             except (InvalidScheduleError, ValidationError, DataRefusedError) as error:
                 problem = _told(error)
             except ScheduleNotFoundError:
-                continue  # somebody has removed it between our two statements
+                continue  # somebody removed the row between our two statements
             known = self._known.get(key)
             if known is not None and generation_of(known) == generation_of(body):
                 self._has_put(key, problem)
                 return row
-        # It was deleted while we wrote it.
+        # The JobSchedule was deleted while its row was being written.
         await self._remove(*key)
         return None
 
@@ -135,10 +141,10 @@ class JobSchedules:
                 await self._schedules.remove(schedule.name)
             except ScheduleNotFoundError:
                 return
-            _log.info("schedule %s: its JobSchedule is gone, removed", schedule.name)
+            _log.info("schedule %s removed, since its JobSchedule was deleted", schedule.name)
 
     async def _write_status(self, key: tuple[str, str], row: ScheduleRecord | None) -> bool:
-        """Write what has changed of it → whether the API server answers."""
+        """Writes a status if it has changed → whether the API server answers."""
         body = self._known.get(key)
         if body is None:
             return True
@@ -164,7 +170,7 @@ class JobSchedules:
             )
         except KubeError as error:
             if not error.not_found:
-                _log.warning("JobSchedule %s/%s: its status can't be written: %s", *key, error)
+                _log.warning("JobSchedule %s/%s: can't write its status: %s", *key, error)
             return not error.away
         for changed in changes(before, conditions):
             if changed["reason"] in _TROUBLE:
@@ -175,13 +181,13 @@ class JobSchedules:
 
 
 _TROUBLE = {"InvalidSchedule", "Broken", "Missing"}
-"""Reasons that an Event tells of when they come to be so."""
+"""Reasons about which an Event is written when they appear."""
 
 
 def schedule_of(body: Json) -> tuple[Schedule, bool]:
-    """The schedule that a resource declares, and whether it is suspended.
+    """The schedule that a JobSchedule declares → (schedule, whether it is suspended).
 
-    Raises ValidationError and InvalidScheduleError.
+    Raises ValidationError or InvalidScheduleError.
     """
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     spec = JobScheduleSpec.model_validate(body.get("spec", {}))
@@ -215,15 +221,15 @@ def schedule_of(body: Json) -> tuple[Schedule, bool]:
 def _ready(row: ScheduleRecord | None, problem: str | None) -> Condition:
     if problem is not None:
         goes_on = row is not None and row.enabled
-        text = f"{problem}; until that is mended, the last valid one goes on firing"
+        text = f"{problem}; until that is fixed, the last valid version goes on firing"
         return Condition("Ready", False, "InvalidSchedule", text if goes_on else problem)
     if row is None:
-        text = "it isn't in the table and doesn't fire; the operator goes on trying to add it"
+        text = "it isn't in the table, so it doesn't fire; the operator keeps trying to add it"
         return Condition("Ready", False, "Missing", text)
     if row.last_decision == "broken":
         return Condition("Ready", False, "Broken", row.last_note or "its row can't be read")
     if not row.enabled:
-        return Condition("Ready", False, "Suspended", "spec.suspend is set: nothing fires")
+        return Condition("Ready", False, "Suspended", "spec.suspend is set, so it doesn't fire")
     return Condition("Ready", True, "Scheduled", "it is in the table and fires")
 
 
@@ -248,8 +254,4 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _told(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
-    )
+    return problems_of(error) if isinstance(error, ValidationError) else str(error)

@@ -1,4 +1,4 @@
-"""Changes of the custom resources, by kopf: each goes to the one who keeps that kind."""
+"""Watches the custom resources with kopf, and calls the keeper of each kind for every change."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 async def watch_resources(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
-    """Tell of every change of these kinds until cancelled. Raises what kopf ends with.
+    """Calls ``keepers``, by plural name, for every change until it is cancelled.
 
-    kopf gets a thread and a loop of its own: of the loop that it runs in it takes the signals, and
-    in the end it cancels all tasks there that it finds. The keepers are called in this loop.
+    The keepers are called in the caller's event loop. kopf has a thread and an event loop of its
+    own, because it takes over the signals of its loop, and cancels all tasks in it when it ends.
+    Raises what kopf ended with.
     """
     loop = asyncio.get_running_loop()
     stop = threading.Event()
@@ -37,7 +38,7 @@ async def watch_resources(settings: OperatorSettings, keepers: Mapping[str, Keep
 
     async def told(keeper: Keeper, body: Mapping[str, Any], deleted: bool) -> None:
         if stop.is_set():
-            return  # kopf takes a while to end; by then another replica may be the one who leads
+            return  # kopf takes a while to end, and another replica may be leading by then
         call = keeper(body, deleted=deleted)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
 
@@ -47,7 +48,7 @@ async def watch_resources(settings: OperatorSettings, keepers: Mapping[str, Keep
             asyncio.run(_operate(settings, keepers, told, stop))
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             problem = error
-        with contextlib.suppress(RuntimeError):  # nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody waits
             loop.call_soon_threadsafe(_settle, ended, problem)
 
     threading.Thread(target=run, name="server-jobs-kopf", daemon=True).start()
@@ -76,14 +77,15 @@ async def _operate(
             try:
                 await told(keeper, dict(body), event.get("type") == "DELETED")
             except DatabaseError as error:
-                _log.warning("%s %s has to wait: %s", plural, body["metadata"]["name"], error)
+                text = "can't write %s %s into the database, trying again: %s"
+                _log.warning(text, plural, body["metadata"]["name"], error)
 
     for plural, keeper in keepers.items():
         serve(plural, keeper)
     await kopf.operator(
         registry=registry,
         settings=kopf_settings(),
-        # Else it would look for the user's name, and in a pod there is none.
+        # Without one, kopf looks up the user's name, and in a pod there is none.
         identity=Identity(settings.identity),
         standalone=True,
         clusterwide=settings.namespaces is None,
@@ -102,7 +104,10 @@ def _settle(ended: asyncio.Future[None], problem: BaseException | None) -> None:
 
 
 def _service_account() -> kopf.ConnectionInfo | None:
-    """The pod's own. kopf's looks for the server by a name that not every cluster resolves."""
+    """The pod's service account → None outside a pod.
+
+    kopf's own login finds the API server by a name that not every cluster resolves.
+    """
     token = _ACCOUNT / "token"
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
     if not token.exists() or not host:
@@ -115,18 +120,18 @@ def _service_account() -> kopf.ConnectionInfo | None:
     )
 
 
-# Its lines about each event, with all its settings in them, say nothing that ours don't.
+# kopf logs each event with all of its settings, and our own lines say the same.
 logging.getLogger("kopf").setLevel(logging.WARNING)
-# It warns of leaving signals alone, which is what it is to do.
+# kopf warns that it doesn't handle signals, which is intended here.
 logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """What kopf is to do without: all but telling of changes."""
+    """Settings that turn off everything in kopf but its watches."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False  # Events are ours to write
     chosen.peering.standalone = True
-    # Else it would want to look at all namespaces and definitions, for which we have no permission.
+    # Otherwise kopf would list all namespaces and definitions, for which we have no permission.
     chosen.scanning.disabled = True
     chosen.process.ultimate_exiting_timeout = None
     return chosen

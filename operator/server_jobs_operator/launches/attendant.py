@@ -1,4 +1,8 @@
-"""Attending to launches: whatever changes about a Job is judged by its row, and acted upon."""
+"""Attends to launches: reads the row of each Job that has changed, has it judged, and acts on that.
+
+``judge`` decides. The attendant reads the rows in batches, writes the outcomes into them, tells
+people what went wrong, and deletes Jobs or gives them their time to live.
+"""
 
 from __future__ import annotations
 
@@ -9,77 +13,59 @@ from collections.abc import Iterable
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import jobs_path
 from server_jobs_operator.cluster.reasons import BY_RUNNER, Reason
 from server_jobs_operator.launches.judge import Judgement, judge
-from server_jobs_operator.resources.runner_table import RunnerTable, place_of
-from server_jobs_operator.telemetry.events import Recorder
-from server_jobs_operator.telemetry.health import ROUND_SECONDS, Health
+from server_jobs_operator.resources.runner_table import place_of
+from server_jobs_operator.telemetry.health import ROUND_SECONDS
 from server_jobs_operator.telemetry.log_fields import fields_of
-from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.attend")
 
 GATHER_SECONDS = 0.05
-"""Changes come in crowds: those that come within this are judged together."""
+"""Changes that arrive within this time are judged together."""
 
 AGAIN_SECONDS = 5.0
+"""After a failed request or statement, a launch is looked at again after this time."""
 _MOST_AT_ONCE = 200
 _MOST_REQUESTS = 10
 _LONGEST_WAIT_SECONDS = 60.0
 
 
 class Attendant:
-    """Takes note of changes, and acts on them in batches."""
+    """Takes note of changes with :meth:`notice`, and acts on them in :meth:`run`."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        metrics: Metrics,
-        events: Recorder,
-        health: Health,
-    ) -> None:
-        self._kube = kube
-        self._launches = launches
-        self._view = view
-        self._runners = runners
-        self._metrics = metrics
-        self._events = events
-        self._health = health
+    def __init__(self, term: Term) -> None:
+        self._term = term
         self._requests = asyncio.Semaphore(_MOST_REQUESTS)
         self._due: dict[Claim, float] = {}
         self._gone: dict[Claim, KnownJob] = {}
         self._missing: dict[Claim, float] = {}
         self._news = asyncio.Event()
 
-    def notice(self, job: KnownJob, gone: bool) -> None:
-        """A Job has changed, or is gone."""
-        if gone:
-            job.gone_at = time.monotonic()
+    def notice(self, job: KnownJob) -> None:
+        """Has a Job judged, since it has changed or was deleted."""
+        if job.gone_at is not None:
             self._gone[job.claim] = job
         self.look_at(job.claim)
 
     def look_at(self, claim: Claim, after: float = 0.0) -> None:
-        """Judge a launch, after so many seconds or as soon as it is due anyway."""
+        """Has a launch judged in ``after`` seconds, or earlier if that is planned already."""
         moment = time.monotonic() + after
         if moment < self._due.get(claim, float("inf")):
             self._due[claim] = moment
             self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Judges what is due, until it is cancelled."""
         while True:
-            self._health.beat("attend", ROUND_SECONDS)
+            self._term.health.beat("attend", ROUND_SECONDS)
             await self._wait()
             now = time.monotonic()
             due = [claim for claim, moment in self._due.items() if moment <= now][:_MOST_AT_ONCE]
@@ -91,14 +77,14 @@ class Attendant:
         try:
             return await self.attend(due)
         except DatabaseError as error:
-            _log.warning("%d launches have to wait: %s", len(due), error)
+            _log.warning("can't read or settle %d launches, trying again: %s", len(due), error)
         except Exception as error:  # noqa: BLE001 - a loop that ends would end the operator's work
-            if len(due) > 1:  # one is the trouble: the others needn't wait for it
+            if len(due) > 1:  # one of them is the cause, and the others needn't wait for it
                 for claim in due:
                     await self._try_to_attend([claim])
                 return None
             for claim in due:
-                text = "job %s: attending to it went wrong, trying again"
+                text = "job %s: an unexpected error in attending to its launch, trying again"
                 _log.error(text, claim.job_id, exc_info=error, extra=fields_of(claim))
         for claim in due:
             self.look_at(claim, AGAIN_SECONDS)
@@ -117,16 +103,18 @@ class Attendant:
                 return
 
     async def attend(self, claims: Iterable[Claim]) -> None:
-        """Judge these launches and act; one that can't be acted on is looked at again.
+        """Judges these launches and acts on the judgements.
 
-        Raises DatabaseError.
+        If the API server refuses a request for one of them, it is looked at again later. Raises
+        DatabaseError.
         """
         wanted = list(claims)
-        # Known before the rows are read: a runner settles its record before its pod ends.
-        jobs = {claim: self._view.of(claim) or self._gone.get(claim) for claim in wanted}
-        gone = {claim for claim in wanted if self._view.of(claim) is None}
-        rows = await self._launches.read({claim.job_id for claim in wanted})
-        now = await self._launches.records.clock()
+        # The Jobs are looked up before the rows are read. A runner settles its record before its
+        # pod ends, so a Job that had ended by then has its final row.
+        jobs = {claim: self._term.view.of(claim) or self._gone.get(claim) for claim in wanted}
+        gone = {claim for claim in wanted if self._term.view.of(claim) is None}
+        rows = await self._term.launches.read({claim.job_id for claim in wanted})
+        now = await self._term.launches.records.clock()
         judged: list[tuple[Claim, KnownJob | None, Judgement]] = []
         settled: list[tuple[KnownJob, Launch]] = []
         for claim in wanted:
@@ -134,13 +122,13 @@ class Attendant:
             if claim in gone and launch is not None and launch.claim != claim:
                 self._gone.pop(claim, None)
                 continue
-            runner = self._runners.get(*self._place_of(known, launch))
+            runner = self._term.runners.get(*self._place_of(known, launch))
             spec = runner.spec if runner else None
             moment = time.monotonic()
             self._note_settled(known, launch, moment)
             if known is not None and launch is not None and _may_tell(known, launch):
                 settled.append((known, launch))
-            # A Job that is gone may still say what was wrong with it.
+            # What is known of a deleted Job may still say what was wrong with it.
             judgement = judge(
                 known,
                 launch,
@@ -163,12 +151,12 @@ class Attendant:
     def _place_of(self, known: KnownJob | None, launch: Launch | None) -> tuple[str, str]:
         if known is not None:
             return known.namespace, known.runner
-        return place_of(launch.worker_id if launch else None, self._launches.prefix)
+        return place_of(launch.worker_id if launch else None, self._term.launches.prefix)
 
     def _note_settled(self, known: KnownJob | None, launch: Launch | None, moment: float) -> None:
         running = launch is not None and launch.status is JobStatus.RUNNING
-        if known is not None and not running and known.settled_at is None:
-            known.settled_at = moment
+        if known is not None and not running:
+            known.settle(moment)
 
     async def _write(self, judged: list[tuple[Claim, KnownJob | None, Judgement]]) -> None:
         outcomes: dict[Claim, Outcome] = {
@@ -176,29 +164,32 @@ class Attendant:
         }
         if not outcomes:
             return
-        settled = await self._launches.records.settle(outcomes)
+        settled = await self._term.launches.records.settle(outcomes)
         for claim, known, judgement in judged:
             if judgement.outcome is None:
                 continue
             accepted = settled.get(claim.job_id)
             if accepted is None:
-                self.look_at(claim)  # its runner was faster, or it has begun meanwhile
+                self.look_at(claim)  # its runner settled it first, or its handler has begun
                 continue
             error = getattr(judgement.outcome, "error", None)
             text = error.message if error else str(getattr(judgement.outcome, "reason", ""))
             self._tell(claim, known, judgement.reason, text, accepted.status)
 
     async def _tell_of(self, settled: list[tuple[KnownJob, Launch]]) -> None:
-        """Tell of launches that their own runners have given up: nobody else does."""
-        errors = await self._launches.last_errors({launch.id for _, launch in settled})
+        """Logs, counts and writes Events about launches that their own runners gave up.
+
+        A runner that can't run its job writes that into the record, but nobody sees its pod.
+        """
+        errors = await self._term.launches.last_errors({launch.id for _, launch in settled})
         for known, launch in settled:
             error = errors.get(launch.id)
-            # Of this very launch: what an earlier one died of stands there, too.
+            # Only the error of this very launch counts: the record keeps those of earlier ones.
             pod = error.worker.rpartition("/")[2] if error else ""
             if error is not None and error.type in BY_RUNNER and pod in known.pods:
                 self._tell(known.claim, known, Reason(error.type), error.message, launch.status)
             elif known.finished and known.pods:
-                known.told = True
+                known.tell()
 
     def _tell(
         self,
@@ -209,20 +200,20 @@ class Attendant:
         status: JobStatus,
     ) -> None:
         fields = fields_of(claim, known, reason=str(reason or ""))
-        _log.warning("job %s: %s; it is %s now", claim.job_id, text, status, extra=fields)
+        _log.warning("job %s: %s; it is now %s", claim.job_id, text, status, extra=fields)
         if reason is not None:
-            self._metrics.reasons.labels(str(reason)).inc()
+            self._term.metrics.reasons.labels(str(reason)).inc()
         if known is not None:
-            known.told = True
+            known.tell()
             if reason is not None:
-                self._events.about_job(known, str(reason), text)
+                self._term.events.about_job(known, str(reason), text)
 
     async def _try_to_act(
         self, claim: Claim, known: KnownJob | None, judgement: Judgement, *, gone: bool
     ) -> None:
         try:
             async with self._requests:
-                self._health.beat("attend", ROUND_SECONDS)
+                self._term.health.beat("attend", ROUND_SECONDS)
                 await self._act(claim, known, judgement, gone=gone)
         except KubeError as error:
             fields = fields_of(claim, known)
@@ -241,26 +232,24 @@ class Attendant:
             return
         self._missing.pop(claim, None)
         if judgement.delete and not known.deleting:
-            await self._kube.delete(jobs_path(known.namespace, known.name), known.uid)
+            await self._term.kube.delete(jobs_path(known.namespace, known.name), known.uid)
         elif judgement.expire:
             await self._expire(known)
         if judgement.again is not None:
             self.look_at(claim, judgement.again)
 
     async def _expire(self, known: KnownJob) -> None:
-        """Let the cluster remove a Job that is over, after the runner's time to live."""
-        runner = self._runners.get(known.namespace, known.runner)
+        """Has Kubernetes delete a finished Job after the JobRunner's time to live."""
+        runner = self._term.runners.get(known.namespace, known.runner)
         if runner is not None and not known.expiring:
             seconds = runner.spec.ttl_seconds_after_finished
-            if known.job["spec"].get("ttlSecondsAfterFinished") != seconds:
+            if known.body["spec"].get("ttlSecondsAfterFinished") != seconds:
                 await self._set_time_to_live(known, seconds)
-        known.expiring = True
-        if known.told or known.pods:  # else its pod may be about to be told of
-            known.keep_no_details()
+        known.expire()
 
     async def _set_time_to_live(self, known: KnownJob, seconds: int) -> None:
         try:
-            await self._kube.patch(
+            await self._term.kube.patch(
                 jobs_path(known.namespace, known.name),
                 {"spec": {"ttlSecondsAfterFinished": seconds}},
             )
@@ -270,6 +259,6 @@ class Attendant:
 
 
 def _may_tell(known: KnownJob, launch: Launch) -> bool:
-    """Whether its runner may have given up this launch, and nobody has told yet."""
+    """Whether its runner may have given up this launch, and nobody has told of it yet."""
     over = launch.status is not JobStatus.RUNNING or launch.claim != known.claim
     return over and launch.launch_failures > 0 and not known.told

@@ -1,4 +1,4 @@
-"""Creating the Kubernetes Job of a launch, or adopting the one that is there already."""
+"""Creates the Kubernetes Job of a launch, or adopts the one that exists already."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TRIES = 4
 
 
 async def create_or_adopt(kube: Kube, namespace: str, body: Json) -> Json | None:
-    """Create it, or adopt it → the Job; None where its name is taken by what can't be adopted.
+    """Creates the Job or adopts it → the Job, or None if another Job has taken its name.
 
-    Raises KubeError.
+    It tries several times, as long as the error may pass. Raises KubeError.
     """
     pause = 0.2
     for left in reversed(range(_TRIES)):
@@ -24,14 +24,14 @@ async def create_or_adopt(kube: Kube, namespace: str, body: Json) -> Json | None
                 return await _adopted(kube, namespace, body)
             if not error.passes or not left:
                 raise
-            # The answer may have been lost: the name tells whether it was created.
+            # If only the answer was lost, the next try finds the Job by its name.
             await asyncio.sleep(pause)
             pause *= 3
     return None
 
 
 async def _adopted(kube: Kube, namespace: str, body: Json) -> Json | None:
-    """The Job that has the name, if it is of this launch and may still run its handler."""
+    """The existing Job of that name → None unless it is of this launch and may still run."""
     try:
         found = await kube.get(jobs_path(namespace, body["metadata"]["name"]))
     except KubeError as error:

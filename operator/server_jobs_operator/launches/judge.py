@@ -1,7 +1,8 @@
-"""What is to be done about a launch, by its row and its Kubernetes Job. Pure.
+"""Decides what to do about a launch, from its row and its Kubernetes Job. Pure.
 
-The rows of the table in DESIGN's section on Kubernetes, as one function: who died where, what is
-written into the record, and what becomes of the Job.
+:func:`judge` covers each way in which a row and its Job can stand: it says what is written into
+the record, what happens to the Job, and when to look again. The table "What happens when" in
+docs/kubernetes.md says the same to users.
 """
 
 from __future__ import annotations
@@ -9,32 +10,35 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from server_jobs.launches.launch import Launch, launch_backoff
+from server_jobs.launches.launch import Launch
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.backoff import RetryPolicy, launch_backoff
 from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Outcome
-from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import clean
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.reasons import DISRUPTIONS, Finding, Reason
 from server_jobs_operator.resources.specs import JobRunnerSpec
 
 LEAVING_SECONDS = 15.0
-"""What a pod gets to end in once its record is settled, before its Job is deleted."""
+"""How long a pod has to end once its record is settled, before its Job is deleted."""
 
 _LONGEST_MESSAGE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to write, what to do with the Job, and when to look again (seconds)."""
+    """What to do about one launch. The default is nothing."""
 
     outcome: Outcome | None = None
+    """What to write into the record."""
     reason: Reason | None = None
+    """Why the launch went wrong, if it did."""
     delete: bool = False
+    """Whether to delete the Job."""
     expire: bool = False
-    """Its Job is over and its record settled: the Job may go after the runner's time to live."""
+    """Whether the Job may be deleted after the JobRunner's time to live: all is over."""
     again: float | None = None
+    """In how many seconds to judge it again; None if only a change can alter the judgement."""
 
 
 NOTHING = Judgement()
@@ -50,30 +54,35 @@ def judge(
     gone: bool = False,
     missing_since: float | None = None,
 ) -> Judgement:
-    """Decide on one launch.
+    """Decides on one launch.
 
-    ``gone`` says that there is no such Job any more (``job`` is how it was last seen, if it was;
-    if not, it has been missed since ``missing_since``); ``launch`` was read after that was known,
-    and is None where its row is gone. ``now`` is the database's clock, ``moment`` the process's.
+    ``job`` is the Job as it was last seen, or None if it was never seen. ``gone`` says that it no
+    longer exists; one that was never seen has been missing since ``missing_since``. ``launch`` is
+    the row, read after the Job was looked up, or None if the row was deleted. ``spec`` is that of
+    the JobRunner, or None if that was deleted.
+
+    ``now`` is the database's clock. ``moment``, like ``missing_since``, is ``time.monotonic()``.
     """
     gone = gone or job is None
     if launch is None or launch.status is not JobStatus.RUNNING:
         return NOTHING if gone or job is None else _over(job, launch, moment)
     if job is not None and launch.claim != job.claim:
-        # Of an older claim: whatever it does is refused. One that is over keeps its log a while.
+        # The Job is of an older claim, so the fence refuses what it writes. If it has finished, it
+        # is kept for its time to live: somebody may want to read its log.
         return NOTHING if gone else Judgement(expire=job.finished, delete=not job.finished)
     ended = gone or (job is not None and job.finished)
     if gone and launch.begun and (left := _still_leaving(job, spec, moment, missing_since)) > 0:
-        return Judgement(again=left)  # its runner may be writing the truth just now
+        return Judgement(again=left)  # its runner may still be writing how the handler ended
     if launch.cancel_requested_at is not None:
         if ended or not launch.begun:
             return Judgement(Abandoned("cancelled on request"), delete=not gone)
-        return Judgement(delete=True, again=5.0)  # its runner writes that, once it is told to end
+        # Deleting the Job tells the pod to end, and then its runner writes the cancellation.
+        return Judgement(delete=True, again=5.0)
     found = job.finding if job is not None else None
     if ended:
         why = found if found is not None and found.final else _vanished(job, gone)
         if launch.begun and why.reason is Reason.SCHEMA_MISMATCH:
-            why = replace(why, reason=Reason.EXIT_CODE)  # a handler may end like that, too
+            why = replace(why, reason=Reason.EXIT_CODE)  # it was the handler's own exit status
         return _lose(launch, spec, why)
     if launch.begun or job is None:
         return NOTHING
@@ -86,7 +95,7 @@ def _still_leaving(
     moment: float,
     missing_since: float | None,
 ) -> float:
-    """For how long the pod of a Job that was deleted may take to end, in seconds from now."""
+    """How many more seconds the pod of a deleted Job may take to end → 0 or less if none."""
     since = missing_since if job is None else job.gone_at
     if since is None or (job is not None and job.finding and job.finding.reason in _OF_AN_END):
         return 0.0
@@ -96,7 +105,7 @@ def _still_leaving(
 
 
 _OF_AN_END = frozenset({Reason.EXIT_CODE, Reason.OOM_KILLED, Reason.SCHEMA_MISMATCH})
-"""What is read off a container that has ended. A pod that is taken down may not have yet."""
+"""Findings that only an ended container has. A pod that is evicted may still be ending."""
 
 
 def _over(job: KnownJob, launch: Launch | None, moment: float) -> Judgement:
@@ -115,7 +124,7 @@ def _launching(
 ) -> Judgement:
     limits = spec or _DEFAULTS
     if job.waits:
-        return NOTHING  # somebody, Kueue for instance, lets it wait
+        return NOTHING  # Kueue, for instance, hasn't admitted it yet
     found = job.finding
     if found is not None and found.final:
         return _lose(launch, spec, found, delete=True)
@@ -126,7 +135,7 @@ def _launching(
         return Judgement(again=left)
     began = launch.worker_started_at or now
     if job.started_at is not None:
-        began = max(began, job.started_at)  # by the cluster's clock, but it is all there is
+        began = max(began, job.started_at)  # by the cluster's clock: there is no other source
     left = limits.launch_timeout_seconds - (now - began).total_seconds()
     if left > 0:
         return Judgement(again=left)
@@ -154,15 +163,17 @@ def _lose(
 
 
 def outcome_of(launch: Launch, spec: JobRunnerSpec | None, found: Finding) -> Outcome:
-    """What is written of a launch that went wrong, and which budget it is charged to."""
+    """The outcome of a launch that went wrong: what is written, and which budget it is charged to.
+
+    Before the handler began that is a launch failure. After it, it is a disruption if the platform
+    ended the pod, else a failed attempt.
+    """
     limits = spec or _DEFAULTS
-    error = AttemptError(
+    error = AttemptError.new(
+        str(found.reason),
+        found.text[:_LONGEST_MESSAGE],
         attempt=launch.attempt_count,
-        at=None,
-        type=str(found.reason),
-        message=clean(found.text)[:_LONGEST_MESSAGE],
-        traceback="",
-        worker=launch.worker_id or "",
+        worker=launch.worker_id,
     )
     if not launch.begun:
         delay = launch_backoff(launch.launch_failures)
@@ -176,4 +187,4 @@ def outcome_of(launch: Launch, spec: JobRunnerSpec | None, found: Finding) -> Ou
 _DEFAULTS = JobRunnerSpec.model_validate(
     {"image": "none", "database": {"secretRef": {"name": "none"}}}
 )
-"""Where the JobRunner is gone, its launches go by the defaults."""
+"""The limits for launches whose JobRunner was deleted."""

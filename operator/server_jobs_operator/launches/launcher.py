@@ -1,4 +1,4 @@
-"""Launching: claim what runners have room for, create the Jobs, keep leases until they begin."""
+"""Claims what JobRunners have room for, creates Jobs, and renews leases until handlers begin."""
 
 from __future__ import annotations
 
@@ -11,95 +11,80 @@ from typing import TypeVar
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.outcomes import Outcome, Postponed, Released
 from server_jobs.records.rows import Claim
-from server_jobs_operator.cluster.jobs_view import JobsView
-from server_jobs_operator.cluster.kube import Kube, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.reasons import Finding, Reason
 from server_jobs_operator.launches.create import create_or_adopt
 from server_jobs_operator.launches.judge import outcome_of
 from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
 from server_jobs_operator.launches.pace import Pace
 from server_jobs_operator.launches.templates import InvalidTemplate
-from server_jobs_operator.resources.runner_table import JobRunner, RunnerTable
-from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
+from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.telemetry.log_fields import fields_of
-from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.launch")
 
 REFUSED_SECONDS = 30.0
-"""How long a runner claims nothing after the API server refused its Jobs for want of quota."""
+"""How long a JobRunner claims nothing after its namespace refused a Job (see KubeError.held_up)."""
 
 AWAY_SECONDS = 5.0
-"""The same after it didn't answer. What is claimed by then is tried again by reconciling."""
+"""The same after the API server didn't answer. The reconciler creates what was claimed by then."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _NotCreated:
-    """What becomes of a record whose Job there won't be, and what was wrong with the launch."""
+    """A launch for which no Job will be created."""
 
     outcome: Outcome
+    """What to write into the record."""
     found: Finding | None = None
+    """What was wrong with this launch; None if the cause isn't its own."""
 
 
 class Launcher:
-    """What has been claimed and not begun is held here, and nowhere else."""
+    """Holds every claim from :meth:`claim` or :meth:`hold` until its handler begins."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        settings: OperatorSettings,
-        metrics: Metrics,
-        events: Recorder,
-    ) -> None:
-        self._kube = kube
-        self._launches = launches
-        self._view = view
-        self._runners = runners
-        self._settings = settings
-        self._metrics = metrics
-        self._events = events
-        self._unstarted: dict[Claim, float] = {}  # since when, by our clock
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._unstarted: dict[Claim, float] = {}
+        """Claims whose handlers haven't begun, and since when they are held (monotonic seconds)."""
         self._without_job: dict[Claim, tuple[str, str]] = {}
-        """Whose Job there isn't yet, and the runner that it takes a place of."""
+        """Claims without a Job yet, and the JobRunner whose room each of them takes."""
         self._creating: set[Claim] = set()
-        self._slots = asyncio.Semaphore(settings.create_concurrency)
-        self._pace = Pace(settings.creates_per_second)
+        """Claims whose Job is being created right now."""
+        self._slots = asyncio.Semaphore(term.settings.create_concurrency)
+        self._pace = Pace(term.settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
         self._refusals: dict[tuple[str, str], str] = {}
-        """Runners whose last Job was refused whatever it was, and why."""
+        """JobRunners whose namespace refused their last Job, and why."""
         self._turn = 0
         self._turns: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
-        """A leader that is about to leave claims nothing more."""
+        """Set when the term ends: nothing more is claimed or created."""
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self) -> int:
-        """Claim what the runners have room for and begin to launch it → how many.
+        """Claims what the JobRunners have room for and begins to launch it → how many.
 
-        Runners and their queues take turns in being first, so that none starves. Raises
-        DatabaseError; what was claimed until then is launched.
+        JobRunners take turns in being first, and so do the queues of each, so that none starves.
+        Raises DatabaseError; what was claimed until then is launched.
         """
         if self.draining:
             return 0
         claimed = 0
-        for runner in _rotated(self._runners.serving(), self._turn):
+        for runner in _rotated(self._term.runners.serving(), self._turn):
             if self._refused_until.get(runner.key, 0.0) > time.monotonic():
                 continue
             claimed_here = 0
             for queue in _rotated(runner.spec.queues, self._turns[runner.key]):
                 claimed_here += await self._claim_from(queue, runner)
-            # Whoever got nothing keeps its turn: others had more to give, not more right.
+            # A JobRunner that claimed nothing keeps its place in the rotation of its queues.
             self._turns[runner.key] += claimed_here > 0
             claimed += claimed_here
         self._turn += claimed > 0
@@ -109,36 +94,39 @@ class Launcher:
         room = self.room(runner)
         if room <= 0:
             return 0
-        launches = await self._launches.claim(
+        launches = await self._term.launches.claim(
             queue,
             job_names=runner.spec.job_names,
             limit=min(room, 100),
-            worker_id=self._settings.worker_id(runner.namespace, runner.name),
-            lease_seconds=self._settings.lease,
+            worker_id=self._term.settings.worker_id(runner.namespace, runner.name),
+            lease_seconds=self._term.settings.lease,
         )
         for launch in launches:
             self.launch(launch, runner)
-        self._metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
+        self._term.metrics.claims.labels(runner.namespace, runner.name).inc(len(launches))
         return len(launches)
 
     def room(self, runner: JobRunner) -> int:
-        """How many more of a runner may be in flight.
+        """How many more Jobs of a JobRunner may be in flight.
 
-        What is claimed and can't be created just now takes its place: else an API server that is
-        away would be met by all that waits.
+        A claim whose Job can't be created just now takes room as well. Otherwise, everything that
+        waits would be claimed while the API server doesn't answer.
         """
         coming = list(self._without_job.values())
         mine = runner.spec.max_concurrency - coming.count(runner.key)
-        mine -= self._view.in_flight(runner.namespace, runner.name)
-        everyone = self._settings.max_jobs - self._view.in_flight() - len(coming)
-        # What can't be created within some seconds is better left for whoever can.
-        backlog = int(self._settings.creates_per_second * 5) + 10 - len(coming)
+        mine -= self._term.view.in_flight(runner.namespace, runner.name)
+        everyone = self._term.settings.max_jobs - self._term.view.in_flight() - len(coming)
+        # Beyond what can be created within five seconds, records are left for other workers.
+        backlog = int(self._term.settings.creates_per_second * 5) + 10 - len(coming)
         return min(mine, everyone, backlog)
 
     # ── create ───────────────────────────────────────────────────────────────────────────────
 
     def launch(self, launch: Launch, runner: JobRunner) -> None:
-        """Create the Job of a claimed record, in the background; once, however often asked."""
+        """Creates the Job of a claimed record in the background.
+
+        Nothing happens if that is under way already.
+        """
         if launch.claim in self._creating:
             return
         self._unstarted.setdefault(launch.claim, time.monotonic())
@@ -153,49 +141,51 @@ class Launcher:
             await self._pace.next()
             async with self._slots:
                 if self.draining:
-                    return  # whoever leads next finds a record without its Job
+                    return  # the next leader finds the record without a Job, and creates it
                 not_created = await self._created(launch, runner)
             if not_created is not None:
                 await self._give_back(launch, runner, not_created)
         except (KubeError, DatabaseError) as error:
-            # It stays claimed; reconciling finds a record without its Job, and creates that.
+            # It stays claimed. The reconciler finds the record without a Job, and creates it.
             self._pause(runner, AWAY_SECONDS)
             fields = self._fields(launch, runner)
-            _log.warning("job %s can't be launched just now: %s", launch.id, error, extra=fields)
+            text = "job %s can't be launched now, trying again: %s"
+            _log.warning(text, launch.id, error, extra=fields)
         except Exception:  # noqa: BLE001 - one record never stops the others
             fields = self._fields(launch, runner)
-            _log.exception("job %s: launching it went wrong", launch.id, extra=fields)
+            text = "job %s: an unexpected error in launching it, trying again"
+            _log.exception(text, launch.id, extra=fields)
         finally:
             self._creating.discard(launch.claim)
 
     async def _created(self, launch: Launch, runner: JobRunner) -> _NotCreated | None:
-        """Create the Job → None, or what becomes of the record instead."""
+        """Creates the Job → None, or what happens to the record if there won't be one."""
         fields = self._fields(launch, runner)
         try:
-            body = job_manifest(launch, runner, self._settings)
+            body = job_manifest(launch, runner, self._term.settings)
         except InvalidRuntime as error:
-            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         except InvalidTemplate as error:
-            return self._hold_up(runner, f"its template can't be a pod's: {error}")
+            return self._hold_up(runner, f"its template isn't a pod template: {error}")
         try:
-            created = await create_or_adopt(self._kube, runner.namespace, body)
+            created = await create_or_adopt(self._term.kube, runner.namespace, body)
         except KubeError as error:
             if error.passes:
                 raise
-            self._metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
+            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._refused(launch, runner, error)
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
-            _log.warning("job %s: %s: claimed anew", launch.id, reason, extra=fields)
+            _log.warning("job %s: %s; releasing it", launch.id, reason, extra=fields)
             return _NotCreated(Released(reason))
-        self._view.add(created)
+        self._term.view.add(created)
         self._without_job.pop(launch.claim, None)
         self._refusals.pop(runner.key, None)
         since = self._unstarted.get(launch.claim)
         if since is not None:
-            self._metrics.launch_seconds.observe(time.monotonic() - since)
-        self._metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+            self._term.metrics.launch_seconds.observe(time.monotonic() - since)
+        self._term.metrics.launches.labels(runner.namespace, runner.name, "created").inc()
         _log.info(
             "job %s (%s): Kubernetes Job %s/%s created",
             launch.id,
@@ -213,13 +203,13 @@ class Launcher:
         return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
 
     def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
-        """No Job of this runner is taken: not this record's fault, which waits uncharged."""
+        """Pauses a JobRunner whose Jobs are all refused → the record waits, uncharged."""
         if self._refused_until.get(runner.key, 0.0) < time.monotonic():
             where = f"JobRunner {runner.namespace}/{runner.name}"
             _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
         self._pause(runner, REFUSED_SECONDS)
         if runner.key not in self._refusals:
-            self._events.about_runner(runner, "LaunchesRefused", text)
+            self._term.events.about_runner(runner, "LaunchesRefused", text)
         self._refusals[runner.key] = text
         return _NotCreated(Postponed(text, REFUSED_SECONDS))
 
@@ -228,7 +218,7 @@ class Launcher:
         self._refused_until[runner.key] = max(self._refused_until.get(runner.key, 0.0), until)
 
     def refusal(self, runner: JobRunner) -> str | None:
-        """Why no Job of a runner is taken just now, if so."""
+        """Why the Jobs of a JobRunner are refused at present → None if they aren't."""
         return self._refusals.get(runner.key)
 
     def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
@@ -239,10 +229,10 @@ class Launcher:
 
     async def _give_back(self, launch: Launch, runner: JobRunner, instead: _NotCreated) -> None:
         self._forget(launch.claim)
-        settled = await self._launches.records.settle({launch.claim: instead.outcome})
+        settled = await self._term.launches.records.settle({launch.claim: instead.outcome})
         if instead.found is not None and launch.id in settled:
-            self._metrics.reasons.labels(str(instead.found.reason)).inc()
-            self._events.about_launch(runner, instead.found)
+            self._term.metrics.reasons.labels(str(instead.found.reason)).inc()
+            self._term.events.about_launch(runner, instead.found)
 
     @staticmethod
     def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:
@@ -251,15 +241,18 @@ class Launcher:
     # ── renew ────────────────────────────────────────────────────────────────────────────────
 
     async def renew(self) -> None:
-        """Renew the leases of what hasn't begun. Raises DatabaseError."""
+        """Renews the leases of the claims whose handlers haven't begun. Raises DatabaseError."""
         held = list(self._unstarted)
-        ours = await self._launches.renew(held, lease_seconds=self._settings.lease)
+        ours = await self._term.launches.renew(held, lease_seconds=self._term.settings.lease)
         for claim in held:
             if claim.job_id not in ours:
-                self._forget(claim)  # begun, settled, or somebody else's
+                self._forget(claim)  # its handler has begun, or the claim isn't ours any more
 
     def hold(self, launch: Launch) -> None:
-        """Its Job is there. Whoever has claimed it, it is ours to renew until it begins."""
+        """Renews the lease of a launch that has its Job from now on, until its handler begins.
+
+        An earlier leader may have claimed it.
+        """
         self._without_job.pop(launch.claim, None)
         if not launch.begun:
             self._unstarted.setdefault(launch.claim, time.monotonic())
@@ -269,11 +262,11 @@ class Launcher:
         self._without_job.pop(claim, None)
 
     def is_creating(self, claim: Claim) -> bool:
-        """Whether its Job is on its way."""
+        """Whether its Job is being created right now."""
         return claim in self._creating
 
     async def finish(self, seconds: float) -> None:
-        """Wait for Jobs that are being created."""
+        """Waits for Jobs that are being created, for at most so many seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 

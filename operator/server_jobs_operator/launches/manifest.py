@@ -1,8 +1,8 @@
-"""From a claimed record and its JobRunner to a Kubernetes Job. Pure.
+"""Makes a Kubernetes Job of a claimed record and its JobRunner. Pure.
 
-Three layers, the later ones winning: the JobRunner's partial template; what the record's
-``runtime`` asks for, within the JobRunner's caps and allow-lists; what must be so for the record
-to stay true.
+A pod template has three layers, and a later one wins: the JobRunner's partial template; what the
+record's ``runtime`` asks for, within the JobRunner's caps and allow-lists; what the operator needs
+to run the job and to tell how it ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from server_jobs.launches.launch import Launch
 from server_jobs_operator.cluster import names
-from server_jobs_operator.cluster.jobs_view import FIRST_TTL_SECONDS
+from server_jobs_operator.cluster.known_job import FIRST_TTL_SECONDS
 from server_jobs_operator.launches.templates import merged
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec, RuntimeSpec
@@ -28,17 +28,20 @@ from server_jobs_operator.settings import OperatorSettings
 Json = dict[str, Any]
 
 SPARE_SECONDS = 5
-"""What a pod gets beyond the handler's grace period, to write its last word."""
+"""How much longer than the handler's grace period a pod has, to write how the handler ended."""
 
 _AMOUNTS = {"cpu": "cpu", "memory": "memory", "ephemeral_storage": "ephemeral-storage"}
 
 
 class InvalidRuntime(ValueError):
-    """A record asks for what its JobRunner doesn't give; the message says what, and the way out."""
+    """A record asks for something that its JobRunner doesn't allow; the message says what."""
 
 
 def job_manifest(launch: Launch, runner: JobRunner, settings: OperatorSettings) -> Json:
-    """The Job of a launch: always the same one. Raises InvalidRuntime."""
+    """The Job of a launch. The same arguments always make the same Job.
+
+    Raises InvalidRuntime, and InvalidTemplate if the JobRunner's template isn't a pod template.
+    """
     spec = runner.spec
     runtime = _runtime(launch)
     labels = {
@@ -72,7 +75,7 @@ def job_manifest(launch: Launch, runner: JobRunner, settings: OperatorSettings) 
             ],
         },
         "spec": {
-            # The table is the only one who tries again.
+            # Retries are decided in the table only: Kubernetes never retries.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": FIRST_TTL_SECONDS,
@@ -86,7 +89,7 @@ def job_manifest(launch: Launch, runner: JobRunner, settings: OperatorSettings) 
         },
     }
     if launch.timeout_seconds is not None:
-        # The runner enforces the timeout. This is for one that can't any more.
+        # The runner enforces the timeout. This is for a runner that no longer can.
         seconds = spec.launch_timeout_seconds + launch.timeout_seconds + spec.grace_period_seconds
         job["spec"]["activeDeadlineSeconds"] = int(seconds) + SPARE_SECONDS
     if spec.kueue is not None:
@@ -102,7 +105,7 @@ def _ours(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
 ) -> Json:
-    """What a template can't change."""
+    """The layer that wins over the JobRunner's template and the record's runtime."""
     spec = runner.spec
     secret = spec.database.secret_ref
     environment: list[Json] = [
@@ -121,7 +124,7 @@ def _ours(
         {"name": "SERVER_JOBS_LEASE", "value": str(spec.lease_seconds)},
         {"name": "SERVER_JOBS_GRACE", "value": str(spec.grace_period_seconds)},
         {"name": "SERVER_JOBS_MAX_LAUNCH_FAILURES", "value": str(spec.max_launch_failures)},
-        # A pod that is told to end is mostly one that is evicted, or preempted.
+        # A pod that is told to end is mostly one that is being evicted or preempted.
         {"name": "SERVER_JOBS_MAX_RELEASES", "value": str(spec.max_disruptions)},
         {"name": "SERVER_JOBS_LOG_FORMAT", "value": "json"},
         *({"name": name, "value": value} for name, value in sorted(settings.environment.items())),
@@ -159,7 +162,10 @@ def _ours(
 
 
 def _asked_for(launch: Launch, runner: JobRunner, runtime: RuntimeSpec) -> Json:
-    """What the record asks for, where its JobRunner gives that; else what a JobRunner gives."""
+    """The layer of image, resources and placement: from the record, else from the JobRunner.
+
+    Raises InvalidRuntime if the record asks for more than the JobRunner allows.
+    """
     spec = runner.spec
     requests, limits = _given(spec, "requests"), _given(spec, "limits")
     for name, resource in _AMOUNTS.items():
@@ -178,7 +184,7 @@ def _asked_for(launch: Launch, runner: JobRunner, runtime: RuntimeSpec) -> Json:
                 f" at {cap}"
             )
         requests[resource] = wanted
-        # Memory that isn't limited takes the node's; processors are shared.
+        # Without a limit, one pod could take all of its node's memory. Processors are shared.
         if name == "memory" or resource in limits:
             limits[resource] = wanted
     container: Json = {"name": names.CONTAINER, "image": runtime.image or spec.image}
@@ -211,7 +217,7 @@ def _runtime(launch: Launch) -> RuntimeSpec:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error)}
         where = ".".join(str(part) for part in problem.get("loc", ()))
         raise InvalidRuntime(
-            f"{launch.job_name}: its runtime can't be read: {where or 'it'}: {problem['msg']}"
+            f"{launch.job_name}: its runtime can't be read: {where or 'runtime'}: {problem['msg']}"
         ) from None
 
 
@@ -239,11 +245,11 @@ def _not_allowed(
     launch: Launch, runner: JobRunner, field: str, value: object, allow: str
 ) -> InvalidRuntime:
     return InvalidRuntime(
-        f"{launch.job_name} asks for {field}={value}, which JobRunner {runner.name} doesn't allow:"
-        f" it would have to be in spec.allow.{allow}"
+        f"{launch.job_name} asks for {field}={value}, which JobRunner {runner.name} doesn't allow;"
+        f" to allow it, add it to spec.allow.{allow}"
     )
 
 
 def _label(text: str) -> str:
-    """What of a text may stand in a label."""
+    """A text as a label's value: other characters become dashes, 63 characters at most."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:63].strip("-_.")

@@ -1,4 +1,4 @@
-"""So many a second."""
+"""Spaces calls, so that there are at most N a second."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import time
 
 
 class Pace:
-    """Evenly."""
+    """Spaces calls evenly. What wasn't used during the last second may be caught up with."""
 
     def __init__(self, per_second: float) -> None:
         self._distance = 1 / per_second
         self._next = 0.0
 
     async def next(self) -> None:
-        """Wait for one's turn."""
+        """Waits until the next call is due."""
         now = time.monotonic()
-        # What wasn't used for a second may be made up for at once.
         self._next = max(self._next, now - 1.0) + self._distance
         if self._next > now:
             await asyncio.sleep(self._next - now)

@@ -1,8 +1,8 @@
-"""Comparing what the table says with what the cluster has, both ways.
+"""Compares the table with the cluster: records without a Job, and Jobs without a record.
 
-Read the rows, list the Jobs, read again what differs: the second look tells what was claimed or
-settled between the two, so that nothing is taken for lost that merely moved. A list that fails
-means that nothing is known, never that nothing is there.
+It reads the rows, lists the Jobs, and reads again the rows that differ. The second read shows what
+was claimed or settled in between, so that a record that merely changed isn't taken for lost. If the
+list fails, nothing is done: a failed list doesn't mean that there are no Jobs.
 """
 
 from __future__ import annotations
@@ -11,50 +11,37 @@ import logging
 from collections.abc import Mapping
 
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.store import LaunchStore
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
-from server_jobs_operator.resources.runner_table import RunnerTable, place_of
-from server_jobs_operator.settings import OperatorSettings
+from server_jobs_operator.resources.runner_table import place_of
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator.reconcile")
 
 
 class Reconciler:
-    """Finds records without their Job and Jobs without their record."""
+    """Creates Jobs that are missing, and has those that need it judged by the attendant."""
 
-    def __init__(
-        self,
-        launches: LaunchStore,
-        view: JobsView,
-        runners: RunnerTable,
-        launcher: Launcher,
-        attendant: Attendant,
-        settings: OperatorSettings,
-    ) -> None:
-        self._launches = launches
-        self._view = view
-        self._runners = runners
+    def __init__(self, term: Term, launcher: Launcher, attendant: Attendant) -> None:
+        self._term = term
         self._launcher = launcher
         self._attendant = attendant
-        self._settings = settings
 
     async def reconcile(self) -> None:
-        """Once. Raises DatabaseError and KubeError, and then has done nothing."""
-        before = await self._launches.in_hand()
+        """Compares once. Raises DatabaseError or KubeError, and then nothing has been done."""
+        before = await self._term.launches.in_hand()
         jobs = {
             job.claim: job
-            for namespace in self._settings.namespaces or (None,)
-            for job in await self._view.relist(namespace)
+            for namespace in self._term.settings.namespaces or (None,)
+            for job in await self._term.view.relist(namespace)
         }
         self._go_on(before, jobs)
-        # What differs, some of it because it has moved meanwhile, is read again.
-        missing = [one for one in before.values() if self._view.of(one.claim) is None]
-        rows = await self._launches.read({launch.id for launch in missing})
+        # Some rows differ only because they changed since the first read.
+        missing = [one for one in before.values() if self._term.view.of(one.claim) is None]
+        rows = await self._term.launches.read({launch.id for launch in missing})
         created = 0
         for launch in missing:
             now = rows.get(launch.id)
@@ -62,25 +49,25 @@ class Reconciler:
                 continue
             created += self._create_again(now)
         if created:
-            _log.info("%d records had no Kubernetes Job", created)
+            _log.info("%d running records had no Kubernetes Job", created)
 
     def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Claim, KnownJob]) -> None:
-        """Keep what waits for its pod, and have everything looked at that may need it."""
+        """Renews the leases of launches that wait for their pods, and has others judged."""
         for claim, job in jobs.items():
             launch = before.get(claim.job_id)
             if launch is None or launch.claim != claim:
-                self._attendant.look_at(claim)  # whose row it is, if anybody's, is read there
+                self._attendant.look_at(claim)  # which reads the row, if there is one
                 continue
             self._launcher.hold(launch)
             if not launch.begun or launch.cancel_requested_at or job.finished or job.finding:
                 self._attendant.look_at(claim)
 
     def _create_again(self, launch: Launch) -> bool:
-        """Whether a record whose Job isn't there is launched, or judged."""
-        namespace, name = place_of(launch.worker_id, self._settings.worker_prefix)
-        if not self._settings.serves(namespace):
-            return False  # no longer ours to look at: what runs there still settles its record
-        runner = self._runners.get(namespace, name)
+        """Launches a record without a Job, or has it judged → False if its namespace isn't ours."""
+        namespace, name = place_of(launch.worker_id, self._term.settings.worker_prefix)
+        if not self._term.settings.serves(namespace):
+            return False  # this namespace isn't served any more; its pods settle their records
+        runner = self._term.runners.get(namespace, name)
         if launch.begun or launch.cancel_requested_at or runner is None:
             self._attendant.look_at(launch.claim)
         elif not self._launcher.is_creating(launch.claim):

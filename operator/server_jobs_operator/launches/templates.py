@@ -1,6 +1,6 @@
-"""Merging pod templates, as ``kubectl`` merges what it applies. Pure.
+"""Merges pod templates, as ``kubectl apply`` merges manifests. Pure.
 
-A JobRunner's template is anything that its author wrote: the API server doesn't look into it.
+The API server doesn't check a JobRunner's template, so it may contain anything.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ _KEYS: dict[str, tuple[str, type]] = {
     "ports": ("containerPort", int),
     "imagePullSecrets": ("name", str),
 }
-"""Lists whose items have a name of their own; others are joined."""
+"""Lists that are merged item by item: the field that names an item, and its type.
+
+Other lists are joined.
+"""
 
 _LONGEST_EXCERPT = 60
 
 
 class InvalidTemplate(ValueError):
-    """A JobRunner's template isn't one of a pod; the message says which field, and what it is."""
+    """A JobRunner's template isn't a pod template; the message says which field is wrong."""
 
     def __init__(self, path: str, value: Any, wanted: str) -> None:
         text = json.dumps(value, default=str)
@@ -34,9 +37,11 @@ class InvalidTemplate(ValueError):
 
 
 def merged(base: Any, over: Any, path: str = "spec.template") -> Any:
-    """``over`` on ``base``: mappings field by field, known lists item by item; else over wins.
+    """``base`` with ``over`` merged into it.
 
-    Raises InvalidTemplate where the base's field at ``path`` isn't what it has to be.
+    Mappings are merged field by field, and known lists item by item. For anything else, ``over``
+    wins. Raises InvalidTemplate if a field of ``base`` has the wrong type; ``path`` is where
+    ``base`` stands in the JobRunner.
     """
     if base is None:
         return over
@@ -69,13 +74,16 @@ def _check_items(items: list[Any], key: str, kind: type, path: str) -> None:
 
 
 def _by_key(base: list[Any], over: list[Any], key: str, path: str) -> list[Any]:
-    """What is new comes first: variables may refer only to those before them."""
+    """Merges two lists whose items have names. The items of ``over`` come first.
+
+    An environment variable may refer only to variables before it, and users refer to ours.
+    """
     ours = {item[key] for item in over}
     theirs = {item[key]: (number, item) for number, item in enumerate(base)}
     both = []
     for item in over:
         number, their = theirs.get(item[key], (0, {}))
-        # A variable has one source: ours isn't to be joined with theirs.
+        # A variable has one source, so ours replaces theirs instead of being merged with it.
         replaces = "value" in item or "valueFrom" in item
         both.append(merged({} if replaces else their, item, f"{path}[{number}]"))
     return [*both, *(item for item in base if item[key] not in ours)]

@@ -1,7 +1,8 @@
-"""Who of the replicas leads, by a Lease of the cluster.
+"""Elects one of the replicas by a Lease of the cluster (``coordination.k8s.io``).
 
-Leading saves work; it isn't what keeps jobs right. Whatever a leader writes into the table is
-fenced, and whatever it creates has a name that a second one finds taken.
+The election saves work; correctness doesn't depend on it. If two replicas led at the same time,
+each write to the table would still be fenced, and each Job would still be created only once,
+because its name would be taken the second time.
 """
 
 from __future__ import annotations
@@ -15,48 +16,48 @@ from datetime import UTC, datetime
 
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import leases_path
+from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 
 _log = logging.getLogger("server_jobs.operator.leader")
 
 DURATION_SECONDS = 15
 RENEW_SECONDS = 5.0
-# A leader that can't renew stops before another one may begin.
+# A leader that can't renew its Lease stops before another replica may take it.
 GIVE_UP_SECONDS = 10.0
 
 
 class LeaderElection:
-    """Takes part in the election and runs ``lead`` while we are the leader."""
+    """Takes part in the election, and runs ``lead`` while this replica is the leader."""
 
     def __init__(
         self,
         kube: Kube,
-        *,
-        namespace: str,
-        name: str,
-        identity: str,
-        lead: Callable[[], Awaitable[None]],
+        settings: OperatorSettings,
         health: Health,
-        owner: Json | None = None,
+        lead: Callable[[], Awaitable[None]],
     ) -> None:
         self._kube = kube
-        self._path = leases_path(namespace)
-        self._name = name
-        self._identity = identity
-        self._lead = lead
+        self._settings = settings
+        self._path = leases_path(settings.own_namespace)
+        self._name = settings.lease_name
+        self._identity = settings.identity
         self._health = health
-        self._owner = owner
+        self._lead = lead
         self._held: Json | None = None
-        """The Lease as we wrote it last, to be renewed without being read."""
+        """The Lease as we wrote it last, so that renewing needs no read."""
         self._seen: tuple[str, str, str] | None = None
         self._seen_at = 0.0
         self.leading = False
 
     async def run(self) -> None:
-        """Until cancelled; then the Lease is let go of, so that another replica takes over."""
+        """Takes part until it is cancelled. Then it releases the Lease for another replica.
+
+        Raises what ``lead`` raised.
+        """
         while True:
             await self._until_elected()
-            _log.info("%s leads", self._identity)
+            _log.info("%s is the leader", self._identity)
             self.leading = True
             leading = asyncio.ensure_future(self._lead())
             renewing = asyncio.ensure_future(self._while_renewed())
@@ -67,11 +68,11 @@ class LeaderElection:
                 for task in (leading, renewing):
                     task.cancel()
                 ended = await asyncio.gather(leading, renewing, return_exceptions=True)
-                await self._let_go()
+                await self._release()
             for outcome in ended:
                 if isinstance(outcome, Exception):
                     raise outcome
-            _log.warning("%s leads no longer", self._identity)
+            _log.warning("%s is no longer the leader", self._identity)
 
     async def _until_elected(self) -> None:
         while True:
@@ -90,11 +91,11 @@ class LeaderElection:
                         renewed = asked
 
     async def _try(self) -> bool:
-        """Take the Lease if it is free, renew it if it is ours → whether it is ours now."""
+        """Takes the Lease if it is free, or renews it if it is ours → whether it is ours now."""
         held, self._held = self._held, None
         if held is not None and await self._write(held):
             return True
-        # Somebody else has written it, or an answer of ours was lost: what is there now?
+        # Another replica or a person wrote the Lease, or the answer to our write was lost.
         try:
             lease = await self._kube.get(f"{self._path}/{self._name}")
         except KubeError as error:
@@ -108,8 +109,8 @@ class LeaderElection:
             str(lease["metadata"].get("resourceVersion") or ""),
         )
         if state != self._seen:
-            # By our own clock, which doesn't jump: theirs may be wrong, or stand still. What they
-            # write gets a new version whatever their clock says.
+            # Expiry is measured by our own monotonic clock. Another replica's clock may be wrong
+            # or stand still, but whatever it writes gets a new resource version.
             self._seen, self._seen_at = state, time.monotonic()
         holder = state[0]
         expired = time.monotonic() - self._seen_at > float(
@@ -117,7 +118,7 @@ class LeaderElection:
         )
         if holder and holder != self._identity and not expired:
             self._health.answers("leader election")
-            return False
+            return False  # another replica leads
         return await self._write(lease)
 
     async def _write(self, lease: Json | None) -> bool:
@@ -143,25 +144,28 @@ class LeaderElection:
                     },
                 )
             else:
-                # The version that was read goes along: of two that write, one is refused.
+                # The body has the version that was read, so that of two replicas one is refused.
                 path = f"{self._path}/{self._name}"
                 self._held = await self._kube.replace(path, lease | {"spec": spec})
         except KubeError as error:
-            return error.status != 409 and self._failed("written", error)
+            return error.status != 409 and self._failed("write", error)
         self._health.answers("leader election")
         return True
 
     def _owners(self) -> list[Json]:
-        """Whom the Lease goes with: what uninstalls the operator doesn't know of it."""
-        return [self._owner] if self._owner else []
+        """The chart's ConfigMap, with which the Lease is deleted. Helm doesn't know the Lease."""
+        name, uid = self._settings.config_map, self._settings.config_map_uid
+        if name is None or uid is None:
+            return []
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid}]
 
     def _failed(self, what: str, error: KubeError) -> bool:
-        """A replica that can't take part in the election is no replica."""
-        _log.warning("the Lease can't be %s: %s", what, error)
+        """A replica that can't take part in the election is unready: it could never lead."""
+        _log.warning("can't %s the Lease: %s", what, error)
         self._health.fails("leader election", str(error))
         return False
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         self._held = None
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
@@ -170,4 +174,4 @@ class LeaderElection:
                     lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                     await self._kube.replace(f"{self._path}/{self._name}", lease)
         except (KubeError, TimeoutError) as error:
-            _log.warning("the Lease can't be let go of, it will expire: %s", error)
+            _log.warning("can't release the Lease, so it has to expire: %s", error)

@@ -1,4 +1,4 @@
 """The custom resources: their models, their definitions, and what is known of each.
 
-Everything here is pure. What is done about a resource is decided by ``controllers``.
+Nothing here calls the cluster or the database: ``controllers`` decide what is done about each.
 """

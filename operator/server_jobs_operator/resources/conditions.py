@@ -1,4 +1,4 @@
-"""Conditions, as Kubernetes writes them: what is so, since when, and of which generation."""
+"""Conditions in a resource's status, in the form that Kubernetes prescribes. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that is so, or isn't."""
+    """One condition to write into a status."""
 
     type: str
     holds: bool | None
-    """None where that isn't known."""
+    """None if it is unknown whether it holds."""
     reason: str
+    """One word in CamelCase, for programs."""
     message: str
+    """A sentence for people."""
 
 
 _STATUS = {True: "True", False: "False", None: "Unknown"}
@@ -25,7 +27,7 @@ _STATUS = {True: "True", False: "False", None: "Unknown"}
 def changes(
     former: Iterable[Mapping[str, Any]], written: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Which of the written ones say something else than before: status or reason."""
+    """Those of ``written`` whose status or reason differs from the former ones."""
     before = {(one.get("type"), one.get("status"), one.get("reason")) for one in former}
     return [one for one in written if (one["type"], one["status"], one["reason"]) not in before]
 
@@ -33,7 +35,10 @@ def changes(
 def updated(
     former: Iterable[Mapping[str, Any]], conditions: Iterable[Condition], generation: int
 ) -> list[dict[str, Any]]:
-    """The list to write; what holds as before keeps its time of transition."""
+    """The list to write into the status.
+
+    A condition whose status hasn't changed keeps its time of transition.
+    """
     before = {condition.get("type"): condition for condition in former}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     written = []

@@ -1,4 +1,7 @@
-"""From the models to CustomResourceDefinitions: structural schemas, with rules in CEL."""
+"""Makes the CustomResourceDefinitions of the models: structural schemas, with rules in CEL.
+
+``server-jobs-operator crds`` writes them. The files in crds/ and the chart's copy are its output.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +17,46 @@ from server_jobs_operator.resources.specs import JobRunnerSpec, JobScheduleSpec
 
 Json = dict[str, Any]
 
-_LONGEST_NAMESPACE_AND_NAME = 200
-
 _CONDITIONS: Json = {
     "type": "array",
-    "description": "How it is, as conditions.",
+    "description": "The state of the resource, as conditions.",
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["type"],
     "items": {
         "type": "object",
         "required": ["type", "status", "lastTransitionTime", "reason", "message"],
         "properties": {
-            "type": {"type": "string", "maxLength": 316, "description": "What it is about."},
+            "type": {
+                "type": "string",
+                "maxLength": 316,
+                "description": "The name of the condition.",
+            },
             "status": {
                 "type": "string",
                 "enum": ["True", "False", "Unknown"],
-                "description": "Whether it is so.",
+                "description": "Whether the condition holds.",
             },
             "observedGeneration": {
                 "type": "integer",
                 "format": "int64",
                 "minimum": 0,
-                "description": "Of which generation of the spec this is said.",
+                "description": "The generation of the spec that the condition is about.",
             },
             "lastTransitionTime": {
                 "type": "string",
                 "format": "date-time",
-                "description": "Since when it is so.",
+                "description": "When the status of the condition last changed.",
             },
-            "reason": {"type": "string", "maxLength": 1024, "description": "Why, in a word."},
-            "message": {"type": "string", "maxLength": 32768, "description": "Why, to be read."},
+            "reason": {
+                "type": "string",
+                "maxLength": 1024,
+                "description": "Why the condition has this status, in one word.",
+            },
+            "message": {
+                "type": "string",
+                "maxLength": 32768,
+                "description": "Why the condition has this status, in a sentence.",
+            },
         },
     },
 }
@@ -56,7 +69,7 @@ _OBSERVED: Json = {
 
 
 def _at_least(part: str) -> list[Json]:
-    """A job may ask for at least what it gets without asking."""
+    """Rules that a cap isn't lower than what a job gets without asking."""
     rules = []
     for amount in ("cpu", "memory", "ephemeralStorage"):
         ours, theirs = f"self.caps.{amount}", f"self.resources.{part}.{amount}"
@@ -78,7 +91,7 @@ _RUNNER_RULES: list[Json] = [
     *_at_least("limits"),
     {
         "rule": f"!has(self.app) || self.app.matches('^{_DOTTED}:{_DOTTED}$')",
-        "message": "app must be module:registry, for instance myapp.jobs:registry",
+        "message": "app must be module:registry, for example myapp.jobs:registry",
         "fieldPath": ".app",
     },
 ]
@@ -103,15 +116,7 @@ _SCHEDULE_RULES: list[Json] = [
 
 def job_runner_crd() -> Json:
     """The definition of JobRunner."""
-    status = {
-        "type": "object",
-        "description": "What the operator says of it.",
-        "properties": {
-            "observedGeneration": _OBSERVED,
-            "conditions": _CONDITIONS,
-            "running": {"type": "integer", "description": "Kubernetes Jobs in flight."},
-        },
-    }
+    running = {"type": "integer", "description": "How many Kubernetes Jobs are in flight."}
     columns = [
         _column("Queues", "string", ".spec.queues"),
         _column("Running", "integer", ".status.running"),
@@ -123,12 +128,12 @@ def job_runner_crd() -> Json:
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     spec = schema_of(JobRunnerSpec) | {"x-kubernetes-validations": _RUNNER_RULES}
-    crd = _crd("JobRunner", "jobrunners", "jobrunner", ["jrun"], spec, status, columns)
+    crd = _crd("JobRunner", "jrun", spec, {"running": running}, columns)
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["x-kubernetes-validations"] = [
         {
             "rule": "size(self.metadata.name) <= 63",
-            "message": "the name can't have more than 63 characters: its Jobs are labelled with it",
+            "message": "the name can't have more than 63 characters: it is a label of its Jobs",
         }
     ]
     return crd
@@ -138,15 +143,12 @@ def job_schedule_crd() -> Json:
     """The definition of JobSchedule."""
     moment = {"type": "string", "format": "date-time"}
     status = {
-        "type": "object",
-        "description": "What the operator says of it.",
-        "properties": {
-            "observedGeneration": _OBSERVED,
-            "conditions": _CONDITIONS,
-            "lastFireTime": moment | {"description": "The last fire time that was decided on."},
-            "nextFireTime": moment | {"description": "The next one."},
-            "lastJobId": {"type": "string", "description": "The job that the last one made."},
-            "lastDecision": {"type": "string", "description": "What became of the last one."},
+        "lastFireTime": moment | {"description": "The last fire time on which was decided."},
+        "nextFireTime": moment | {"description": "The next fire time."},
+        "lastJobId": {"type": "string", "description": "The id of the last job that it enqueued."},
+        "lastDecision": {
+            "type": "string",
+            "description": "What was decided on the last fire time, for example fired or skipped.",
         },
     }
     columns = [
@@ -160,11 +162,11 @@ def job_schedule_crd() -> Json:
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     spec = schema_of(JobScheduleSpec) | {"x-kubernetes-validations": _SCHEDULE_RULES}
-    return _crd("JobSchedule", "jobschedules", "jobschedule", ["jsched"], spec, status, columns)
+    return _crd("JobSchedule", "jsched", spec, status, columns)
 
 
 def files() -> dict[str, str]:
-    """The definitions as YAML, by file name."""
+    """The definitions as YAML, by the names of their files."""
     return {
         f"{crd['metadata']['name']}.yaml": "# Made by `server-jobs-operator crds`; don't edit.\n"
         + yaml.safe_dump(crd, sort_keys=False, width=100, allow_unicode=True)
@@ -173,14 +175,14 @@ def files() -> dict[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Write them into a folder."""
+    """Writes the definitions into a folder, one file each. The folder is made if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files().items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
 def schema_of(model: type[BaseModel]) -> Json:
-    """A model as a structural schema: no references, no ``anyOf`` with null."""
+    """A model as a structural schema, which has no references and no ``anyOf`` with null."""
     document = model.model_json_schema(by_alias=True)
     definitions = document.pop("$defs", {})
     structural: Json = _structural(document, definitions)
@@ -199,13 +201,14 @@ def _structural(node: Any, definitions: Mapping[str, Json]) -> Any:
     if "anyOf" in node:
         kinds = [kind for kind in node.pop("anyOf") if kind.get("type") != "null"]
         if len(kinds) != 1:
-            raise ValueError(f"a structural schema has one type a field: {kinds}")
+            raise ValueError(f"a field of a structural schema can have only one type: {kinds}")
         return _structural(kinds[0] | node, definitions)
     if "default" in node:
         default = _without_none(node.pop("default"))
         node |= {} if default is None else {"default": default}
     node.pop("title", None)
-    # What a model forbids, the API server prunes, and with strict validation refuses.
+    # This is where the models forbid unknown fields. The API server needs no such schema: it prunes
+    # unknown fields, or refuses them if the client asks for strict validation.
     extra = node.pop("additionalProperties", None)
     if isinstance(extra, dict) and extra:
         node["additionalProperties"] = _structural(extra, definitions)
@@ -244,15 +247,10 @@ def _column(name: str, kind: str, path: str, priority: int = 0) -> Json:
     return column | ({"priority": priority} if priority else {})
 
 
-def _crd(
-    kind: str,
-    plural: str,
-    singular: str,
-    short_names: list[str],
-    spec: Json,
-    status: Json,
-    columns: list[Json],
-) -> Json:
+def _crd(kind: str, short_name: str, spec: Json, status: Json, columns: list[Json]) -> Json:
+    """A definition. ``status`` has the properties that the statuses of other kinds don't have."""
+    singular = kind.lower()
+    plural = f"{singular}s"
     schema = {
         "type": "object",
         "description": spec["description"],
@@ -262,7 +260,15 @@ def _crd(
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            "status": {
+                "type": "object",
+                "description": "The state of the resource, written by the operator.",
+                "properties": {
+                    "observedGeneration": _OBSERVED,
+                    "conditions": _CONDITIONS,
+                    **status,
+                },
+            },
         },
     }
     return {
@@ -277,7 +283,7 @@ def _crd(
                 "listKind": f"{kind}List",
                 "plural": plural,
                 "singular": singular,
-                "shortNames": short_names,
+                "shortNames": [short_name],
                 "categories": ["server-jobs"],
             },
             "versions": [

@@ -1,4 +1,4 @@
-"""What is known of resources: what is newer, and whether a spec or but a status has changed."""
+"""Remembers the latest body of each resource, and tells whether its spec has changed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Keeper(Protocol):
-    """Who is told of changes of one kind of resource."""
+    """A callback that is told of each change of one kind of resource."""
 
     async def __call__(self, body: Json, /, *, deleted: bool) -> None:
-        """One was added or changed, or ``deleted``."""
+        """The resource with this body was added or changed, or was ``deleted``."""
 
 
 class KnownResources:
-    """What was told last of each resource of one kind, by namespace and name."""
+    """The latest body of each resource of one kind, by namespace and name."""
 
     def __init__(self) -> None:
         self._bodies: dict[Key, Json] = {}
@@ -30,12 +30,14 @@ class KnownResources:
         return iter(list(self._bodies))
 
     def get(self, key: Key) -> Json | None:
-        """The one of that namespace and name."""
+        """The body of a resource → None if there is no such resource."""
         return self._bodies.get(key)
 
     def take(self, body: Json) -> bool:
-        """Keep what is told → whether its spec is news: not what a list tells late, nor what
-        nothing but metadata or status has changed of, by our own writes for instance.
+        """Keeps a body → whether the spec changed.
+
+        A body from a late list is no change, and isn't kept. A change of metadata or status alone,
+        by our own writes for instance, is no change either.
         """
         key = key_of(body)
         known = self._bodies.get(key)
@@ -45,20 +47,21 @@ class KnownResources:
         return known is None or not _is_same_spec(body, known)
 
     def answer(self, body: Json) -> None:
-        """Keep the answer to a write of its status.
+        """Keeps the body that a write of the status returned.
 
-        If it was edited meanwhile, we are about to be told; taken for known it would be ignored.
+        If its spec was edited meanwhile, the body isn't kept: the watch is about to show that
+        edit, and :meth:`take` would ignore it as known.
         """
         known = self._bodies.get(key_of(body))
         if known is not None and _is_same_spec(body, known):
             self._bodies[key_of(body)] = body
 
     def drop(self, key: Key) -> None:
-        """It is gone."""
+        """Forgets a resource that was deleted."""
         self._bodies.pop(key, None)
 
     async def replace(self, bodies: Sequence[Json], changed: Keeper) -> None:
-        """These there are, and no others: tell the keeper so."""
+        """Calls ``changed`` for each body on a complete list, and for each resource not on it."""
         listed = {key_of(body) for body in bodies}
         gone = [body for key, body in self._bodies.items() if key not in listed]
         for body in bodies:
@@ -68,12 +71,12 @@ class KnownResources:
 
 
 def key_of(body: Json) -> Key:
-    """Namespace and name."""
+    """The namespace and the name of a resource."""
     return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
 def generation_of(body: Json) -> int:
-    """Of its spec."""
+    """The generation of a resource's spec, 0 if it has none."""
     return int(body["metadata"].get("generation") or 0)
 
 

@@ -1,31 +1,46 @@
-"""Which JobRunners there are, and which of them serves a queue."""
+"""The JobRunners that exist, and which of them may claim: of two that overlap, the older one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from server_jobs_operator.cluster.versions import Json
+from server_jobs_operator.resources.known import generation_of, key_of
 from server_jobs_operator.resources.specs import JobRunnerSpec
 
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """A JobRunner whose spec can be read."""
+    """A JobRunner whose spec is valid."""
 
     namespace: str
     name: str
     uid: str
     generation: int
     created: str
-    """As the API server writes it, which sorts."""
+    """When it was created, as the API server writes it. As text it sorts by time."""
     spec: JobRunnerSpec
+
+    @classmethod
+    def of(cls, body: Json, spec: JobRunnerSpec) -> JobRunner:
+        """The JobRunner of a body from the API server, whose spec has been read already."""
+        metadata = body["metadata"]
+        return cls(
+            *key_of(body),
+            uid=metadata["uid"],
+            generation=generation_of(body),
+            created=metadata["creationTimestamp"],
+            spec=spec,
+        )
 
     @property
     def key(self) -> tuple[str, str]:
+        """Its namespace and its name."""
         return self.namespace, self.name
 
     def overlaps(self, other: JobRunner) -> bool:
-        """Whether some job could be served by either."""
+        """Whether there can be a job that both of them serve."""
         if not set(self.spec.queues) & set(other.spec.queues):
             return False
         ours, theirs = self.spec.job_names, other.spec.job_names
@@ -33,7 +48,7 @@ class JobRunner:
 
 
 class RunnerTable:
-    """The JobRunners of all namespaces that are watched."""
+    """The JobRunners of all namespaces that the operator serves."""
 
     def __init__(self) -> None:
         self._runners: dict[tuple[str, str], JobRunner] = {}
@@ -41,25 +56,28 @@ class RunnerTable:
         self._serving: list[JobRunner] | None = None
 
     def __iter__(self) -> Iterator[JobRunner]:
-        """Oldest first."""
+        """The JobRunners, oldest first."""
         return iter(self._oldest_first)
 
     def put(self, runner: JobRunner) -> None:
-        """Add one, or its new generation."""
+        """Adds a JobRunner, or replaces its former generation."""
         self._runners[runner.key] = runner
         self._has_changed()
 
     def drop(self, namespace: str, name: str) -> None:
-        """One was deleted, or can't be read."""
+        """Removes a JobRunner that was deleted or whose spec is invalid."""
         self._runners.pop((namespace, name), None)
         self._has_changed()
 
     def get(self, namespace: str, name: str) -> JobRunner | None:
-        """The one of that name."""
+        """The JobRunner of that name → None if there is none with a valid spec."""
         return self._runners.get((namespace, name))
 
     def winner_over(self, runner: JobRunner) -> JobRunner | None:
-        """The older one that serves what this one would; None where it may serve."""
+        """The older JobRunner that serves the same jobs → None if this one may serve them.
+
+        An older one that must itself give way to another doesn't count.
+        """
         for older in self:
             if older.key == runner.key:
                 return None
@@ -68,7 +86,7 @@ class RunnerTable:
         return None
 
     def serving(self) -> list[JobRunner]:
-        """Those that may claim, oldest first. Asked at every claim, worked out at each change."""
+        """The JobRunners that may claim, oldest first. It is computed once after each change."""
         if self._serving is None:
             self._serving = [
                 runner
@@ -83,6 +101,9 @@ class RunnerTable:
 
 
 def place_of(worker_id: str | None, prefix: str) -> tuple[str, str]:
-    """Namespace and name of the JobRunner in a worker's id; empty where it names none."""
+    """The namespace and name of the JobRunner in a worker's id → two empty texts if it has none.
+
+    ``prefix`` is the part of the id before them: see ``OperatorSettings.worker_prefix``.
+    """
     parts = (worker_id or "").removeprefix(prefix).split("/")
     return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")

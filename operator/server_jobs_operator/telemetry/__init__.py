@@ -1,1 +1,5 @@
-"""What the operator tells of itself: probes, metrics, Events, the fields of its log lines."""
+"""What the operator reports: probes, metrics, Events, the fields of its log lines.
+
+Nothing here decides anything. Each module writes to one audience: the kubelet, Prometheus,
+``kubectl describe``, the log.
+"""

@@ -1,4 +1,4 @@
-"""Events on Jobs, JobRunners and JobSchedules, for whoever asks ``kubectl describe``."""
+"""Writes Events on Jobs, JobRunners and JobSchedules, which ``kubectl describe`` shows."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _log = logging.getLogger("server_jobs.operator.events")
 
 COMPONENT = "server-jobs-operator"
 SAME_AGAIN_SECONDS = 600.0
-"""How long the same isn't said again of the same object."""
+"""The same Event about the same object is written at most once in this time."""
 
 _LONGEST = 1_000
 _MOST_KEPT = 5_000
 
 
 class Recorder:
-    """Writes Events in the background: none is worth waiting for, or failing."""
+    """Writes Events in the background. No caller waits for one, and a lost one does no harm."""
 
     def __init__(self, kube: Kube, identity: str) -> None:
         self._kube = kube
         self._identity = identity
         self._tasks: set[asyncio.Task[None]] = set()
-        self._said: dict[tuple[str, str, str], float] = {}
+        self._written: dict[tuple[str, str, str], float] = {}
 
     def about_job(self, job: KnownJob, reason: str, message: str) -> None:
-        """Why a launch went wrong, on its Kubernetes Job."""
+        """Writes on a Kubernetes Job why its launch went wrong."""
         about = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -53,7 +53,7 @@ class Recorder:
         message: str,
         kind: Literal["Normal", "Warning"] = "Warning",
     ) -> None:
-        """What is the matter with a JobRunner."""
+        """Writes an Event on a JobRunner."""
         about = {
             "apiVersion": API_VERSION,
             "kind": "JobRunner",
@@ -64,18 +64,18 @@ class Recorder:
         self._write(about, reason, message, kind)
 
     def about_launch(self, runner: JobRunner, found: Finding) -> None:
-        """Why there is no Kubernetes Job of a launch, on the JobRunner."""
+        """Writes on a JobRunner why a launch has no Kubernetes Job."""
         self.about_runner(runner, _camel(str(found.reason)), found.text)
 
     def about_resource(self, kind: str, body: Mapping[str, Any], reason: str, message: str) -> None:
-        """What is the matter with a resource of ours, by its body."""
+        """Writes a warning on a JobRunner or JobSchedule, given as its body."""
         metadata = body["metadata"]
         about = {"apiVersion": API_VERSION, "kind": kind}
         about |= {name: metadata[name] for name in ("namespace", "name", "uid")}
         self._write(about, reason, message, "Warning")
 
     def _write(self, about: Json, reason: str, message: str, kind: str) -> None:
-        if self._is_said(about["uid"], reason, message):
+        if self._was_written(about["uid"], reason, message):
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
@@ -97,20 +97,20 @@ class Recorder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _is_said(self, uid: str, reason: str, message: str) -> bool:
+    def _was_written(self, uid: str, reason: str, message: str) -> bool:
         what, now = (uid, reason, message), time.monotonic()
-        if now - self._said.get(what, float("-inf")) < SAME_AGAIN_SECONDS:
+        if now - self._written.get(what, float("-inf")) < SAME_AGAIN_SECONDS:
             return True
-        if len(self._said) >= _MOST_KEPT:
-            self._said.clear()
-        self._said[what] = now
+        if len(self._written) >= _MOST_KEPT:
+            self._written.clear()
+        self._written[what] = now
         return False
 
     async def _post(self, namespace: str, event: Json) -> None:
         try:
             await self._kube.create(events_path(namespace), event)
         except KubeError as error:
-            _log.info("an Event can't be written: %s", error)
+            _log.info("can't write an Event: %s", error)
 
 
 def _camel(reason: str) -> str:

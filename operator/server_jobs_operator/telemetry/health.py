@@ -1,7 +1,7 @@
-"""Probes and metrics by HTTP.
+"""Answers probes and serves metrics over HTTP.
 
-Alive is an operator whose loops go round. A database or an API server that is away makes it
-unready, not dead: a restart would help neither.
+An operator is alive while its loops iterate. If the database or the API server doesn't answer, it
+is unready but alive: restarting it wouldn't help.
 """
 
 from __future__ import annotations
@@ -17,49 +17,52 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from server_jobs_operator.telemetry.metrics import Metrics
 
 STUCK_AFTER_SECONDS = 120.0
-"""Beyond its own pause, a loop that doesn't come round for so long is stuck."""
+"""A loop is stuck if it is this much later than its own pause allows."""
 
 ROUND_SECONDS = 180.0
-"""What a loop gets for one round: some requests that aren't answered in time among them."""
+"""How long one round of a loop may take, with some requests that time out."""
 
 
 class Health:
-    """What is known of the operator's state."""
+    """Which loops iterate, and which servers don't answer.
+
+    It begins unready: the database and the Kubernetes API haven't been asked yet.
+    """
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
         self._problems = dict.fromkeys(("database", "Kubernetes API"), "not asked yet")
 
     def beat(self, loop: str, pause: float) -> None:
-        """A loop goes round, and is heard of again within about that many seconds."""
+        """A loop has come round. It is expected again within ``pause`` seconds."""
         self._next[loop] = time.monotonic() + pause
 
     def forget_loops(self) -> None:
-        """No longer leading: nothing is expected to go round."""
+        """The term is over: no loop is expected to come round."""
         self._next.clear()
 
     def answers(self, what: str) -> None:
-        """A server answers (again)."""
+        """Takes back a problem: the server called ``what`` answers, or the cause is gone."""
         self._problems.pop(what, None)
 
     def fails(self, what: str, problem: str) -> None:
-        """A server doesn't."""
+        """Makes the operator unready: ``problem`` says what is wrong with ``what``."""
         self._problems[what] = problem
 
     @property
     def loops(self) -> list[str]:
-        """Loops that are expected to go round."""
+        """The names of the loops that are expected to come round."""
         return sorted(self._next)
 
     @property
     def stuck(self) -> list[str]:
-        """Loops that should have come round long ago."""
+        """The names of the loops that are stuck."""
         late = time.monotonic() - STUCK_AFTER_SECONDS
         return sorted(loop for loop, moment in self._next.items() if moment < late)
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why it isn't ready."""
+        """What makes the operator unready: problems by the name of what has them."""
         return dict(self._problems)
 
 
@@ -67,7 +70,7 @@ class Health:
 async def served(
     health: Health, metrics: Metrics, *, health_port: int, metrics_port: int
 ) -> AsyncIterator[None]:
-    """Answer probes on one port, and Prometheus on the other."""
+    """Serves probes on one port, and metrics for Prometheus on the other, while it is entered."""
 
     async def healthz(request: web.Request) -> web.Response:
         stuck = health.stuck

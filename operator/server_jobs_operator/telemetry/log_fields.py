@@ -1,4 +1,4 @@
-"""The fields of log lines about a launch: the same ones wherever it is spoken of."""
+"""The fields of log lines about a launch. They are the same in every module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from server_jobs_operator.cluster.names import kubernetes_job_name
 
 
 def fields_of(claim: Claim, job: KnownJob | None = None, **more: str) -> dict[str, str | int]:
-    """Which job, which claim of it, which Kubernetes Job; its JobRunner and pod where known."""
+    """The fields of a log line about a launch.
+
+    They are the job, its fence and its Kubernetes Job; if ``job`` is given, also its namespace,
+    its JobRunner and its latest pod; and whatever else the caller adds.
+    """
     fields: dict[str, str | int] = {
         "job_id": claim.job_id,
         "fence": claim.fence,

@@ -1,4 +1,4 @@
-"""What the operator counts, for Prometheus. docs/kubernetes.md has each with its meaning."""
+"""The operator's metrics for Prometheus. docs/kubernetes.md explains each of them."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from server_jobs_operator.cluster.reasons import Reason
 
 
 class Metrics:
-    """One operator's figures, in a registry of their own."""
+    """The metrics of one operator, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         of_runner = ("namespace", "runner")
         self.leader = self._gauge("leader", "1 on the replica that leads")
-        self.queue_depth = self._gauge("queue_depth", "Jobs that wait, by queue", "queue")
+        self.queue_depth = self._gauge("queue_depth", "Jobs that wait in a queue", "queue")
         self.queue_oldest = self._gauge(
-            "queue_oldest_seconds", "How long the oldest job that is due waits", "queue"
+            "queue_oldest_seconds", "How long the oldest due job has waited", "queue"
         )
         self.claims = self._counter("claims", "Records that were claimed", *of_runner)
         self.launches = self._counter(
-            "launches", "Kubernetes Jobs: created, or refused", *of_runner, "outcome"
+            "launches", "Kubernetes Jobs that were created or refused", *of_runner, "outcome"
         )
         self.reasons = self._counter("reasons", "Why launches went wrong", "reason")
         for reason in Reason:
-            self.reasons.labels(str(reason))  # from 0 on, so that the first one is an increase
+            self.reasons.labels(str(reason))  # shown as 0, so that the first one is an increase
         self.running = self._gauge("running_jobs", "Kubernetes Jobs in flight", *of_runner)
         self.launch_seconds = Histogram(
             "server_jobs_launch_seconds",
-            "From the claim of a record to its Kubernetes Job",
+            "Time from the claim of a record to its Kubernetes Job",
             registry=self.registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
         )
         self._reconciled_at: float | None = None
         self.reconcile_lag = self._gauge(
-            "reconcile_lag_seconds", "Since rows and Jobs were last compared"
+            "reconcile_lag_seconds", "Time since rows and Jobs were last compared"
         )
-        # Read when it is asked for: it grows even if no loop goes round any more.
+        # Computed when Prometheus reads it, so that it grows even if every loop is stuck.
         self.reconcile_lag.set_function(self._lag)
         self.api_errors = self._counter(
             "api_errors",
-            "Requests that the API server refused or didn't answer (0)",
+            "Requests that the API server refused, or didn't answer (code 0)",
             "verb",
             "code",
         )
-        self.fired = self._counter("schedules_fired", "Jobs that schedules have made")
+        self.fired = self._counter("schedules_fired", "Jobs that schedules have enqueued")
 
     def api_error(self, verb: str, status: int) -> None:
-        """Count a request that went wrong."""
+        """Counts a failed request of the API; status 0 means that nothing answered."""
         self.api_errors.labels(verb, str(status)).inc()
 
     def show_queues(self, depth: Mapping[str, int], oldest: Mapping[str, float]) -> None:
-        """What waits, by queue."""
+        """Shows how many jobs wait in each queue, and for how many seconds the oldest has."""
         self.queue_depth.clear()
         self.queue_oldest.clear()
         for queue, count in depth.items():
@@ -62,17 +62,17 @@ class Metrics:
             self.queue_oldest.labels(queue).set(oldest.get(queue, 0.0))
 
     def show_running(self, running: Mapping[tuple[str, str], int]) -> None:
-        """What is in flight, by JobRunner; one that is gone is shown no longer."""
+        """Shows how many Jobs are in flight, by (namespace, JobRunner), and no others."""
         self.running.clear()
         for key, count in running.items():
             self.running.labels(*key).set(count)
 
     def reconciled(self) -> None:
-        """Rows and Jobs were compared just now."""
+        """Notes that rows and Jobs were compared just now."""
         self._reconciled_at = time.monotonic()
 
     def end_term(self) -> None:
-        """Who no longer leads doesn't know how things stand."""
+        """Clears what only a leader knows: queues, Jobs in flight, the time of comparing."""
         self.show_queues({}, {})
         self.show_running({})
         self._reconciled_at = None

@@ -1,4 +1,4 @@
-"""Whether an operator's pods are ready, by their own word."""
+"""Asks each pod of an operator over HTTP whether it is ready."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import aiohttp
 from server_jobs_operator.cluster.kube import Json
 
 OPERATOR_PODS = "app.kubernetes.io/name=server-jobs,app.kubernetes.io/component=operator"
-"""What the chart labels them with."""
+"""The labels that the chart gives to the operator's pods, as a selector."""
 
 _PATIENCE = aiohttp.ClientTimeout(total=10)
 
 
 async def problems_of(pods: Sequence[Json], port: int) -> list[str]:
-    """What is wrong with them, in a line each. One that is about to end isn't asked."""
+    """What is wrong with these pods → a line for each problem, none if all are ready.
+
+    ``port`` is that of the probes. Pods that are being deleted aren't asked.
+    """
     staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     if not staying:
         return ["there is no pod of the operator"]
@@ -27,7 +30,7 @@ async def problems_of(pods: Sequence[Json], port: int) -> list[str]:
 async def _problem(session: aiohttp.ClientSession, pod: Json, port: int) -> str:
     name, address = pod["metadata"]["name"], pod["status"].get("podIP")
     if not address:
-        return f"pod {name} hasn't begun: it is {pod['status'].get('phase')}"
+        return f"pod {name} hasn't started: it is {pod['status'].get('phase')}"
     host = f"[{address}]" if ":" in address else address
     try:
         async with session.get(f"http://{host}:{port}/readyz") as response:

@@ -1,4 +1,4 @@
-"""Where jobs run: the protocol of backends, and what the four of ours share.
+"""Where jobs run: the protocol of backends, and what those that execute jobs share.
 
 ``protocol`` is what every backend offers, ``base`` claims, executes and settles one poll at a time,
 ``work_loop`` does so again and again. The backends themselves are ``server_jobs.worker``,

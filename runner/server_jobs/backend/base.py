@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from server_jobs.backend.protocol import PollResult, WorkerBackendConfig, WorkerExecutionResult
 from server_jobs.database import Database
-from server_jobs.definition.definition import RunsOn
 from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.options import RunsOn
 from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
 from server_jobs.execution.execution import Execution
 from server_jobs.execution.group_commit import settle_alone

@@ -20,8 +20,9 @@ from server_jobs.cli.output import (
     print_lines,
     terminal_width,
 )
-from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, JobRecord
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.backoff import RetryPolicy
+from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}

@@ -1,4 +1,7 @@
-"""Databases and their drivers. ``connect(url)`` chooses one."""
+"""This folder holds the drivers of databases. ``connect(url)`` chooses one by its URL.
+
+A driver runs statements and knows nothing of jobs. ``base`` defines what each offers.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,19 @@ from server_jobs.sql.tables import Tables, tables
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
 URL_VARIABLES = (DATABASE_URL_VARIABLE, "TURSO_DATABASE_URL")
-"""Where the environment names a database; the first one that isn't empty counts."""
+"""The environment variables that may hold the database's URL. The first non-empty one counts."""
 TOKEN_VARIABLES = ("SERVER_JOBS_DATABASE_TOKEN", "TURSO_AUTH_TOKEN")
-"""What opens a libSQL database whose URL has no token; the first one that isn't empty counts."""
+"""The environment variables that may hold the token of a libSQL database whose URL has none.
+
+The first non-empty one counts.
+"""
 
 POSTGRES_OPTIONS = frozenset({"pool_size", "pgbouncer", "answer_timeout"})
-"""What a PostgreSQL URL takes beside libpq's parameters."""
+"""The options that a PostgreSQL URL may have besides libpq's parameters."""
 
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-# With it the longest name of a constraint stays within PostgreSQL's 63 characters. Capitals would
-# make names that nobody can write without quoting them.
+# With 30 characters, the longest name of a constraint stays within PostgreSQL's 63. Capital letters
+# would make names that always need quotes.
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,29}")
 _LARGEST_PAYLOAD = 64 * 1024 * 1024
 
@@ -39,19 +45,22 @@ def connect(
     table_prefix: str | None = None,
     max_payload_bytes: int | None = None,
 ) -> Database:
-    """The database at ``url``. Nothing is opened before its first use.
+    """Make the database object for ``url``. It opens its first connection when it is first used.
 
-    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory), with
-    ``?synchronous=normal`` and ``?busy_timeout=SECONDS``; ``postgresql://user:password@host/name``
-    with libpq's parameters, ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``;
-    ``libsql://host``, ``https://host`` or ``http://host`` for libSQL and Turso, whose token comes
-    from ``?authToken=``, ``SERVER_JOBS_DATABASE_TOKEN`` or ``TURSO_AUTH_TOKEN``.
+    - SQLite: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory),
+      with ``?synchronous=normal`` and ``?busy_timeout=SECONDS``.
+    - PostgreSQL: ``postgresql://user:password@host/name`` with libpq's parameters,
+      ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``.
+    - libSQL and Turso: ``libsql://host``, ``https://host`` or ``http://host``. The token comes from
+      ``?authToken=``, ``SERVER_JOBS_DATABASE_TOKEN`` or ``TURSO_AUTH_TOKEN``.
 
-    ``schema`` (PostgreSQL), ``table_prefix`` and ``max_payload_bytes`` (of one job's params, and
-    of its result; default 1 MiB) come from ``SERVER_JOBS_SCHEMA``, ``SERVER_JOBS_TABLE_PREFIX``
-    and ``SERVER_JOBS_MAX_PAYLOAD_BYTES`` where they aren't given.
+    ``schema`` is a PostgreSQL schema, ``table_prefix`` begins the tables' names, and
+    ``max_payload_bytes`` limits one job's params, and its result (default 1 MiB). Their defaults
+    come from ``SERVER_JOBS_SCHEMA``, ``SERVER_JOBS_TABLE_PREFIX`` and
+    ``SERVER_JOBS_MAX_PAYLOAD_BYTES``.
 
-    Raises :class:`~server_jobs.errors.InvalidDatabaseUrlError`.
+    Raises :class:`~server_jobs.errors.InvalidDatabaseUrlError`, and
+    :class:`~server_jobs.errors.MissingDependencyError` if the driver's extra isn't installed.
     """
     parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     limit = max_payload_bytes
@@ -65,19 +74,22 @@ def connect(
 
 
 def speaks_hrana(url: URL) -> bool:
-    """Whether libSQL is behind it, which is spoken to over HTTP."""
+    """Tell whether the URL leads to libSQL, which is reached over HTTP."""
     return url.get_backend_name() in {"libsql", "https", "http"}
 
 
 def url_from_environment() -> str | None:
-    """The URL of the database that the environment names, if any."""
+    """Read the database's URL from the environment → None if no variable names one."""
     return _first_variable(URL_VARIABLES)
 
 
 def locate(
     url: str, *, schema: str | None = None, table_prefix: str | None = None
 ) -> tuple[URL, Tables]:
-    """Where the tables are: a URL and their names, or InvalidDatabaseUrlError."""
+    """Find out where the tables are → the parsed URL, the tables. Raises InvalidDatabaseUrlError.
+
+    ``schema`` and ``table_prefix`` default to the environment's.
+    """
     parsed = parse_url(url)
     names = table_names(schema, table_prefix)
     if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username):
@@ -91,7 +103,10 @@ def locate(
 
 
 def table_names(schema: str | None = None, table_prefix: str | None = None) -> Tables:
-    """The tables in this schema and under this prefix; those not given, as the environment says."""
+    """Return the tables of this schema and prefix. Raises InvalidDatabaseUrlError.
+
+    What isn't given comes from ``SERVER_JOBS_SCHEMA`` and ``SERVER_JOBS_TABLE_PREFIX``.
+    """
     if schema is None:
         schema = os.environ.get("SERVER_JOBS_SCHEMA", "")
     if table_prefix is None:
@@ -109,13 +124,13 @@ def table_names(schema: str | None = None, table_prefix: str | None = None) -> T
 
 
 def parse_url(url: str) -> URL:
-    """A database URL of a kind that is supported, or InvalidDatabaseUrlError."""
+    """Parse a database URL. Raises InvalidDatabaseUrlError, also for databases not supported."""
     _refuse_raw_at(url)
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
-        # Not shown: what can't be parsed may well hold a password.
+    except (ArgumentError, ValueError):  # ValueError: the port isn't a number
+        # The URL isn't shown, since it may hold a password.
         raise InvalidDatabaseUrlError(
             "the database URL can't be parsed; it looks like sqlite:///jobs.db,"
             " postgresql://user:password@host:5432/name (special characters %-encoded) or"
@@ -131,13 +146,14 @@ def parse_url(url: str) -> URL:
 
 
 def _refuse_raw_at(url: str) -> None:
-    """A password with an @ in it would be cut there, and its end be taken for the host.
+    """Raise InvalidDatabaseUrlError if the URL has more than one @.
 
-    A file may have any number of them in its name: ``sqlite:///`` names no host.
+    A password with an @ would be cut there, and its rest be taken for the host. The name of a
+    SQLite file may have any number of them, since ``sqlite:///`` names no host.
     """
     _, _, rest = url.partition("://")
     if rest.count("@") > 1 and not rest.startswith("/"):
-        # Not shown: nobody knows where the password ends.
+        # The URL isn't shown, since nobody knows where its password ends.
         raise InvalidDatabaseUrlError(
             "the database URL has more than one @; in a user name, a password or an option it is"
             " written %40"

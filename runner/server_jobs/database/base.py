@@ -1,4 +1,4 @@
-"""What every database driver offers, and what it is given to run."""
+"""Defines what every database driver offers."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from server_jobs.sql.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a database can do, and how much it takes at once."""
+    """Says what a database can do, and how much it accepts at once."""
 
     notifies: bool = False
-    """A change wakes ``wait_for_change`` at once; otherwise it polls."""
+    """Whether a change wakes ``wait_for_change`` at once; otherwise it polls."""
     serves_remote_workers: bool = True
-    """Workers on other machines can reach it (a SQLite file can't serve a cluster)."""
+    """Whether workers on other machines can reach it. A SQLite file can't serve a cluster."""
     max_statement_bytes: int = 64 * 1024 * 1024
-    """Bytes of one statement, its parameters included."""
+    """The largest statement in bytes, its parameters included."""
     max_payload_bytes: int = 1024 * 1024
-    """Bytes of one job's params, and of its result, as JSON."""
+    """The largest params of one job, and the largest result, in bytes of JSON."""
     max_integer: int = 2**63 - 1
-    """The largest integer that it keeps exactly."""
+    """The largest integer that it stores exactly."""
 
 
 def shown_url(url: URL) -> str:
-    """A URL for people to see: without passwords and tokens, which are parameters, too."""
+    """Write a URL for people to see: without its password, and without tokens in its options."""
     secret = [name for name in url.query if re.search("password|token", name, re.IGNORECASE)]
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 class Database(Protocol):
-    """A database that holds the tables, reached through a thin driver.
+    """Reaches a database that holds the tables.
 
-    Drivers may be used from any event loop and any thread. They raise
-    :class:`~server_jobs.errors.DatabaseUnavailableError` where the connection is at fault (the
-    statement may then have run, or not), :class:`~server_jobs.errors.DataRefusedError` where the
-    values are, and :class:`~server_jobs.errors.DatabaseError` where anything else is.
+    A driver may be used from any event loop and any thread. Its methods raise
+    :class:`~server_jobs.errors.DatabaseUnavailableError` if the connection failed (the statement
+    may have run, or not), :class:`~server_jobs.errors.DataRefusedError` if the database refuses the
+    values, :class:`~server_jobs.errors.MigrationRequiredError` if tables or columns are missing,
+    and :class:`~server_jobs.errors.DatabaseError` for every other refusal.
     """
 
     @property
     def tables(self) -> Tables:
-        """The tables' names, as statements must spell them."""
+        """The tables of this installation, whose names statements must use."""
 
     @property
     def dialect(self) -> Dialect:
@@ -54,19 +55,19 @@ class Database(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """What the database can do, and how much it accepts."""
 
     async def execute(self, statement: Statement) -> list[Row]:
-        """Run one statement and commit it."""
+        """Run one statement and commit it → its rows."""
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements in order, all or none. The answer has one list of rows for each."""
+        """Run statements in order in one transaction, all or none → a list of rows for each."""
 
     async def wait_for_change(self, timeout: float) -> None:
         """Return once something may have changed, or after ``timeout`` seconds.
 
-        A change that fell between two calls ends the second one at once. One waiter at a time.
+        A change between two calls ends the second one at once. Only one caller may wait at a time.
         """
 
     async def close(self) -> None:
-        """Let go of connections and threads. The next use opens them again."""
+        """Close connections and end threads. The next use opens them again."""

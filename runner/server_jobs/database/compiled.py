@@ -1,7 +1,7 @@
-"""From SQLAlchemy Core to what a driver runs: text, parameters in order, decoded rows.
+"""Compiles SQLAlchemy Core for drivers: the SQL text, the parameters in order, the rows' decoding.
 
-Compiling costs a hundred times what running does, so every shape is compiled once per dialect.
-Only SQLAlchemy's public API is used: no engine, no result objects.
+Compiling a statement takes a hundred times as long as running it, so each shape is compiled once
+per dialect. Only SQLAlchemy's public API is used; no engine and no result objects are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Convert: TypeAlias = Callable[[Any], Any]
 
 
 class CompiledStatement:
-    """One shape in one dialect."""
+    """Holds one shape, compiled for one dialect."""
 
     __slots__ = ("_decoders", "_parameters", "sql")
 
@@ -44,11 +44,11 @@ class CompiledStatement:
         self._decoders = [(i, decode) for i, decode in enumerate(decoders) if decode is not None]
 
     def parameters(self, values: Mapping[str, Any]) -> list[Any]:
-        """The parameters in the order of the text."""
+        """Convert the values to the driver's parameters, in the order of the SQL text."""
         return [parameter(values) for parameter in self._parameters]
 
     def decode(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
-        """Rows as the driver gave them → rows of Python values."""
+        """Convert the driver's rows → rows of Python values."""
         if not self._decoders:
             return [tuple(row) for row in rows]
         decoded = []
@@ -62,10 +62,10 @@ class CompiledStatement:
 
 
 class StatementCompiler:
-    """Compiles shapes for one dialect and keeps what it compiled.
+    """Compiles shapes for one dialect, and caches the results.
 
-    Shapes are compared by identity: those of ``store.statements`` live as long as the process,
-    those that a filter builds fall out of the cache.
+    The cache compares shapes by identity. Shapes of ``store.statements`` live as long as the
+    process. Shapes that a filter builds are used once, and fall out of the cache.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -75,17 +75,17 @@ class StatementCompiler:
         return self._compile(shape)
 
     def bind(self, statement: Statement) -> tuple[CompiledStatement, list[Any]]:
-        """A statement → its compiled shape and its parameters."""
+        """Compile a statement → its compiled shape and its parameters."""
         compiled = self._compile(statement.shape)
         return compiled, compiled.parameters(statement.values)
 
 
 def _parameter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Mapping[str, Any]], Any]:
-    """How one parameter is found among the values and made what the driver takes."""
+    """Build the function that finds one parameter among the values and converts it."""
     name = bind.key.partition(".")[0]  # "rows.2" is a column of "rows": rowset.rows()
     convert = _converter(bind.type, dialect, "bind")
     if not bind.required:
-        # A value of its own: a literal of the shape, or a clock that a callable reads.
+        # The shape has a value for it: a literal, or a callable that reads a clock.
         if convert is None:
             return lambda values: _given(values, name, bind)
         return lambda values: convert(_given(values, name, bind))
@@ -95,7 +95,7 @@ def _parameter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Mapping[
 
 
 def _given(values: Mapping[str, Any], name: str, bind: BindParameter[Any]) -> Any:
-    # effective_value may call the clock: only where it is needed.
+    # effective_value may read a clock, so it is used only if no value is given.
     return values[name] if name in values else bind.effective_value  # noqa: SIM401
 
 

@@ -1,4 +1,4 @@
-"""libSQL and Turso, by Hrana over HTTP: the same driver on servers and at the edge."""
+"""Reaches libSQL and Turso by Hrana over HTTP, by the same driver on servers and at the edge."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OPTIONS = frozenset({"answer_timeout", "authToken", "tls"})
 
 CAPABILITIES = Capabilities(max_statement_bytes=4 * 1024 * 1024)
 ANSWER_TIMEOUT_SECONDS = 30.0
-"""How long a server may be silent before a call is given up."""
+"""How long a server may be silent before a call fails."""
 POLL_SECONDS = 1.0
 
 T = TypeVar("T")
 
-# Of the module, not of a database: at the edge each invocation makes its own, and would compile
-# every statement anew.
+# These belong to the module: at the edge each invocation makes a database of its own, which would
+# compile every statement again.
 _DIALECT = SQLiteDialect(paramstyle="qmark")
 _COMPILER = StatementCompiler(_DIALECT)
 
@@ -42,26 +42,26 @@ _FIRST_PAUSE_SECONDS = 0.05
 
 
 class Transport(Protocol):
-    """How a request gets to the server: httpx on servers, ``fetch`` at the edge."""
+    """Sends requests to the server: by httpx on servers, by ``fetch`` at the edge."""
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: str) -> tuple[int, str]:
-        """The status and the text of the answer.
+        """Send one request → the answer's HTTP status and its text.
 
-        Raises NothingRanError where nothing was sent, and DatabaseUnavailableError where nobody
-        knows whether the server got it.
+        Raises NothingRanError if nothing was sent, and DatabaseUnavailableError if nobody knows
+        whether the server received it.
         """
 
     async def close(self) -> None:
-        """Wait for what is under way, and let go of connections. The next use opens new ones."""
+        """Wait for requests that are under way, then close connections. The next use opens them."""
 
 
 class HranaDatabase:
-    """A ``Database`` behind a libSQL server.
+    """The ``Database`` of a libSQL server.
 
     ``url`` is ``libsql://host`` (TLS, unless it has ``?tls=0``), ``https://…`` or ``http://…``,
-    with a path where one server has several databases. The URL's own ``?authToken=`` goes before
-    ``token``. A call is one request, and is sent again only where it can't have run: the
-    server wasn't reached, or it said that the database is busy.
+    with a path if the server has several databases. ``?authToken=`` in the URL takes precedence
+    over ``token``. Each call is one request. It is sent again only if it can't have run: the server
+    wasn't reached, or it said that the database is busy.
 
     Raises InvalidDatabaseUrlError.
     """
@@ -79,25 +79,14 @@ class HranaDatabase:
         self._where = shown_url(url)
         self._headers = {"content-type": "application/json"} | _authorization(url, token)
         self._transport = transport
-        self._tables = tables
-        self._capabilities = capabilities
+        self.dialect: Dialect = _DIALECT
+        self.tables = tables
+        self.capabilities = capabilities
         self.queries = 0
-        """Requests that were sent, the tries that failed included: a Worker may send so many."""
+        """How many requests were sent, failed ones included; the platform limits a Worker's."""
 
     def __repr__(self) -> str:
         return f"HranaDatabase({self._where})"
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return _DIALECT
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
         compiled, parameters = _COMPILER.bind(statement)
@@ -117,18 +106,18 @@ class HranaDatabase:
         return [compiled.decode(rows) for (compiled, _), rows in zip(bound, answers, strict=True)]
 
     async def script(self, sql: str) -> None:
-        """Run statements that are divided by semicolons in one transaction, all or none."""
+        """Run statements that are separated by semicolons in one transaction, all or none."""
         await self._call(protocol.script(f"BEGIN IMMEDIATE;\n{sql}\nCOMMIT;"), bool)
 
     async def wait_for_change(self, timeout: float) -> None:
-        # The server tells nobody, and to look costs a request: let time pass.
+        # The server doesn't announce changes, and a look costs a request: just wait.
         await asyncio.sleep(min(timeout, POLL_SECONDS))
 
     async def close(self) -> None:
         await self._transport.close()
 
     async def _call(self, request: JsonObject, read: Callable[[JsonObject], T]) -> T:
-        """Send one request until it has an answer that counts, and read that."""
+        """Send one request, again if it can't have run, and read its answer."""
         body = protocol.pipeline(request)
         for tries in range(1, _TRIES + 1):
             try:
@@ -157,13 +146,13 @@ def _read(answer: JsonObject, read: Callable[[JsonObject], T]) -> T:
         return read(answer)
     except (LookupError, TypeError, ValueError) as error:
         raise DatabaseUnavailableError(
-            f"the server's answer can't be read ({type(error).__name__}: {error}): what was asked"
-            " may have been done"
+            f"the server's answer can't be read ({type(error).__name__}: {error}); the statements"
+            " may have run"
         ) from error
 
 
 def _address(url: URL) -> str:
-    """Where requests go."""
+    """Find the address that requests are sent to. Raises InvalidDatabaseUrlError."""
     unknown = sorted(set(url.query) - OPTIONS)
     if unknown:
         raise InvalidDatabaseUrlError(
@@ -179,7 +168,7 @@ def _address(url: URL) -> str:
         )
     scheme = url.get_backend_name()
     if "tls" in url.query and (scheme != "libsql" or url.query["tls"] not in {"0", "1"}):
-        raise InvalidDatabaseUrlError("tls=0 and tls=1 are options of libsql:// URLs alone")
+        raise InvalidDatabaseUrlError("tls=0 and tls=1 are options of libsql:// URLs only")
     if scheme == "libsql":
         scheme = "http" if url.query.get("tls") == "0" else "https"
     host = f"[{url.host}]" if ":" in url.host else url.host
@@ -189,11 +178,14 @@ def _address(url: URL) -> str:
 
 
 def _authorization(url: URL, token: str | None) -> dict[str, str]:
-    # The one that stands beside the address belongs to it; the other may be any database's.
+    # A token in the URL belongs to its address. The other one may be another database's.
     of_url = url.query.get("authToken")
     token = (of_url if isinstance(of_url, str) else token or "").strip()
     if not token:
         return {}
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise InvalidDatabaseUrlError("the database's token has characters that no token has")
+        raise InvalidDatabaseUrlError(
+            "the database's token has characters that tokens can't have: set it to printable ASCII"
+            " without spaces"
+        )
     return {"authorization": f"Bearer {token}"}

@@ -1,7 +1,7 @@
-"""Hrana over HTTP: what is asked, and what an answer means.
+"""Writes the requests of Hrana over HTTP, and reads its answers.
 
-Every call is one ``POST /v2/pipeline`` whose last request closes the stream. So nothing is left
-open on the server, and a transaction that wasn't committed within the request never will be.
+Every call is one ``POST /v2/pipeline`` whose last request closes the stream. So nothing stays open
+on the server, and a transaction that wasn't committed within the request never is.
 """
 
 from __future__ import annotations
@@ -36,16 +36,19 @@ _UNAVAILABLE = (
 
 
 class NothingRanError(DatabaseUnavailableError):
-    """The statements can't have run, so that they may be sent again."""
+    """The statements can't have run, so they may be sent again."""
 
 
 def execute(sql: str, parameters: Sequence[Any]) -> JsonObject:
-    """One statement, committed by itself."""
+    """Write the request for one statement, which commits by itself."""
     return {"type": "execute", "stmt": _statement(sql, parameters)}
 
 
 def batch(statements: Sequence[tuple[str, Sequence[Any]]]) -> JsonObject:
-    """Statements in one transaction: each runs if the one before it did."""
+    """Write the request for a transaction: each statement runs if the one before it succeeded.
+
+    A last step rolls the transaction back if it wasn't committed.
+    """
     steps: list[JsonObject] = [{"stmt": _statement("BEGIN IMMEDIATE", ())}]
     for sql, parameters in [*statements, ("COMMIT", ())]:
         steps.append({"stmt": _statement(sql, parameters), "condition": _ok(len(steps) - 1)})
@@ -56,12 +59,12 @@ def batch(statements: Sequence[tuple[str, Sequence[Any]]]) -> JsonObject:
 
 
 def script(sql: str) -> JsonObject:
-    """Statements divided by semicolons; one that fails ends the script."""
+    """Write the request for statements separated by semicolons; the first failure ends them."""
     return {"type": "sequence", "sql": sql}
 
 
 def pipeline(request: JsonObject) -> str:
-    """The body of a call. Raises DataRefusedError for text that isn't Unicode."""
+    """Write the body of a call as JSON. Raises DataRefusedError for text that has no UTF-8."""
     body = json.dumps(
         {"baton": None, "requests": [request, {"type": "close"}]},
         ensure_ascii=False,
@@ -75,10 +78,10 @@ def pipeline(request: JsonObject) -> str:
 
 
 def result(status: int, text: str) -> JsonObject:
-    """What the server answered to the request of a pipeline.
+    """Read the server's answer to the first request of a pipeline.
 
-    Raises NothingRanError, DatabaseUnavailableError, DataRefusedError, DatabaseError and
-    MigrationRequiredError.
+    ``status`` is HTTP's, ``text`` the body. Raises NothingRanError, DatabaseUnavailableError,
+    DataRefusedError, DatabaseError and MigrationRequiredError.
     """
     if status != 200:
         raise _http_error(status, text)
@@ -91,20 +94,23 @@ def result(status: int, text: str) -> JsonObject:
         refused = answer["error"]
     except (ValueError, LookupError, TypeError) as error:
         raise DatabaseError(
-            "what answers there doesn't speak Hrana, libSQL's protocol: check the URL"
+            "the server doesn't speak Hrana, libSQL's protocol: check the URL"
         ) from error
     raise _refused(refused)
 
 
 def rows(answer: JsonObject) -> list[list[Any]]:
-    """The rows of one statement. LookupError, TypeError or ValueError where there are none."""
+    """Read the rows of one statement.
+
+    Raises LookupError, TypeError or ValueError if the answer has another form.
+    """
     return [[_decode(value) for value in row] for row in answer["rows"]]
 
 
 def rows_of_batch(answer: JsonObject, statements: int) -> list[list[list[Any]]]:
-    """The rows of each statement of a batch, of which all were committed.
+    """Read the rows of each statement of a batch that was committed.
 
-    Raises as ``result`` and ``rows`` do.
+    Raises the errors of ``result`` if a statement failed, and those of ``rows``.
     """
     for error in answer["step_errors"]:
         if error is not None:
@@ -131,12 +137,12 @@ def _encode(value: Any) -> JsonObject:
             return {"type": "null"}
         case bool() | int():
             if not -(2**63) <= value < 2**63:
-                raise DataRefusedError(f"libSQL keeps integers of 64 bits; {value} has more")
+                raise DataRefusedError(f"libSQL stores integers of 64 bits; {value} needs more")
             # As text, since numbers in JSON are often read as floats.
             return {"type": "integer", "value": str(int(value))}
         case float():
             if not math.isfinite(value):
-                raise DataRefusedError(f"libSQL takes no {value}: JSON has no word for it")
+                raise DataRefusedError(f"libSQL can't store {value}: JSON has no such number")
             return {"type": "float", "value": value}
         case str():
             return {"type": "text", "value": value}
@@ -160,11 +166,11 @@ def _decode(value: JsonObject) -> Any:
             text = value["base64"]
             return base64.b64decode(text + "=" * (-len(text) % 4))  # sent without padding, too
         case other:
-            raise DatabaseError(f"libSQL answered with a value of the unknown type {other!r}")
+            raise DatabaseError(f"libSQL answered with a value of an unknown type, {other!r}")
 
 
 def _refused(error: JsonObject) -> DatabaseError | MigrationRequiredError:
-    """The server ran the statement, and refused it; what went before it was rolled back."""
+    """Translate the refusal of a statement; what ran before it in its batch was rolled back."""
     text = ": ".join(str(error[part]) for part in ("code", "message") if error.get(part))
     if any(sign in text.lower() for sign in _BUSY):
         return NothingRanError(text)
@@ -181,14 +187,14 @@ def _http_error(status: int, text: str) -> DatabaseError:
         )
     if status == 404:
         return DatabaseUnavailableError(
-            "the server has no such database (HTTP 404): check the URL's host and path"
+            "the server doesn't have this database (HTTP 404): check the URL's host and path"
         )
     if status == 413:
-        return DataRefusedError("the server takes no request of this size (HTTP 413)")
+        return DataRefusedError("the request is too large for the server (HTTP 413)")
     if 300 <= status < 400:
         return DatabaseUnavailableError(
-            f"the server leads elsewhere (HTTP {status}): give the URL that it leads to, since a"
-            " token isn't sent where nobody named it"
+            f"the server redirects to another address (HTTP {status}): use that address as the"
+            " URL, since a token is never sent to an address that isn't configured"
         )
     message = f"HTTP {status}: {_message(text)}"
     if status == 429:

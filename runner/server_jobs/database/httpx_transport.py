@@ -1,4 +1,4 @@
-"""HTTP on servers: httpx, on threads that own their connections."""
+"""Sends HTTP requests on servers, by httpx on threads that own their connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class HttpxTransport(ConnectionThreads[httpx.Client]):
-    """Sends a request on a thread of its own. ``answer_timeout`` of 0 seconds waits for ever."""
+    """Sends each request on one of its threads.
+
+    ``answer_timeout`` is how long a server may be silent, in seconds; 0 waits for ever.
+    """
 
     def __init__(self, *, answer_timeout: float = ANSWER_TIMEOUT_SECONDS) -> None:
         super().__init__(THREADS, "libsql")
@@ -48,7 +51,7 @@ class HttpxTransport(ConnectionThreads[httpx.Client]):
         connection.close()
 
     def _broken(self, connection: httpx.Client, error: Exception) -> bool:
-        return False  # httpx itself parts with what broke
+        return False  # httpx itself drops connections that broke
 
 
 @lru_cache(maxsize=1)

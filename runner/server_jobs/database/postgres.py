@@ -1,18 +1,17 @@
-"""PostgreSQL, by psycopg 3."""
+"""Reaches PostgreSQL by psycopg 3."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
 
 from server_jobs.database.base import Capabilities, shown_url
 from server_jobs.database.threaded import ThreadedDatabase
+from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -40,13 +39,13 @@ except ImportError as error:  # pragma: no cover - shown by tests/packaging in a
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
 
-# Nothing ends a wait for notifications from outside; close() must not take the whole of it.
+# Nothing can interrupt a wait for notifications, and close() mustn't take as long as a whole one.
 _LONGEST_WAIT_SECONDS = 0.2
 
 ANSWER_TIMEOUT_SECONDS = 30.0
 """How long a server may be silent before its connection is given up."""
 
-# A peer that vanished without a word is noticed within half a minute, by the kernel.
+# With these the kernel notices within half a minute that a peer has vanished.
 _NETWORK_DEFAULTS = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -57,11 +56,11 @@ _NETWORK_DEFAULTS = {
 
 
 class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
-    """A pool of at most ``pool_size`` connections, opened as they are needed.
+    """Uses a pool of at most ``pool_size`` connections, which are opened when they are needed.
 
-    With ``pgbouncer=True`` nothing outlives a transaction: no prepared statements, and changes
-    are polled for instead of listened to. A server that is silent for ``answer_timeout`` seconds
-    is unavailable; 0 waits for ever.
+    ``pgbouncer=True`` keeps no state on a session: nothing is prepared, and changes are polled for
+    instead of listened to. A server that is silent for ``answer_timeout`` seconds counts as
+    unavailable; 0 waits for ever. Raises InvalidDatabaseUrlError.
     """
 
     def __init__(
@@ -90,11 +89,11 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         return f"PostgresDatabase({self._where})"
 
     async def wait_for_change(self, timeout: float) -> None:
-        if not self._capabilities.notifies:
+        if not self.capabilities.notifies:
             await asyncio.sleep(timeout)
             return
         if self._listener is None:
-            self._listener = _Listener(self._open, self._tables.channel, self._answer_timeout)
+            self._listener = _Listener(self._open, self.tables.channel, self._answer_timeout)
         await self._listener.wait(timeout)
 
     async def close(self) -> None:
@@ -113,7 +112,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
 
     def _connect(self) -> PostgresConnection:
         connection = self._open()
-        # Documents are decoded job by job, so that one bad one spoils only its own job.
+        # JSON is decoded later, job by job, so that a bad document spoils only its own job.
         connection.adapters.register_loader("jsonb", TextLoader)
         return connection
 
@@ -121,7 +120,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         connection.close()
 
     def _broken(self, connection: PostgresConnection, error: Exception) -> bool:
-        # A server that takes no writes was demoted: the next connection may lead to its successor.
+        # A read-only server was demoted: the next connection may lead to its successor.
         demoted = isinstance(error.__cause__, pg_errors.ReadOnlySqlTransaction)
         return demoted or connection.broken or connection.closed
 
@@ -133,7 +132,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             try:
                 return run(connection, statements)
             except _CONFLICTS as error:
-                # The server rolled the transaction back whole, so that running it again is safe.
+                # The server has rolled the whole transaction back, so it is safe to run it again.
                 if tries == _CONFLICT_TRIES:
                     raise DatabaseUnavailableError(f"{self._where}: {error}") from error
                 time.sleep(0.005 * tries)
@@ -153,7 +152,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _transaction(
         self, connection: PostgresConnection, statements: Sequence[Statement]
     ) -> list[list[Row]]:
-        """BEGIN, the statements and COMMIT in one round trip."""
+        """Send BEGIN, the statements and COMMIT in one round trip."""
         bound = [self._compiler.bind(statement) for statement in statements]
         try:
             with connection.pipeline():
@@ -163,7 +162,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
                 ]
                 connection.execute("COMMIT")
         except BaseException:
-            # Whatever went wrong (a value that has no UTF-8 too), BEGIN may have been sent.
+            # BEGIN may have been sent, whatever the error is (a value without UTF-8, for instance).
             if not connection.closed:
                 connection.rollback()
             raise
@@ -173,7 +172,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         ]
 
     def _translated(self, error: psycopg.Error) -> Exception:
-        # The primary message alone: the detail quotes the row, params and all.
+        # Only the primary message is shown, since the detail quotes the row and its params.
         text = f"{self._where}: {error.diag.message_primary or error}"
         match error:
             case psycopg.IntegrityError():
@@ -200,8 +199,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         super()._after_fork_in_child()
 
 
-class _Listener:
-    """LISTENs on a connection and thread of its own; polls while it can't."""
+class _Listener(WatchingThread):
+    """Listens for notifications on its own connection and thread; without one, it polls."""
 
     def __init__(
         self, open_connection: Callable[[], PostgresConnection], channel: str, answer_timeout: float
@@ -209,17 +208,12 @@ class _Listener:
         self._open = open_connection
         self._channel = channel
         self._answer_timeout = answer_timeout
+        super().__init__("postgres-listener")
         self._heard = 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-postgres-listener")
-        self._stop = threading.Event()
         self._connection: PostgresConnection | None = None
 
-    async def wait(self, timeout: float) -> None:
-        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
-
     async def close(self) -> None:
-        self._stop.set()
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        await super().close()
         if self._connection is not None:
             self._connection.close()
 
@@ -233,7 +227,7 @@ class _Listener:
                     sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
                 )
                 self._heard = time.monotonic()
-                return  # what came before we listened is for the caller to look up
+                return  # the caller looks for changes that came before LISTEN
             deadline = time.monotonic() + timeout
             while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
                 wait = min(left, _LONGEST_WAIT_SECONDS)
@@ -248,16 +242,16 @@ class _Listener:
             self._stop.wait(timeout)
 
     def _ask(self, connection: PostgresConnection) -> None:
-        """Now and then: a connection that nobody serves any more is silent too."""
+        """Ask the server now and then: a connection that it no longer serves is silent too."""
         if self._answer_timeout and time.monotonic() - self._heard >= self._answer_timeout:
             connection.execute("SELECT 1")
             self._heard = time.monotonic()
 
 
 def _is_about_values(sqlstate: str) -> bool:
-    """Whether other values would have been taken: no use to try these again."""
-    # Cardinality, WITH CHECK, a limit of the program (such as a too long index entry); and RAISE
-    # in a trigger, by which users refuse rows.
+    """Tell whether the error is about the values, so that it is no use to try them again."""
+    # Cardinality, WITH CHECK, a limit of the program (such as an index entry that is too long),
+    # and RAISE in a trigger, by which users refuse rows.
     return sqlstate[:2] in {"21", "44", "54"} or sqlstate == "P0001"
 
 
@@ -268,7 +262,7 @@ def _conninfo(url: URL) -> str:
         {"application_name": "server-jobs"} | missing | dict(plain.query)
     )
     address, mark, query = plain.render_as_string(hide_password=False).partition("?")
-    # SQLAlchemy writes a space as HTML forms do, which libpq would take for a plus.
+    # SQLAlchemy writes a space as a plus, as HTML forms do; libpq would keep the plus.
     conninfo = address + mark + query.replace("+", "%20")
     try:
         psycopg.conninfo.conninfo_to_dict(conninfo)

@@ -1,8 +1,8 @@
-"""A psycopg connection that doesn't wait for ever.
+"""Defines a psycopg connection that doesn't wait for ever.
 
-The kernel notices a peer that is gone. It doesn't notice one that takes what is sent and never
-answers: a stopped server, a stuck pooler, a firewall or balancer that has forgotten the
-connection. Only whoever waits for the answer can.
+The kernel notices a peer that is gone. It doesn't notice one that accepts data and never answers:
+a stopped server, a stuck pooler, a firewall or balancer that has forgotten the connection. Only
+the client that waits for the answer can notice that.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from psycopg.raw_cursor import RawCursor
 
 T = TypeVar("T")
 
-# Of the time that the client waits: a server that lives is to say itself that it took too long.
+# As a share of the client's wait. Less than 1, so that a live server itself reports the timeout.
 _STATEMENTS_SHARE = 0.8
-# A batch has many statements, and a large one is long on its way.
+# More than 1, since a batch has many statements, and sending a large one takes time.
 _TRANSACTIONS_SHARE = 4
 
-# What a cut connection leaves behind on the server would otherwise hold its locks for as long as
-# the server believes in the connection: for hours. A batch may have been cut in the middle of a
-# message, where the server counts neither a statement's time nor a transaction's idleness, only
-# the transaction's as a whole (from version 17 on). Whatever a role, a database or the URL's
-# options have set stays as it is.
+# Without these limits, the session of a cut connection would hold its locks until the server
+# notices, which takes hours. A batch may be cut in the middle of a message. The server then counts
+# neither the statement's time nor the transaction as idle, but only the transaction's whole time
+# (from version 17 on). Limits that a role, a database or the URL's options set stay as they are.
 _BOUND_THE_SESSION = """
 SELECT CASE current_setting('statement_timeout')
          WHEN '0' THEN set_config('statement_timeout', $1, false) END,
@@ -37,22 +36,25 @@ SELECT CASE current_setting('statement_timeout')
 
 
 class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that is given up once the server was silent for ``answer_timeout`` seconds.
+    """A connection that closes once the server has been silent for ``answer_timeout`` seconds.
 
-    The statement may then have run, or not, as with every connection that breaks. 0 waits for
-    ever.
+    The statement may then have run, or not, as with every connection that breaks. An
+    ``answer_timeout`` of 0 waits for ever.
     """
 
     answer_timeout: float = 0.0
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        """Consume a generator of psycopg's; all that talks to the server comes through here."""
+        """Run one of psycopg's generators; everything that talks to the server calls this.
+
+        Raises psycopg.OperationalError if the server is silent for too long.
+        """
         if not self.answer_timeout:
             return super().wait(gen, *args, **kwargs)
         try:
             return super().wait(_while_answered(gen, self.answer_timeout), *args, **kwargs)
         except _Silence:
-            # At once: whoever cleans up after the error must not wait for the same server again.
+            # Closed at once, so that cleaning up after the error doesn't wait for the server again.
             self.close()
             raise psycopg.OperationalError(
                 f"the server didn't answer for {self.answer_timeout:g} seconds"
@@ -62,7 +64,10 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
 def open_connection(
     conninfo: str, *, answer_timeout: float, pgbouncer: bool = False
 ) -> PostgresConnection:
-    """Connect. Raises psycopg.Error."""
+    """Connect, and bound the session's times by ``answer_timeout`` seconds. Raises psycopg.Error.
+
+    Behind pgbouncer, or with an ``answer_timeout`` of 0, the session's times stay unbounded.
+    """
     connection = PostgresConnection.connect(
         conninfo,
         autocommit=True,
@@ -70,7 +75,7 @@ def open_connection(
         cursor_factory=RawCursor,
     )
     connection.answer_timeout = answer_timeout
-    # Behind pgbouncer the session is everybody's, and so would these settings be.
+    # Behind pgbouncer other clients share the session, and would share these settings.
     if answer_timeout and not pgbouncer:
         shares = _STATEMENTS_SHARE, _TRANSACTIONS_SHARE
         limits = [str(int(answer_timeout * share * 1000)) for share in shares]
@@ -87,7 +92,7 @@ class _Silence(Exception):
 
 
 def _while_answered(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
-    """The same generator, until the socket was ready for nothing during so many seconds."""
+    """Pass the generator on. Raises _Silence once the socket wasn't ready for ``seconds``."""
     heard = time.monotonic()
     try:
         wanted = next(gen)

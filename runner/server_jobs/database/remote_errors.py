@@ -1,6 +1,6 @@
-"""What SQLite's relatives say when they refuse a statement, as errors of ours.
+"""Translates the refusals of libSQL and D1 into our errors.
 
-They are reached over a network and answer in words; the words are SQLite's own.
+These relatives of SQLite are reached over a network, and answer with SQLite's texts.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def error_of(
     unavailable: Sequence[str] = (),
     otherwise: type[DatabaseError] = DatabaseError,
 ) -> DatabaseError | MigrationRequiredError:
-    """The error that an answer's ``text`` (its code and its message) means.
+    """Make the error for an answer's ``text``, which is its code and its message.
 
-    ``migrate`` says how tables that are missing or too old are brought up to date; ``refused``
-    and ``unavailable`` are further signs, in lower case; ``otherwise`` is what a text without any
-    sign means.
+    ``migrate`` tells the person how to bring missing or old tables up to date. ``refused`` and
+    ``unavailable`` are further signs of these errors, in lower case. ``otherwise`` is the error for
+    a text without any sign.
     """
     lower = text.lower()
 

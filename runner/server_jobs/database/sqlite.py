@@ -1,4 +1,4 @@
-"""SQLite files and memory, by the standard library's driver."""
+"""Reaches SQLite, in files and in memory, by the standard library's driver."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities
 from server_jobs.database.threaded import ThreadedDatabase
+from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
@@ -25,7 +25,7 @@ from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
-"""How often a file is looked at for other connections' commits. One look costs microseconds."""
+"""How often the file is checked for other connections' commits. A check takes microseconds."""
 
 _OLDEST = (3, 38)  # UPDATE … FROM, RETURNING and JSON in every build
 
@@ -40,12 +40,13 @@ _TRY_AGAIN = {
 
 
 class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
-    """One connection on one owned thread: SQLite has one writer, so a second would only wait.
+    """Uses one connection on one thread. SQLite has one writer, so a second one would only wait.
 
-    ``path`` of None is a database in memory that this object alone sees. ``synchronous`` is
-    SQLite's: ``full`` survives a power cut, ``normal`` may lose the last commits in one (and
-    is several times faster where the disk is slow). ``busy_timeout`` is how many seconds a write
-    waits for another process's.
+    A ``path`` of None makes a database in memory, which only this object sees. ``synchronous`` is
+    SQLite's setting: with ``full``, commits survive a power cut; with ``normal``, the last ones may
+    be lost in one, but writes are several times faster on slow disks. ``busy_timeout`` is how long
+    a write waits for another process's, in seconds. Raises DatabaseError if Python's SQLite is too
+    old, and InvalidDatabaseUrlError.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
 
     async def wait_for_change(self, timeout: float) -> None:
         if self._path is None:
-            # Nobody else can write here; own commits show within this.
+            # Only this process can write here, and sees its own commits after this pause.
             await asyncio.sleep(min(timeout, POLL_SECONDS))
             return
         if self._watcher is None:
@@ -104,10 +105,10 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         connection = _open(self._path, self._busy_timeout)
         if self._path is not None:
             try:
-                # The first look into the file, which may not be a database at all.
+                # This reads the file for the first time; it may not be a database at all.
                 connection.execute("PRAGMA journal_mode = wal").fetchall()
             except sqlite3.Error as error:
-                # While somebody writes in another mode it can't be changed, and serves as well.
+                # While another process writes, the mode can't be changed; any mode works.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     connection.close()
                     raise _translated(error, self._path) from error
@@ -118,7 +119,8 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         connection.close()
 
     def _broken(self, connection: sqlite3.Connection, error: Exception) -> bool:
-        # A disk that came back, or a replaced file, wants a new handle; memory would be lost.
+        # A disk that came back, or a replaced file, needs a new handle. A database in memory
+        # would be lost with its connection.
         return self._path is not None and isinstance(error, DatabaseUnavailableError)
 
     def _run(
@@ -138,7 +140,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
                 connection.rollback()
             raise _translated(error, self._path) from error
         except (OverflowError, UnicodeError) as error:
-            # A value that SQLite has no type for; nothing was sent, and a batch is rolled back.
+            # SQLite has no type for the value. Nothing was sent, and a batch was rolled back.
             raise DataRefusedError(f"SQLite ({self._path or ':memory:'}): {error}") from error
 
     def _transaction(
@@ -158,10 +160,11 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         return compiled.decode(connection.execute(compiled.sql, parameters).fetchall())
 
     def _before_fork(self) -> None:
-        """Close the file between two transactions; parent and child open it anew.
+        """Close the file between two transactions; parent and child open it again.
 
-        A child would inherit SQLite's belief in locks that only its parent holds. Then the parent,
-        as it seems the last one to close the file, removes the log to which the child commits.
+        Otherwise the child would inherit SQLite's record of locks that only its parent holds. The
+        parent, believing that it closes the file last, would remove the log to which the child
+        commits.
         """
         self._unforked.acquire()
         if self._path is not None:
@@ -182,23 +185,21 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         super()._after_fork_in_child()
 
 
-class _FileWatcher:
-    """Sees other connections' commits by ``PRAGMA data_version``, on a thread and connection."""
+class _FileWatcher(WatchingThread):
+    """Notices other connections' commits by ``PRAGMA data_version``.
+
+    It has its own thread and connection.
+    """
 
     def __init__(self, path: Path) -> None:
+        super().__init__("sqlite-watcher")
         self._path = path
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server-jobs-sqlite-watcher")
-        self._stop = threading.Event()
         self._unforked = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
 
-    async def wait(self, timeout: float) -> None:
-        await asyncio.wrap_future(self._pool.submit(self._poll, timeout))
-
     async def close(self) -> None:
-        self._stop.set()
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        await super().close()
         with self._unforked:
             self._disconnect()
 
@@ -209,7 +210,7 @@ class _FileWatcher:
     def after_fork(self) -> None:
         self._unforked.release()
 
-    def _poll(self, timeout: float) -> None:
+    def _wait(self, timeout: float) -> None:
         waited = 0.0
         while not self._stop.is_set():
             with self._unforked:
@@ -221,7 +222,7 @@ class _FileWatcher:
             waited += POLL_SECONDS
 
     def _has_changed(self) -> bool:
-        """Whether the file's version is another one; False where it can't be read just now."""
+        """Tell whether the file's version has changed; False if it can't be read just now."""
         try:
             if self._connection is None:
                 self._connection = _open(self._path, busy_timeout=0)
@@ -233,7 +234,7 @@ class _FileWatcher:
         return changed
 
     def _disconnect(self) -> None:
-        # Versions say something only to the connection that read them.
+        # Versions can be compared only on the connection that read them.
         connection, self._connection, self._seen = self._connection, None, None
         if connection is not None:
             connection.close()
@@ -244,8 +245,8 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(
             ":memory:" if path is None else path,
             timeout=busy_timeout,
-            isolation_level=None,  # transactions are begun by hand
-            check_same_thread=False,  # owned by one thread, but closed by another
+            isolation_level=None,  # this driver begins transactions itself
+            check_same_thread=False,  # one thread owns it, but another one closes it
             cached_statements=256,
         )
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""A database whose blocking driver runs on threads that own its connections."""
+"""Defines a database whose blocking driver runs on threads that own its connections."""
 
 from __future__ import annotations
 
@@ -15,28 +15,16 @@ from server_jobs.sql.tables import Tables
 
 
 class ThreadedDatabase(ConnectionThreads[C]):
-    """What is left to a driver: how to connect, and how to run statements on a connection."""
+    """Base of the blocking drivers, which add how to connect and how to run statements."""
 
     def __init__(
         self, *, dialect: Dialect, tables: Tables, capabilities: Capabilities, threads: int
     ) -> None:
         super().__init__(threads, dialect.name)
-        self._dialect = dialect
-        self._tables = tables
-        self._capabilities = capabilities
+        self.dialect = dialect
+        self.tables = tables
+        self.capabilities = capabilities
         self._compiler = StatementCompiler(dialect)
-
-    @property
-    def tables(self) -> Tables:
-        return self._tables
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._dialect
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
 
     async def execute(self, statement: Statement) -> list[Row]:
         return await self._on_thread(lambda connection: self._run(connection, [statement])[0])
@@ -48,4 +36,7 @@ class ThreadedDatabase(ConnectionThreads[C]):
 
     @abstractmethod
     def _run(self, connection: C, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements, all or none; one alone is its own transaction."""
+        """Run statements on a connection, all or none → a list of rows for each.
+
+        A single statement is its own transaction.
+        """

@@ -1,8 +1,8 @@
-"""Asynchronous use of connections that live on threads of their own.
+"""Lets asynchronous code use blocking connections, which live on threads of their own.
 
-A blocking driver on an owned thread needs no event loop, so one :class:`ConnectionThreads` serves
-every loop and thread of the process, and code without any loop at all. It measured as fast as
-the asynchronous drivers do (docs/adr/0001).
+A blocking driver on its own thread needs no event loop. So one :class:`ConnectionThreads` serves
+every loop and thread of the process, and code without any loop. It measured about as fast as
+asynchronous drivers (docs/adr/0001-blocking-drivers-on-owned-threads.md).
 """
 
 from __future__ import annotations
@@ -23,18 +23,42 @@ T = TypeVar("T")
 
 
 class _Pool(Generic[C]):
-    """Threads, and the connections that they own one by one."""
+    """Holds threads, each of which owns one connection."""
 
     def __init__(self, threads: int, name: str) -> None:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.own = threading.local()
         self.connections: list[C] = []
         self.breaks = 0
-        """How often a connection broke: whoever has one from before is to open another."""
+        """How often connections broke. A thread whose connection is older opens a new one."""
+
+
+class WatchingThread(ABC):
+    """Waits for changes on a thread of its own, one call at a time."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"server-jobs-{name}")
+        self._stop = threading.Event()
+
+    async def wait(self, timeout: float) -> None:
+        """Return once something may have changed, or after ``timeout`` seconds."""
+        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
+
+    async def close(self) -> None:
+        """End the wait that is under way, and the thread."""
+        self._stop.set()
+        await asyncio.to_thread(self._pool.shutdown, wait=True)
+
+    @abstractmethod
+    def _wait(self, timeout: float) -> None:
+        """Wait on the thread, and end soon after ``_stop`` is set."""
 
 
 class ConnectionThreads(ABC, Generic[C]):
-    """A small pool of threads that own one connection each, opened as they are needed."""
+    """Manages a small pool of threads that own one connection each.
+
+    Connections are opened when they are needed.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
@@ -50,7 +74,7 @@ class ConnectionThreads(ABC, Generic[C]):
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            # Off the loop: a statement that is under way is waited for.
+            # On another thread, since it waits for statements that are under way.
             await asyncio.to_thread(self._shut, pool)
 
     @abstractmethod
@@ -63,13 +87,13 @@ class ConnectionThreads(ABC, Generic[C]):
 
     @abstractmethod
     def _broken(self, connection: C, error: Exception) -> bool:
-        """Whether the connection must not be used again after this error."""
+        """Tell whether the connection must not be used again after this error."""
 
     async def _on_thread(self, work: Callable[[C], T]) -> T:
-        """Run ``work`` on a thread that owns a connection.
+        """Run ``work`` on a thread that owns a connection → what ``work`` returns.
 
-        The caller may be cancelled meanwhile. Work that has begun is not, since half a transaction
-        is worse; work that hasn't isn't begun any more.
+        If the caller is cancelled, work that has begun goes on to its end, since half a transaction
+        is worse. Work that hasn't begun never does.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -77,7 +101,7 @@ class ConnectionThreads(ABC, Generic[C]):
         def run() -> None:
             if answer.cancelled():
                 return
-            # Handed over here: chaining the pool's own future takes twice as long.
+            # The answer is handed over here, since chaining the pool's future takes twice as long.
             try:
                 result = self._with_connection(pool, work)
             except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
@@ -99,7 +123,7 @@ class ConnectionThreads(ABC, Generic[C]):
         with self._use:
             connection: C | None = getattr(pool.own, "connection", None)
             if connection is not None and pool.own.breaks != pool.breaks:
-                # Another one broke since: a server that was restarted has dropped them all.
+                # Another connection has broken since: a restarted server drops all of them.
                 self._drop(pool, connection)
                 connection = None
             if connection is None:
@@ -110,7 +134,7 @@ class ConnectionThreads(ABC, Generic[C]):
                 return work(connection)
             except Exception as error:
                 if self._broken(connection, error):
-                    if pool.own.breaks == pool.breaks:  # the news of many that broke at once
+                    if pool.own.breaks == pool.breaks:  # many that break at once count once
                         pool.breaks += 1
                     self._drop(pool, connection)
                 raise
@@ -127,21 +151,21 @@ class ConnectionThreads(ABC, Generic[C]):
             self._disconnect_all(pool)
 
     def _disconnect_all(self, pool: _Pool[C]) -> None:
-        """Close a pool's connections while no thread uses one; its threads would open new ones."""
+        """Close a pool's connections, which no thread may be using. Its threads open new ones."""
         connections, pool.connections, pool.own = pool.connections, [], threading.local()
         for connection in connections:
             self._disconnect(connection)
 
     def _before_fork(self) -> None:
-        """Called on the thread that is about to fork."""
+        """Prepare for a fork. It is called on the thread that is about to fork."""
 
     def _after_fork(self) -> None:
-        """Called on the same thread, in the parent."""
+        """Go on after a fork. It is called in the parent, on the thread that forked."""
 
     def _after_fork_in_child(self) -> None:
-        """In a forked child: the threads are gone, and the connections are the parent's.
+        """Begin anew in a forked child: it has no threads, and the connections are the parent's.
 
-        They are kept referenced, for closing them would speak on the parent's sockets.
+        The connections stay referenced, since closing them would send on the parent's sockets.
         """
         _inherited.append(self._pools)
         self._lock = threading.Lock()
@@ -154,7 +178,7 @@ def _hand_over(
     give: Callable[[Any], None],
     value: Any,
 ) -> None:
-    """Answer on the loop that asked, unless it no longer waits."""
+    """Hand the answer to the loop that asked, unless it no longer waits."""
 
     def unless_cancelled() -> None:
         if not answer.done():

@@ -18,14 +18,14 @@ from server_jobs.errors import InvalidJobDataError, InvalidJobDefinitionError
 T = TypeVar("T")
 
 SECRET_KEY = "$secret"  # noqa: S105 - the name under which one is stored
-"""How a secret is marked in a row: ``{"$secret": "…"}``, so that whatever shows it can mask it."""
+"""The mark of a secret in a row, ``{"$secret": "…"}``, by which programs know what to mask."""
 
 _PLAIN_KEY = "$plain"
-"""What a user's own ``{"$secret": …}`` is wrapped in, so that it isn't taken for a secret."""
+"""The wrapper of a user's own ``{"$secret": …}``, so that it isn't taken for a secret."""
 
 MASK = "**********"
 _SHORTEST_MASKED = 4
-"""Shorter secrets are left in texts: masking a "1" would spoil them, and tell where it stands."""
+"""Shorter secrets aren't masked in texts: masking each "1" would garble them and reveal it."""
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN_ERRORS = 5
@@ -58,14 +58,14 @@ class Codec(Generic[T]):
         return "Secret" in repr(self._adapter.core_schema)
 
     def validate(self, value: T | Mapping[str, Any]) -> T:
-        """A value of the type, or a mapping that becomes one."""
+        """Return a valid value, made of a value of the type or of a mapping."""
         try:
             return self._adapter.validate_python(value)
         except pydantic.ValidationError as error:
             self._refuse(error)
 
     def dump(self, value: T, *, max_bytes: int) -> str:
-        """A validated value as JSON text that every database stores unchanged."""
+        """Return a validated value as JSON text that every database stores unchanged."""
         try:
             text = self._dump_with_secrets(value) if self._has_secrets else self._dump(value)
             size = len(text.encode())
@@ -91,7 +91,7 @@ class Codec(Generic[T]):
         return text
 
     def load(self, text: str) -> T:
-        """The value of a row's JSON text."""
+        """Return the value of a row's JSON text."""
         try:
             # By name as we write it; by alias too, for rows that other programs insert.
             return self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
@@ -99,7 +99,7 @@ class Codec(Generic[T]):
             self._refuse(error)
 
     def lists_wanted(self, text: str) -> set[tuple[str, ...]]:
-        """Where in a JSON text a list is wanted and something else stands."""
+        """Return the fields of a JSON text that want a list and have something else."""
         try:
             self._adapter.validate_json(self._revealed(text), by_alias=True, by_name=True)
         except pydantic.ValidationError as error:
@@ -108,7 +108,7 @@ class Codec(Generic[T]):
         return set()
 
     def secrets_of(self, value: T) -> list[str]:
-        """A validated value's secrets as a text may show them, the longest first."""
+        """Return a value's secrets in every form in which a text may show them, longest first."""
         if not self._has_secrets:
             return []
         found = {_in_text(leaf) for _, leaf in _leaves(self._python(value)) if _is_secret(leaf)}
@@ -140,7 +140,7 @@ class Codec(Generic[T]):
             return text  # for pydantic to refuse
 
     def _check_numbers(self, value: T, text: str) -> None:
-        """NaN and infinity are written as null, and would come back as something else."""
+        """Refuse NaN and infinity: JSON would write them as null."""
         numbers = _not_finite(self._python(value))
         if not numbers:
             return
@@ -176,14 +176,14 @@ class Codec(Generic[T]):
 
 
 def mask_in_text(text: str, secrets: Sequence[str]) -> str:
-    """The text with these secrets replaced."""
+    """Return the text with these secrets replaced by a mask."""
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text
 
 
 def mask_secrets(document: Any) -> Any:
-    """A decoded JSON document with every stored secret replaced, to be shown to people."""
+    """Return a decoded JSON document with every stored secret masked, to be shown to people."""
     if isinstance(document, dict):
         if set(document) == {SECRET_KEY}:
             return MASK
@@ -196,7 +196,7 @@ def mask_secrets(document: Any) -> Any:
 
 
 def _opened(document: Any) -> Any:
-    """A stored document with its secrets in the open, and what was wrapped taken out."""
+    """Return a stored document with its secrets revealed and wrapped values unwrapped."""
     if isinstance(document, list):
         return [_opened(item) for item in document]
     if not isinstance(document, dict):
@@ -227,7 +227,7 @@ def _in_text(secret: Any) -> str:
 
 
 def _reveal_into(masked: Any, value: Any) -> Any:
-    """Pydantic writes secrets as asterisks; put what they hold in their place."""
+    """Replace the asterisks that pydantic writes for secrets by the secrets themselves."""
     if _is_secret(value):
         secret = value.get_secret_value()
         return {SECRET_KEY: secret.decode() if isinstance(secret, bytes) else secret}
@@ -241,7 +241,7 @@ def _reveal_into(masked: Any, value: Any) -> Any:
 
 
 def _leaves(document: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything in a document that isn't a container, with the field it is in."""
+    """Yield each value of a document that isn't a container, with its field."""
     items: Any = ()
     if isinstance(document, dict):
         items = document.items()

@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from server_jobs.definition.codec import Codec
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.options import (
+    RunsOn,
     check_max_attempts,
     check_priority,
     check_text,
@@ -24,15 +25,12 @@ from server_jobs.errors import (
     InvalidParamsError,
     InvalidResultError,
 )
-from server_jobs.records.retry import RetryPolicy
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-
-RunsOn: TypeAlias = Literal["kubernetes", "edge", "local"]
-"""The backends that a job can be kept to."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
@@ -56,7 +54,7 @@ class JobDefinition(Generic[P, R]):
     runs_on: RunsOn | None
 
     def call(self, params: P, context: JobContext) -> Any:
-        """Call the handler: its result, or a coroutine of it if it is async."""
+        """Call the handler → its result, or a coroutine if the handler is async."""
         if self.takes_context:
             return self.handler(params, context)
         return self.handler(params)
@@ -69,13 +67,13 @@ def make_definition(
     params_schema: Any,
     result_schema: Any,
     local_names: Mapping[str, Any] | None,
-    queue: str,
-    priority: int,
-    max_attempts: int,
-    timeout: timedelta | float | None,
-    retry_policy: RetryPolicy | None,
-    runtime: PodRuntime | None,
-    runs_on: RunsOn | None,
+    queue: str = "default",
+    priority: int = 0,
+    max_attempts: int = 3,
+    timeout: timedelta | float | None = None,
+    retry_policy: RetryPolicy | None = None,
+    runtime: PodRuntime | None = None,
+    runs_on: RunsOn | None = None,
 ) -> JobDefinition[Any, Any]:
     """Check what a user declared and infer the rest. Raises InvalidJobDefinitionError."""
     if name is None:
@@ -139,7 +137,7 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
             f"{name}: a handler takes (params) or (params, context), not"
             f" {inspect.signature(handler)}"
         )
-    # A second argument with a default is the handler's own business, unless it is named for it.
+    # A second argument with a default belongs to the handler, unless its name is `context`.
     second = positional[1] if len(positional) >= 2 else None
     takes_context = second is not None and (
         second.default is inspect.Parameter.empty or second.name == "context"
@@ -153,7 +151,7 @@ def _parameters(name: str, handler: Callable[..., Any]) -> tuple[list[inspect.Pa
 
 
 def _may_be_context(annotation: Any) -> bool:
-    """Whether a context may be passed for it: annotated as one, or as nothing in particular."""
+    """Return whether a parameter takes the context: it is annotated so, or not at all."""
     if annotation in {inspect.Parameter.empty, Any, object, JobContext}:
         return True
     return isinstance(annotation, str) and annotation.strip("\"'").rpartition(".")[2] not in {

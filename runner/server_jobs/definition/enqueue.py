@@ -1,4 +1,4 @@
-"""From a job and its options to a row to be, and that row into a transaction of the caller's."""
+"""Makes a new row of a job and its options, and inserts it in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def new_job(
     unique_key: str | None = None,
     max_attempts: int | None = None,
 ) -> NewJob:
-    """A pending row for validated params. Raises InvalidParamsError, InvalidOptionError."""
+    """Return a pending row for validated params. Raises InvalidParamsError, InvalidOptionError."""
     name = definition.name
     if scheduled_for is not None and delay is not None:
         raise InvalidOptionError(f"{name}: give scheduled_for or delay, not both")
@@ -81,7 +81,7 @@ def new_job(
 def check_overrides(
     job_name: str, *, queue: str | None, priority: int | None, max_attempts: int | None
 ) -> None:
-    """What goes before a job's definition, where it isn't None. Raises InvalidOptionError."""
+    """Check options that replace the job's own, if they aren't None. Raises InvalidOptionError."""
     if queue is not None:
         check_text("queue", queue, job_name)
     if priority is not None:
@@ -138,7 +138,7 @@ async def _run(connection: CallersConnection, statement: Statement) -> Sequence[
 
 
 def _spread(statement: Statement) -> Mapping[str, Any]:
-    """Values under every name that some dialect may give them (see ``rowset.rows``)."""
+    """Return values under each name that a dialect may give them (see ``rowset.rows``)."""
     spread = dict(statement.values)
     for name, value in statement.values.items():
         if isinstance(value, list) and value and isinstance(value[0], tuple):

@@ -1,4 +1,4 @@
-"""What was promised, held against the rows."""
+"""Compares what the demo promises with the rows."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from server_jobs.demo.crew import Worker
 from server_jobs.demo.jobs import PrimesCounted, Report
 from server_jobs.demo.modules import ModuleStatistics
 from server_jobs.demo.scenario import FAILURES, PRIMES_BELOW, Cast, Facts
-from server_jobs.demo.story import RESCUED
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 _PRIMES = {200_000: 17_984}
-"""How many primes there are below: https://oeis.org/A000720."""
+"""How many primes there are below a number, from https://oeis.org/A000720."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A promise, and what speaks against it."""
+    """Holds a promise, and the facts that contradict it."""
 
     promise: str
     objections: Sequence[str]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether no fact contradicts the promise."""
         return not self.objections
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the checks look at."""
+    """Holds everything that the checks look at."""
 
     cast: Cast
     facts: Facts
@@ -61,9 +61,12 @@ def _every_job_completed(evidence: Evidence) -> Iterator[str]:
 
 
 def _completed_once(evidence: Evidence) -> Iterator[str]:
-    """The fence counts claims: all but one must have ended otherwise, and left an error."""
+    """Find jobs that more than one claim completed.
+
+    The fence counts claims, and each claim but the one that completed must have left an error.
+    """
     for record in evidence.records.values():
-        # What a handler postpones (RetryLater) or a worker gives back leaves no error.
+        # A postponed job (RetryLater), or one that a worker gave back, leaves no error.
         if record.id == evidence.cast.report or record.release_count:
             continue
         completions = record.fence - len(record.attempt_errors)
@@ -91,7 +94,7 @@ def _killed_one_was_rescued(evidence: Evidence) -> Iterator[str]:
         yield "no worker was killed"
         return
     fence = kill.fence_of(record.id)
-    lost = [error for error in record.attempt_errors if error.type == RESCUED]
+    lost = [error for error in record.attempt_errors if error.type == LEASE_EXPIRED]
     if fence != 1:
         yield f"it was to be killed at fence 1, and was at {fence}"
     if record.fence != 2 or record.attempt_count != 2:

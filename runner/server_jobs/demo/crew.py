@@ -1,4 +1,4 @@
-"""The worker processes, and a supervisor that replaces one that died."""
+"""Starts the worker processes, and replaces those that die, as a supervisor does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server_jobs.errors import ServerJobsError
 
 CONCURRENCY = 8
 LEASE_SECONDS = 3
-"""Short, so that the rescue is soon; in earnest, minutes are right."""
+"""It is short so that the rescue comes soon. In production it is minutes."""
 
 _STOP_SECONDS = 30.0
 _HURRY_SECONDS = 5.0
@@ -28,7 +28,7 @@ _SHOWN_LOG = 2_000
 
 @dataclass
 class Worker:
-    """One process that runs ``server-jobs worker``."""
+    """Describes one process that runs ``server-jobs worker``."""
 
     number: int
     process: subprocess.Popen[bytes]
@@ -45,16 +45,16 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def is_called(self, worker_id: str | None) -> bool:
-        """Whether a row's ``worker_id`` (``local/host/pid/…``) is this worker's."""
+        """Tell whether a row's ``worker_id`` (``local/host/pid/…``) is this worker's."""
         return worker_id is not None and f"/{self.pid}/" in worker_id
 
 
 class Crew:
-    """``size`` workers on one queue. Leaving the context leaves no process behind."""
+    """Runs ``size`` workers on one queue. Leaving the context ends all of them."""
 
     def __init__(self, url: str, queue: str, logs: Path, *, size: int = 2) -> None:
         self.workers: list[Worker] = []
@@ -82,13 +82,16 @@ class Crew:
                 worker.process.wait()
 
     def kill(self, worker: Worker) -> None:
-        """SIGKILL: it can't release anything, nor say good-bye."""
+        """Kill a worker by SIGKILL, so that it can't release its jobs."""
         worker.was_killed = True
         worker.process.kill()
         worker.process.wait()
 
     def replace_dead(self) -> Sequence[Worker]:
-        """Start as many as are missing, like systemd or Docker would → the new ones."""
+        """Start as many workers as are missing, as systemd or Docker would → the new ones.
+
+        Raises ServerJobsError if too many have died.
+        """
         missing = self._size - len(self._alive())
         if missing and len(self.workers) >= self._size + _REPLACEMENTS:
             dead = next(w for w in reversed(self.workers) if not w.alive)
@@ -96,7 +99,7 @@ class Crew:
         return [self._start() for _ in range(missing)]
 
     async def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """Ask all to stop (SIGTERM), and wait until they have, for so many seconds."""
+        """Ask all workers to stop (SIGTERM), and wait for their end, at most so many seconds."""
         for worker in self._alive():
             worker.process.terminate()
         deadline = time.monotonic() + seconds
@@ -112,7 +115,7 @@ class Crew:
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command(),
-                # Not an argument: those are for everybody to read, and a URL may hold a password.
+                # Not an argument, since every user can read those, and a URL may hold a password.
                 env=os.environ | {DATABASE_URL_VARIABLE: self._url},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,4 +1,4 @@
-"""What the rows say about the run, once it is over."""
+"""Measures a run that is over, from its rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from server_jobs import JobRecord, JobStatus
 from server_jobs.demo.jobs import Module, analyse_module
-from server_jobs.demo.story import RESCUED
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Percentiles of some durations, in seconds."""
+    """Holds percentiles of durations, in seconds."""
 
     median: float
     p95: float
@@ -22,7 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """None where there are no values."""
+        """Compute the percentiles of ``values`` → None if there are no values."""
         if not values:
             return None
         if len(values) == 1:
@@ -33,7 +33,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The run in numbers. Times are in seconds, and by the database's clock."""
+    """Holds the run's figures. Times are in seconds, by the database's clock."""
 
     jobs: int
     completed: int
@@ -48,15 +48,15 @@ class Figures:
 
     @property
     def per_second(self) -> float:
-        """Completed jobs per second, from the first enqueued to the last completed."""
+        """Completed jobs per second, from the first enqueue to the last completion."""
         return self.completed / self.seconds if self.seconds else 0.0
 
 
 def figures_of(records: Sequence[JobRecord]) -> Figures:
-    """Measure a run by its rows."""
+    """Measure a run by its records."""
     ended = [record for record in records if record.completed_at is not None]
     modules = [record for record in ended if record.job_name == analyse_module.name]
-    # Only first attempts: a later one has waited for its retry policy, too.
+    # Only first attempts count, since later ones also waited for their retry policy.
     waits = [
         (record.handler_started_at - record.scheduled_for).total_seconds()
         for record in modules
@@ -74,8 +74,8 @@ def figures_of(records: Sequence[JobRecord]) -> Figures:
         completed=sum(record.status is JobStatus.COMPLETED for record in records),
         seconds=(last - first).total_seconds() if first and last else 0.0,
         claims=sum(record.fence for record in records),
-        failed_attempts=sum(error.type != RESCUED for error in errors),
-        rescued=sum(error.type == RESCUED for error in errors),
+        failed_attempts=sum(error.type != LEASE_EXPIRED for error in errors),
+        rescued=sum(error.type == LEASE_EXPIRED for error in errors),
         waited=Spread.of(waits),
         ran=Spread.of(list(by_duration.values())),
         slowest_module=None if slowest is None else Module.model_validate_json(slowest.params).path,

@@ -1,8 +1,8 @@
-"""The demo's jobs: copy from here.
+"""Defines the demo's jobs, as examples to copy from.
 
-Params and results are pydantic models; what comes out of ``analyse_module.wait(…)`` is known to
-be a ``JobResult[ModuleStatistics]``. A handler may be run more than once (its worker may die), so
-each of these can be.
+Params and results are pydantic models. A type checker knows that ``analyse_module.wait(…)`` returns
+a ``JobResult[ModuleStatistics]``. A handler may run more than once, since its worker may die;
+running any of these twice does no harm.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from server_jobs.store.store import Store
 
 
 class Module(BaseModel):
-    """A file of the standard library, relative to it."""
+    """Names a file of the standard library, by its path within it."""
 
     path: str
 
 
-# A plain `def` runs on a thread of the worker's: right for what computes or blocks. Attempts are
-# used up by failures and by workers that die, so there are a few more than one.
+# A plain `def` runs on one of the worker's threads, which suits code that computes or blocks.
+# Failures and dead workers use up attempts, so there are a few more than one.
 @define_job(
     name="demo.AnalyseModule",
     max_attempts=5,
@@ -57,14 +57,14 @@ def analyse_module(params: Module) -> ModuleStatistics:
 
 
 class Run(BaseModel):
-    """One run of the demo: it has a queue of its own, and so many modules in it."""
+    """Describes one run of the demo: its own queue, and how many modules it analyses."""
 
     queue: str
     modules: int
 
 
 class FunctionOfModule(BaseModel):
-    """A function, where it is, and how many lines it has."""
+    """Describes a function: its file, its name and its number of lines."""
 
     path: str
     name: str
@@ -72,7 +72,7 @@ class FunctionOfModule(BaseModel):
 
 
 class Report(BaseModel):
-    """What the whole library is made of."""
+    """Sums up the statistics of the whole library."""
 
     modules: int = 0
     lines: int = 0
@@ -146,13 +146,13 @@ def _add(record: JobRecord, report: Report, imports: Counter[str]) -> None:
 
 
 class Call(BaseModel):
-    """A call of a service that is down the first few times."""
+    """Describes a call of a service that fails the first few times."""
 
     failures: int
 
 
 class Answer(BaseModel):
-    """What the service said in the end."""
+    """Holds the service's answer."""
 
     attempts: int
 
@@ -164,7 +164,7 @@ class Answer(BaseModel):
     retry_policy=RetryPolicy.fixed(0.5),
 )
 async def call_flaky_service(params: Call, context: JobContext) -> Answer:
-    """Call something that isn't always there: raising is all that a retry needs."""
+    """Call a service that is sometimes down. To be retried, a handler just raises."""
     if context.attempt <= params.failures:
         raise ConnectionError("the service hung up")
     return Answer(attempts=context.attempt)
@@ -174,20 +174,20 @@ async def call_flaky_service(params: Call, context: JobContext) -> Answer:
 
 
 class Reminder(BaseModel):
-    """What to be reminded of."""
+    """Says what to be reminded of."""
 
     text: str
 
 
 class Reminded(BaseModel):
-    """When it was sent."""
+    """Says when the reminder was sent, in UTC."""
 
     sent_at: datetime
 
 
 @define_job(name="demo.SendReminder", priority=10)
 async def send_reminder(params: Reminder, context: JobContext) -> Reminded:
-    """Nothing here knows of the delay: whoever enqueues it says when it is due."""
+    """Send a reminder. The delay isn't known here: the code that enqueues the job sets it."""
     context.log.info(f"remember: {params.text}")
     return Reminded(sent_at=datetime.now(UTC))
 
@@ -196,14 +196,14 @@ async def send_reminder(params: Reminder, context: JobContext) -> Reminded:
 
 
 class Primes(BaseModel):
-    """How far to count."""
+    """Says up to which number to count primes."""
 
     below: int
     killed_on_attempt: int | None = None
 
 
 class PrimesCounted(BaseModel):
-    """How many there are, and which process counted them."""
+    """Says how many primes there are, and which attempt and process counted them."""
 
     primes: int
     attempt: int
@@ -212,7 +212,10 @@ class PrimesCounted(BaseModel):
 
 @define_job(name="demo.CountPrimes", priority=10, max_attempts=3, retry_policy=RetryPolicy.fixed(0))
 def count_primes(params: Primes, context: JobContext) -> PrimesCounted:
-    """Count primes, report progress, and stop when asked to: a thread can't be interrupted."""
+    """Count primes and report progress.
+
+    A thread can't be interrupted, so the handler asks now and then whether it is to stop.
+    """
     primes = 0
     for number in range(2, params.below):
         primes += all(number % divisor for divisor in range(2, int(number**0.5) + 1))
@@ -226,7 +229,7 @@ def count_primes(params: Primes, context: JobContext) -> PrimesCounted:
 
 
 def _wait_to_be_killed(context: JobContext, patience: float = 60) -> None:
-    """The demo kills this process when it sees the job half-way: it must not be too late."""
+    """Wait at half-way until the demo has seen the job there and kills this process."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         context.raise_if_cancelled()
@@ -242,4 +245,4 @@ registry = (
     .register(send_reminder)
     .register(count_primes)
 )
-"""What a worker is given: ``server-jobs worker --app server_jobs.demo.jobs:registry``."""
+"""The registry that a worker loads: ``server-jobs worker --app server_jobs.demo.jobs:registry``."""

@@ -1,4 +1,4 @@
-"""The demo's real input: what the modules of Python's standard library are made of."""
+"""Finds and measures the modules of Python's standard library, which are the demo's input."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pydantic import BaseModel
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
-# CPython's parser tracks its depth per process and mixes threads up, up to some 3.11 and 3.12
-# releases (gh-106905). Under the GIL, taking turns costs nothing.
+# CPython's parser counts its depth per process and confuses threads, up to some releases of 3.11
+# and 3.12 (gh-106905). Under the GIL, taking turns costs nothing.
 _parser = threading.Lock()
 
 _NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 
 
 class Function(BaseModel):
-    """A function and how many lines it has."""
+    """Describes a function: its name and its number of lines."""
 
     name: str
     lines: int
 
 
 class ModuleStatistics(BaseModel):
-    """What one file is made of; ``problem`` says why it couldn't be parsed."""
+    """Counts what one file contains. ``problem`` says why it couldn't be parsed."""
 
     path: str
     lines: int = 0
@@ -41,7 +41,10 @@ class ModuleStatistics(BaseModel):
 
 
 def find_modules(limit: int | None = None) -> list[str]:
-    """Paths of the library's modules, relative to it; with ``limit``, that many from all over."""
+    """List the library's modules → paths within it.
+
+    With ``limit``, it returns at most that many, spread evenly over the list.
+    """
     paths = sorted(
         path.relative_to(LIBRARY)
         for path in LIBRARY.rglob("*.py")
@@ -52,13 +55,13 @@ def find_modules(limit: int | None = None) -> list[str]:
 
 
 def measure(path: str, source: bytes) -> ModuleStatistics:
-    """The statistics of a file. One that isn't valid Python has a ``problem`` instead."""
+    """Compute the statistics of a file. A file that isn't valid Python gets a ``problem``."""
     try:
         with _parser:
             tree = ast.parse(source)
         text = importlib.util.decode_source(source)
-    # The library's own test data has files that are broken on purpose. They will be tomorrow,
-    # too: that is what there is to say about them, and no reason to try again.
+    # The library's test data has files that are broken on purpose. Trying again wouldn't help, so
+    # the problem is the job's result.
     except (SyntaxError, ValueError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         return ModuleStatistics(path=path, lines=source.count(b"\n"), problem=problem)
@@ -84,7 +87,7 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _comment_lines(lines: list[str], nodes: list[ast.AST]) -> int:
-    """Lines that hold nothing but a comment; a ``#`` inside a string is none."""
+    """Count the lines that hold only a comment; a ``#`` inside a string doesn't count."""
     in_strings = {
         number
         for node in nodes
@@ -99,7 +102,7 @@ def _comment_lines(lines: list[str], nodes: list[ast.AST]) -> int:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """The packages that a statement imports, without those that are relative to itself."""
+    """Yield the packages that a statement imports, without relative imports."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield alias.name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""``server-jobs demo``, from an empty database to an exit status."""
+"""Runs ``server-jobs demo``, from an empty database to an exit status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A run that is over. It has a queue of its own, and that queue's name as correlation id."""
+    """Describes a run that is over. Its own queue's name is also its jobs' correlation id."""
 
     queue: str
     cast: Cast
@@ -55,9 +55,9 @@ def run_demo(
     """Run real jobs and show them → the exit status: 0 if every promise was kept, else 1.
 
     ``files`` is how many modules of the standard library to read; by default all. ``database`` is
-    a URL, by default a SQLite file that is removed afterwards unless ``keep`` is set.
-    ``interactive`` is a live view; by default where there is a terminal for it. Ctrl-C cleans up
-    and ends it with 130. Raises ServerJobsError where it can't begin.
+    a URL, by default of a SQLite file that is removed afterwards unless ``keep`` is set.
+    ``interactive`` chooses a live view; by default it depends on the terminal. After Ctrl-C the
+    exit status is 130. Raises ServerJobsError if the demo can't begin.
     """
     console = Console(file=sys.stdout)
     live = _is_interactive(console) if interactive is None else interactive
@@ -93,7 +93,8 @@ async def _run(
 async def _play(
     database: Database, url: str, modules: list[str], folder: Path, view: View
 ) -> Played:
-    # In a database that others use, nobody is disturbed, and nobody takes the demo's jobs.
+    # With a queue of its own, the demo disturbs no other jobs of the database, and other workers
+    # don't take its jobs.
     queue = f"demo-{random_suffix()}"
     cast = await enqueue(queue, modules)
     reader = SnapshotReader(database, queue, cast.special)
@@ -141,7 +142,7 @@ def _is_interactive(console: Console) -> bool:
 
 @contextlib.contextmanager
 def _folder(*, keep: bool) -> Iterator[Path]:
-    """Where the database and the workers' logs are."""
+    """Make the folder of the database and the workers' logs."""
     folder = Path(tempfile.mkdtemp(prefix="server-jobs-demo-"))
     try:
         yield folder
@@ -152,12 +153,12 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """What a closed terminal or a ``kill`` sends cleans up as Ctrl-C does."""
+    """Make SIGTERM (``kill``) and SIGHUP (a closed terminal) clean up as Ctrl-C does."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     interrupt = task.cancel if task else loop.stop
     added = []
     for name in ("SIGTERM", "SIGHUP"):
-        # Only the main thread may, and not on every platform.
+        # Only the main thread may set handlers, and not on every platform.
         with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(getattr(signal, name), interrupt)
             added.append(getattr(signal, name))

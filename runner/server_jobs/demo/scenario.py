@@ -1,4 +1,4 @@
-"""The plot: enqueue real work, watch it, and kill a worker half-way."""
+"""Plays the scenario: enqueues real work, watches it, and kills a worker half-way."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STALLED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The ids of the jobs that were enqueued."""
+    """Holds the ids of the jobs that were enqueued."""
 
     modules: Sequence[str]
     report: str
@@ -47,48 +47,51 @@ class Cast:
 
     @property
     def special(self) -> tuple[str, ...]:
-        """All but the modules."""
+        """The ids of all jobs but the modules'."""
         return (self.flaky, self.reminder, self.primes, self.report)
 
     @property
     def all(self) -> frozenset[str]:
-        """Every one."""
+        """The ids of all jobs."""
         return frozenset((*self.modules, *self.special))
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Which worker was killed, and the leases that it held: the primes' job's and others."""
+    """Says which worker was killed, and which claims it held."""
 
     worker: Worker
     worker_id: str
     claims: frozenset[Claim]
 
     def fence_of(self, job_id: str) -> int | None:
-        """The fence at which the killed worker ran a job."""
+        """Find the fence of a job that the killed worker held → None if it didn't hold it."""
         return next((claim.fence for claim in self.claims if claim.job_id == job_id), None)
 
 
 @dataclass(slots=True)
 class Facts:
-    """What the demo saw itself, to hold the rows against at the end."""
+    """Holds what the demo itself saw, to be compared with the rows at the end."""
 
     reminder_due_at: datetime | None = None
     kill: Kill | None = None
 
 
 class Audience(Protocol):
-    """Whoever is shown the run."""
+    """Shows the run to people."""
 
     def tell(self, news: News) -> None:
-        """Something has happened."""
+        """Tell a piece of news."""
 
     def show(self, snapshot: Snapshot, workers: Sequence[Worker]) -> None:
-        """This is how things stand."""
+        """Show the current state."""
 
 
 async def enqueue(run: str, modules: Sequence[str]) -> Cast:
-    """Enqueue everything: one job per module, and those that get into trouble."""
+    """Enqueue one job per module, and the special ones that fail, wait or are killed → their ids.
+
+    ``run`` becomes the jobs' queue and correlation id.
+    """
     flaky = await call_flaky_service.later(Call(failures=FAILURES), queue=run, correlation_id=run)
     reminder = await send_reminder.later(
         Reminder(text="jobs can wait"), delay=DELAY_SECONDS, queue=run, correlation_id=run
@@ -118,7 +121,10 @@ class Scenario:
         self._rescue_told = False
 
     async def play(self) -> Facts:
-        """Look, tell, act, until all jobs have ended or nothing moves any more."""
+        """Watch the run until all jobs have ended, or nothing has changed for a minute.
+
+        Raises ServerJobsError if workers keep dying.
+        """
         for worker in self._crew.workers:
             self._audience.tell(News(f"{worker} started"))
         moved_at, before = time.monotonic(), None
@@ -171,5 +177,5 @@ class Scenario:
 
 
 def _state(snapshot: Snapshot) -> object:
-    """Whatever changes as long as there is progress."""
+    """Build a value that changes as long as there is progress."""
     return snapshot.ended, [(record.progress, record.errors) for record in snapshot.special]

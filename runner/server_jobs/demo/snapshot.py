@@ -1,4 +1,4 @@
-"""Where the run stands, read from the database."""
+"""Reads the run's current state from the database."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
 
 _TROUBLED = 20
-"""How many jobs with an error to look at, at most."""
+"""At most so many jobs with an error are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All jobs of the run, counted; the special ones, and those in trouble, in full."""
+    """Counts all jobs of the run, and holds the records of special jobs and of jobs with errors."""
 
     counts: Mapping[JobStatus, int]
     by_worker: Mapping[tuple[str, JobStatus], int]
@@ -30,7 +30,7 @@ class Snapshot:
 
     @property
     def ended(self) -> int:
-        """How many jobs nothing happens to any more."""
+        """How many jobs have ended."""
         return sum(count for status, count in self.counts.items() if status.finished)
 
     @property
@@ -39,11 +39,11 @@ class Snapshot:
         return sum(self.counts.values())
 
     def holds(self, worker_id: str) -> bool:
-        """Whether a worker has running jobs, by what the rows say."""
+        """Tell whether a worker has running jobs, by the rows."""
         return self.by_worker.get((worker_id, JobStatus.RUNNING), 0) > 0
 
     def of_process(self, pid: int, status: JobStatus) -> int:
-        """How many jobs of that status a worker process holds, or has ended."""
+        """Count the jobs of that status that a worker process holds, or held last."""
         return sum(
             count
             for (worker_id, its_status), count in self.by_worker.items()
@@ -52,13 +52,13 @@ class Snapshot:
 
 
 class SnapshotReader:
-    """Reads snapshots of one run: two small queries, and a few records."""
+    """Reads snapshots of one run, by two small queries and a few records."""
 
     def __init__(self, database: Database, run: str, special_ids: Sequence[str]) -> None:
         self._store = Store(database)
         self._special_ids = special_ids
         self._run = run
-        # The table is a documented one: what the API doesn't tell, SQL does.
+        # The API has no such counts. The table is documented, so SQL may ask it.
         job = database.tables.jobs.c
         ours = job.correlation_id == bindparam("run", type_=Text())
         self._count = (
@@ -66,13 +66,13 @@ class SnapshotReader:
             .where(ours)
             .group_by(job.status, job.worker_id)
         )
-        # A completed job has no error any more.
+        # Completing a job clears its error.
         self._trouble = (
             select(job.id).where(ours, job.error.is_not(None)).order_by(job.id).limit(_TROUBLED)
         )
 
     async def read(self) -> Snapshot:
-        """The state now."""
+        """Read the current state."""
         counts, by_worker = Counter[JobStatus](), Counter[tuple[str, JobStatus]]()
         rows = await self._store.database.execute(Statement(self._count, {"run": self._run}))
         for status, worker_id, count in rows:
@@ -87,11 +87,11 @@ class SnapshotReader:
         return Snapshot(counts, by_worker, special, troubled)
 
     async def held_by(self, worker_id: str) -> set[Claim]:
-        """What a worker holds, dead or alive."""
+        """Read the claims that a worker holds, dead or alive."""
         return await self._store.held_by(worker_id)
 
     async def everything(self) -> list[JobRecord]:
-        """All records of the run, page by page, in the order in which they were enqueued."""
+        """Read all records of the run, page by page → in the order of their enqueuing."""
         records: list[JobRecord] = []
         while page := await self._store.list_jobs(
             JobFilter(correlation_id=self._run),

@@ -1,4 +1,4 @@
-"""What is worth telling about the run, as it happens."""
+"""Decides which changes of the run are worth telling."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from server_jobs import JobRecord, JobStatus
-
-RESCUED = "LeaseExpired"
-"""The type of the error that a rescue leaves in the row."""
+from server_jobs.records.attempt_error import LEASE_EXPIRED
 
 
 class Tone(Enum):
-    """What kind of news it is."""
+    """Says what kind of news it is, by its colour."""
 
     PLAIN = ""
     GOOD = "green"
@@ -22,28 +20,28 @@ class Tone(Enum):
 
 
 class News(NamedTuple):
-    """A line of the story."""
+    """One line that is told about the run."""
 
     text: str
     tone: Tone = Tone.PLAIN
 
 
 class Story:
-    """Compares records with what was told of them already."""
+    """Compares records with what was told about them already."""
 
     def __init__(self) -> None:
         self._errors_told: dict[str, int] = {}
         self._ends_told: set[str] = set()
 
     def of(self, records: Iterable[JobRecord]) -> list[News]:
-        """What has happened to these jobs since the last look."""
+        """Find out what has happened to these jobs since the last call."""
         return [news for record in records for news in self._of_one(record)]
 
     def _of_one(self, record: JobRecord) -> Iterator[News]:
         errors = record.attempt_errors
         for error in errors[self._errors_told.get(record.id, 0) :]:
-            # The jobs of a dead worker are rescued together, and told of together.
-            if error.type != RESCUED:
+            # The jobs of a dead worker are rescued together, so one line tells of all.
+            if error.type != LEASE_EXPIRED:
                 said = f"{error.type}: {error.message}"
                 yield News(f"{short_name(record)}, attempt {error.attempt}: {said}", Tone.ODD)
         self._errors_told[record.id] = len(errors)
@@ -53,12 +51,12 @@ class Story:
 
 
 def short_name(record: JobRecord) -> str:
-    """The job's name without the demo's prefix."""
+    """Return the job's name without the demo's prefix."""
     return record.job_name.removeprefix("demo.")
 
 
 def count_of_jobs(count: int) -> str:
-    """``1 job``, ``1,234 jobs``."""
+    """Write a number of jobs: ``1 job``, ``1,234 jobs``."""
     return f"{count:,} job" if count == 1 else f"{count:,} jobs"
 
 

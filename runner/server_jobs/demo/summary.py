@@ -1,4 +1,4 @@
-"""The end: what was measured, what came out, and whether the promises hold."""
+"""Prints the demo's end: the figures, the report, and whether the promises hold."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHOWN_FILES = 3
 
 
 class Summary:
-    """Prints what there is to know at the end."""
+    """Prints the sections of the demo's end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._good, self._bad = ("ok", "NOT") if console.options.ascii_only else ("✓", "✗")
 
     def figures(self, figures: Figures, workers: Sequence[Worker]) -> None:
-        """What was measured."""
+        """Print the figures."""
         rows = {
             "throughput": f"{figures.completed:,} jobs in {figures.seconds:.1f} s:"
             f" {figures.per_second:,.0f} jobs/s, with {len(workers)} worker processes in all",
@@ -42,7 +42,7 @@ class Summary:
         self._section("Measured, from the rows", rows)
 
     def report(self, report: Report) -> None:
-        """What GatherStatistics found."""
+        """Print the result of the job GatherStatistics."""
         longest = report.longest_function
         rows = {
             "modules": f"{report.modules:,}, with {report.lines:,} lines, {report.functions:,}"
@@ -60,7 +60,7 @@ class Summary:
         self._section("Python's standard library, by the job GatherStatistics", rows)
 
     def checks(self, checks: Sequence[Check]) -> None:
-        """Which promises hold."""
+        """Print which promises hold, and what contradicts the others."""
         self._console.print("\n[bold]Promised[/]")
         for check in checks:
             mark = Text(self._good, "green") if check.holds else Text(self._bad, "bold red")

@@ -1,4 +1,4 @@
-"""The run on the screen: a panel that is redrawn on a terminal, plain lines elsewhere."""
+"""Shows the run: by a panel that is redrawn on a terminal, by plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _LINE_SECONDS = 1.0
 
 
 class Pace:
-    """How fast jobs have been ending lately."""
+    """Measures how fast jobs have been ending in the last ``seconds``."""
 
     def __init__(self, seconds: float = 2.0) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int]] = deque()
 
     def per_second(self, ended: int, now: float) -> float:
-        """Note how many have ended by now → jobs per second over the last moments."""
+        """Note how many jobs have ended by now → jobs per second lately."""
         self._seen.append((now, ended))
         while len(self._seen) > 2 and now - self._seen[1][0] >= self._seconds:
             self._seen.popleft()
@@ -52,7 +52,7 @@ class Pace:
 
 
 class PlainView:
-    """A line per piece of news, and one a second on how things stand."""
+    """Prints a line for each piece of news, and once a second a line with the counts."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -65,14 +65,14 @@ class PlainView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to take down."""
+        """Do nothing: there is no panel to remove."""
 
     def tell(self, news: News) -> None:
-        """Print it."""
+        """Print the news."""
         self._print(news.text)
 
     def show(self, snapshot: Snapshot, workers: Sequence[Worker]) -> None:
-        """Print how many jobs have which status, if it was a while ago."""
+        """Print how many jobs have which status, at most once a second."""
         now = time.monotonic()
         pace = self._pace.per_second(snapshot.ended, now)
         if now - self._shown_at >= _LINE_SECONDS:
@@ -90,7 +90,7 @@ class PlainView:
 
 
 class LiveView:
-    """News scroll by; below them a panel shows how things stand."""
+    """Prints news as they come, above a panel that shows the current state."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -112,7 +112,7 @@ class LiveView:
         self._live.__exit__(kind, error, traceback)
 
     def tell(self, news: News) -> None:
-        """Print it above the panel."""
+        """Print the news above the panel."""
         line = Table.grid(padding=(0, 1))
         line.add_column(style="dim", justify="right", width=8)
         line.add_column(overflow="fold")
@@ -182,9 +182,9 @@ def _state_of(worker: Worker, *, busy: bool) -> str:
 
 def _special(records: Sequence[JobRecord]) -> RenderableType:
     table = _table("job", "status", "attempt", "progress", "")
-    # So wide as the widest status, that the table doesn't jump.
+    # As wide as the widest status, so that the table doesn't jump.
     table.columns[1].min_width = _STATUS_WIDTH
-    # Only this column gives way where the terminal is narrow.
+    # On a narrow terminal, only this column is cut.
     table.columns[-1].no_wrap = False
     for record in records:
         table.add_row(
@@ -214,7 +214,10 @@ def _table(*titles: str) -> Table:
 
 
 def _counts(snapshot: Snapshot) -> list[tuple[JobStatus, int]]:
-    """Every status that there is; always the usual ones, so that the line doesn't jump."""
+    """Count the jobs of each status.
+
+    The usual statuses are always there, so that the line doesn't jump.
+    """
     usual = {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED}
     counts = [(status, snapshot.counts.get(status, 0)) for status in JobStatus]
     return [(status, count) for status, count in counts if count or status in usual]

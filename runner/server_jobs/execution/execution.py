@@ -14,7 +14,6 @@ import inspect
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 from server_jobs.database import Database
@@ -23,6 +22,8 @@ from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.held import Held, StopReason
 from server_jobs.errors import CancelJob, InvalidResultError, PermanentError, RetryLater
+from server_jobs.records.attempt_error import LONGEST_MESSAGE, TIMED_OUT, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     MAX_RELEASES,
     Abandoned,
@@ -32,15 +33,8 @@ from server_jobs.records.outcomes import (
     Postponed,
     Released,
 )
-from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, ClaimedJob
+from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.text import clean, message_of
-
-TIMED_OUT = "TimedOut"
-"""The type of the error of an attempt that took longer than its timeout."""
-
-_LONGEST_ERROR = 10_000
-_LONGEST_TRACEBACK = 30_000
 
 
 class Execution:
@@ -154,26 +148,23 @@ class Execution:
         except Exception as problem:  # noqa: BLE001 - a user's function; the job must not hang on it
             delay = RetryPolicy().delay_seconds(self._job.attempt_count)
             note = f" (and its retry policy raised {type(problem).__name__}: {message_of(problem)})"
-            error = replace(error, message=_shortened(error.message + note))
+            error = self._attempt_error(error.type, error.message + note, error.traceback)
         return Failed(error, permanent=permanent, delay_seconds=delay)
 
     def _describe(self, error: Exception) -> AttemptError:
         text = mask_in_text("".join(traceback.format_exception(error)), self._secrets)
-        return self._attempt_error(
-            type(error).__name__, self._said(error), text[-_LONGEST_TRACEBACK:]
-        )
+        return self._attempt_error(type(error).__name__, self._said(error), text)
 
     def _said(self, error: Exception) -> str:
         return _shortened(mask_in_text(message_of(error), self._secrets))
 
     def _attempt_error(self, kind: str, message: str, text: str = "") -> AttemptError:
-        return AttemptError(
+        return AttemptError.new(
+            kind,
+            message,
             attempt=self._job.attempt_count,
-            at=None,
-            type=kind,
-            message=_shortened(message),
-            traceback=clean(text),
             worker=self._job.worker_id,
+            traceback=text,
         )
 
 
@@ -298,4 +289,4 @@ def cancellations_of_this_task() -> int:
 
 
 def _shortened(message: str) -> str:
-    return clean(message)[:_LONGEST_ERROR]
+    return clean(message)[:LONGEST_MESSAGE]

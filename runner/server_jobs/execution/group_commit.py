@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from server_jobs.definition.held import Held
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, DataRefusedError
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import Completed, Failed, Outcome, Progress
 from server_jobs.records.requests import ClaimRequest, Settled
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob
+from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import clean
 from server_jobs.store.store import Store
 
 _log = logging.getLogger("server_jobs.group_commit")
@@ -130,14 +130,7 @@ class GroupCommit:
         """Fail the job whose outcome the database doesn't take, with what it said."""
         _log.error("job %s: its outcome can't be stored: %s", claim.job_id, error)
         refused = Failed(
-            AttemptError(
-                attempt=0,
-                at=None,
-                type=type(error).__name__,
-                message=clean(f"the outcome can't be stored: {error}"),
-                traceback="",
-                worker="",
-            ),
+            AttemptError.new(type(error).__name__, f"the outcome can't be stored: {error}"),
             permanent=True,
         )
         self._waiting[claim] = refused

@@ -23,7 +23,6 @@ from server_jobs.errors import (
     ServerJobsError,
 )
 from server_jobs.execution.execution import (
-    TIMED_OUT,
     Execution,
     TimeLimit,
     call_handler,
@@ -31,6 +30,7 @@ from server_jobs.execution.execution import (
 )
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper
+from server_jobs.records.attempt_error import TIMED_OUT
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records.rows import Claim, ClaimedJob, NewJob

@@ -53,19 +53,6 @@ class Launch:
         return self.handler_started_at is not None
 
 
-def launch_backoff(failures: int) -> float:
-    """Seconds to wait before a job is launched again, after so many failures before this one."""
-    return min(10.0 * 2.0 ** min(failures, 10), 300.0)
-
-
-OUT_OF_MEMORY = "oom_killed"
-"""The type of the error of an attempt that was killed for its memory."""
-
-UNKNOWN_JOB = "unknown_job"
-APP_NOT_LOADED = "app_not_loaded"
-RUNS_ELSEWHERE = "runs_elsewhere"
-"""The types of the errors of launches that the runner itself gives up, before it begins."""
-
 SCHEMA_MISMATCH_STATUS = 78
 """How a runner ends that the tables are too new or too old for (EX_CONFIG): whatever it wrote into
 them might be wrong, so its launcher does.

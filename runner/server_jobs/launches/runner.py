@@ -34,13 +34,18 @@ from server_jobs.execution.execution import Execution
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.execution.reports import report
-from server_jobs.launches.launch import APP_NOT_LOADED, RUNS_ELSEWHERE, UNKNOWN_JOB, launch_backoff
 from server_jobs.launches.signals import Signals
+from server_jobs.records.attempt_error import (
+    APP_NOT_LOADED,
+    RUNS_ELSEWHERE,
+    UNKNOWN_JOB,
+    AttemptError,
+)
+from server_jobs.records.backoff import launch_backoff
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Outcome
 from server_jobs.records.requests import DEFAULT_LEASE
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobRecord
+from server_jobs.records.rows import Claim, ClaimedJob, JobRecord
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import clean
 from server_jobs.registry import JobRegistry
 from server_jobs.store.store import Store
 
@@ -209,13 +214,12 @@ class Runner:
         )
         record = await self._record()
         cause = error.__cause__
-        lost = AttemptError(
+        lost = AttemptError.new(
+            reason,
+            f"the image can't run the job: {error}",
             attempt=0 if record is None else record.attempt_count,
-            at=None,
-            type=reason,
-            message=clean(f"the image can't run the job: {error}"),
-            traceback=clean("".join(traceback.format_exception(cause))) if cause else "",
             worker=self._config.worker_id,
+            traceback="".join(traceback.format_exception(cause)) if cause else "",
         )
         delay = launch_backoff(0 if record is None else record.launch_failures)
         outcome = LaunchLost(lost, delay, self._config.max_launch_failures)

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import BigInteger, Float, Text, bindparam, func, select, update
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.launches.launch import OUT_OF_MEMORY, Launch
+from server_jobs.launches.launch import Launch
+from server_jobs.records.attempt_error import OUT_OF_MEMORY
 from server_jobs.records.status import JobStatus
-from server_jobs.sql.constructs import add_seconds, count_errors, db_now
+from server_jobs.sql.constructs import add_seconds, count_errors
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.tables import Tables, status_is
+from server_jobs.sql.statement_set import StatementSet
+from server_jobs.sql.tables import status_is
 
 Rows = Sequence[Sequence[Any]]
 """Values for a ``rows`` parameter; their order is that of the method's docstring."""
 
 
-class LaunchStatements:
+class LaunchStatements(StatementSet):
     """The statements for one set of tables."""
-
-    def __init__(self, tables: Tables, now: ColumnElement[datetime] | None = None) -> None:
-        self._jobs = tables.jobs
-        self._now: ColumnElement[Any] = db_now() if now is None else now
 
     def in_hand(self, prefix: str) -> Statement:
         """All that runs under worker ids with that beginning → launches."""
@@ -98,9 +95,3 @@ class LaunchStatements:
         *columns, _ = Launch.__dataclass_fields__
         jobs = self._jobs.c
         return [*(jobs[name] for name in columns), count_errors(jobs.errors, OUT_OF_MEMORY)]
-
-
-@cache
-def launch_statements(tables: Tables) -> LaunchStatements:
-    """The statements by the database's own clock, made once so that shapes are compiled once."""
-    return LaunchStatements(tables)

@@ -11,9 +11,10 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
 from server_jobs.launches.launch import Launch
-from server_jobs.launches.statements import LaunchStatements, launch_statements
+from server_jobs.launches.statements import LaunchStatements
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.requests import ClaimRequest
-from server_jobs.records.rows import AttemptError, Claim
+from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
@@ -31,11 +32,7 @@ class LaunchStore:
         self.database = database
         self.prefix = prefix
         self.records = Store(database, now)
-        self._sql = (
-            launch_statements(database.tables)
-            if now is None
-            else LaunchStatements(database.tables, now)
-        )
+        self._sql = LaunchStatements.of(database, now)
 
     async def claim(
         self,

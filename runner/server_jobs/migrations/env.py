@@ -1,7 +1,7 @@
-"""What Alembic runs: our revisions, under our own version table, in one locked transaction.
+"""Runs the revisions for Alembic, in one transaction and with a version table of our own.
 
-The connection (or, offline, the dialect) and the tables' names come from ``server_jobs.migrate``
-by ``config.attributes``; there is no ini file.
+There is no ini file. ``server_jobs.migrate`` passes the connection (offline: the dialect) and the
+tables' names by ``config.attributes``.
 """
 
 from __future__ import annotations

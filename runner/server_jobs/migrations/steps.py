@@ -1,7 +1,7 @@
-"""Running one frozen SQL file as a migration.
+"""Runs one frozen SQL file as a migration.
 
-A step is SQL text per family of dialects rather than calls that follow today's models: what a
-release has done to people's tables must not change when the models do.
+A step is SQL text for each family of dialects, not calls that follow today's models. When the
+models change, the effect of a released step must stay the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from server_jobs.sql.tables import Tables
 
 
 def statements_of(step: str, dialect_name: str, tables: Tables) -> list[str]:
-    """The statements of a step, with the tables' schema and prefix filled in."""
+    """Read the statements of a step, with the tables' schema and prefix filled in."""
     family = "postgresql" if dialect_name == "postgresql" else "sqlite"
     source = files("server_jobs.migrations") / "sql" / f"{step}.{family}.sql"
     names = {
@@ -28,9 +28,9 @@ def statements_of(step: str, dialect_name: str, tables: Tables) -> list[str]:
 
 
 def run(step: str) -> None:
-    """Execute a step on Alembic's connection, or write it where Alembic is offline."""
+    """Execute a step on Alembic's connection, or write its SQL if Alembic is offline."""
     migration = op.get_context()
     tables: Tables = context.config.attributes["tables"]
     for statement in statements_of(step, migration.dialect.name, tables):
-        # Colons are part of formats and patterns here, never parameters.
+        # Colons belong to formats and patterns in these files; none marks a parameter.
         op.execute(text(statement.replace(":", "\\:")))

@@ -1,5 +1,4 @@
-"""Figures for people: what waits, what runs, what ended how, and how the server is doing.
+"""This folder reads figures for people: pending, running and ended jobs, and the server's health.
 
-Everything here reads, at a cost that doesn't grow with the history. Nothing here is needed to
-execute a job.
+Everything here only reads. Nothing here is needed to execute a job.
 """

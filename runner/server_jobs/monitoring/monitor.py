@@ -1,6 +1,6 @@
-"""How the jobs of a database are doing: what waits, what runs, how it ended, and who works.
+"""Reads figures about the jobs of a database: which wait, which run, how they ended, who works.
 
-For people and their monitoring; nothing that executes jobs asks for any of it.
+The figures are for people and their monitoring; executing jobs needs none of them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from enum import StrEnum
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.monitoring.statements import MonitoringStatements, monitoring_statements
+from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.status import JobStatus
 
 _CLOCKS_DIFFER_BY = 3_600.0
-"""How far the clocks of machines that make ids may be apart, so that none is overlooked."""
+"""How far the clocks of the machines that make ids may differ without a job being overlooked."""
 
 _WAITED_AT_MOST = 86_400.0
-"""How long a job may have waited whose end is still a sign of its worker."""
+"""Jobs that were enqueued longer than this before they ended don't count as a worker's activity.
+
+The bound lets the query find its rows by the primary key.
+"""
 
 
 class LiveKind(StrEnum):
-    """What a job that hasn't ended waits for, or does."""
+    """Says what a job that hasn't ended is doing.
+
+    ``due`` waits for a worker, ``later`` isn't due yet, ``running`` has a valid lease, and the
+    lease of ``expired`` is over.
+    """
 
     DUE = "due"
     LATER = "later"
@@ -35,9 +42,10 @@ class LiveKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LiveJobs:
-    """How many jobs of a queue and name there are of a kind.
+    """Counts the live jobs of one queue, name and kind.
 
-    ``seconds`` is how long the oldest has been due, has run, or is without a valid lease.
+    ``seconds`` says how long the oldest one has been due, has run, or has been without a valid
+    lease. For ``later`` it is negative: minus the time until the first one is due.
     """
 
     queue: str
@@ -49,7 +57,11 @@ class LiveJobs:
 
 @dataclass(frozen=True, slots=True)
 class EndedJobs:
-    """How many jobs of a name ended so, and how long their last handler ran, in seconds."""
+    """Counts the jobs of one name that ended with one status.
+
+    ``mean``, ``p50``, ``p95`` and ``longest`` are the run times of their last attempts, in seconds;
+    they are None if no handler ran.
+    """
 
     job_name: str
     status: JobStatus
@@ -62,7 +74,10 @@ class EndedJobs:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a worker holds or has ended, of a queue and name, and how long ago it last did."""
+    """Counts the jobs of one queue and name that a worker is running, or has ended.
+
+    ``seconds`` is how long ago the last of them was written.
+    """
 
     worker_id: str
     queue: str
@@ -73,20 +88,20 @@ class Activity:
 
 
 class Monitor:
-    """Reads the figures of one database.
+    """Reads the figures of one database. Methods raise DatabaseError.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
-        if now is None:
-            self._sql = monitoring_statements(database.tables)
-        else:
-            self._sql = MonitoringStatements(database.tables, now)
+        self._sql = MonitoringStatements.of(database, now)
 
     async def live(self) -> list[LiveJobs]:
-        """What is pending and running, by queue and name, whatever else has ended."""
+        """Count the pending and running jobs by queue, name and kind.
+
+        The cost doesn't grow with the number of ended jobs.
+        """
         return [
             LiveJobs(queue, name, LiveKind(kind), int(count), seconds)
             for queue, name, kind, count, seconds in await self.database.execute(self._sql.live())
@@ -99,9 +114,11 @@ class Monitor:
         queues: Sequence[str] = (),
         job_names: Sequence[str] = (),
     ) -> list[EndedJobs]:
-        """How the jobs ended that were enqueued ``within`` so many seconds, by name and status.
+        """Count the jobs that were enqueued in the last ``within`` seconds and have ended.
 
-        Costs what was enqueued in that time; with None, it reads every row that there is.
+        The counts are by name and status. The cost grows with the jobs that were enqueued in that
+        time. With None, all ended jobs count, and it reads the whole table. ``queues`` and
+        ``job_names`` restrict it to these.
         """
         statement = self._sql.ended(
             floor=_least_id(within), within=within, queues=queues, job_names=job_names
@@ -112,9 +129,9 @@ class Monitor:
         ]
 
     async def activity(self, within: float) -> list[Activity]:
-        """Who runs jobs now, or ended some ``within`` so many seconds.
+        """List the workers that run jobs now, or ended some in the last ``within`` seconds.
 
-        Of the ended ones, only those that were enqueued within a day before.
+        Ended jobs count only if they were enqueued at most a day before that time.
         """
         statement = self._sql.activity(floor=_least_id(within + _WAITED_AT_MOST), within=within)
         return [
@@ -124,7 +141,10 @@ class Monitor:
 
 
 def _least_id(within: float | None) -> str:
-    """What the UUIDv7 of a job that was enqueued so many seconds ago begins with, at the least."""
+    """Compute the lower bound of the ids of jobs that were enqueued in the last ``within`` seconds.
+
+    Ids are UUIDv7 and begin with the moment at which they were made.
+    """
     if within is None:
         return ""
     moment = max(0, int((time.time() - within - _CLOCKS_DIFFER_BY) * 1_000))

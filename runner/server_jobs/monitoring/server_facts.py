@@ -1,6 +1,6 @@
-"""What a database says about itself: how it keeps data, and what hinders it.
+"""Asks a database about itself: its settings, its old transactions, its damage.
 
-Read by `server-jobs doctor`; none of it is about jobs.
+`server-jobs doctor` reads these facts. None of them is about jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from server_jobs.sql.statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class SqliteFacts:
-    """How this connection writes the file."""
+    """Holds the settings by which this connection writes the file.
+
+    ``synchronous`` is SQLite's number: 0 off, 1 normal, 2 full, 3 extra.
+    """
 
     journal_mode: str
     synchronous: int
@@ -27,7 +30,7 @@ class SqliteFacts:
 
 @dataclass(frozen=True, slots=True)
 class PostgresFacts:
-    """The server's version and the settings that this connection works under."""
+    """Holds the server's version and the settings that apply to this connection."""
 
     version: str
     fsync: bool
@@ -39,7 +42,10 @@ class PostgresFacts:
 
 @dataclass(frozen=True, slots=True)
 class OldTransaction:
-    """A session whose transaction has been open for long; vacuum keeps what it may still see."""
+    """Describes a session whose transaction has been open for ``seconds``.
+
+    Vacuum keeps the dead rows that such a transaction may still see.
+    """
 
     pid: int
     application: str
@@ -48,7 +54,7 @@ class OldTransaction:
 
 
 async def sqlite_facts(database: Database) -> SqliteFacts:
-    """SQLite's settings."""
+    """Read SQLite's settings of this connection."""
     values = [
         (await database.execute(Statement(select(column(name)).select_from(_pragma(name)))))[0][0]
         for name in ("journal_mode", "synchronous")
@@ -57,13 +63,13 @@ async def sqlite_facts(database: Database) -> SqliteFacts:
 
 
 async def sqlite_version(database: Database) -> str:
-    """The version of SQLite that a file or a server is read with."""
+    """Read the version of SQLite that serves this database."""
     ((version,),) = await database.execute(Statement(select(func.sqlite_version())))
     return str(version)
 
 
 async def sqlite_damage(database: Database) -> list[str]:
-    """What is wrong with the file. Reads all of it."""
+    """Check the whole file for damage → SQLite's findings; empty if it is sound."""
     check: Select[Any] = select(column("quick_check")).select_from(_pragma("quick_check"))
     return [text for (text,) in await database.execute(Statement(check)) if text != "ok"]
 
@@ -73,7 +79,7 @@ def _pragma(name: str) -> Any:
 
 
 async def postgres_facts(database: Database) -> PostgresFacts:
-    """PostgreSQL's version and settings."""
+    """Read PostgreSQL's version and the settings of this connection."""
     setting = func.current_setting
     wanted = select(
         setting("server_version"),
@@ -88,7 +94,7 @@ async def postgres_facts(database: Database) -> PostgresFacts:
 
 
 async def old_transactions(database: Database, older_than: float) -> list[OldTransaction]:
-    """Transactions in this database that have been open for that many seconds, oldest first."""
+    """Find the transactions in this database that are older than so many seconds, oldest first."""
     activity = table(
         "pg_stat_activity",
         column("pid", Integer()),
@@ -112,12 +118,15 @@ async def old_transactions(database: Database, older_than: float) -> list[OldTra
 
 
 async def notifications_arrive(database: Database, within: float = 2.0) -> bool:
-    """Whether what is announced on one connection wakes another one. Wakes the workers, too."""
+    """Test whether a notification on one connection wakes another one ``within`` seconds.
+
+    It also wakes the workers, which then find nothing new.
+    """
     await database.wait_for_change(0)  # begins to listen
     clock = asyncio.get_running_loop().time
     waiting = asyncio.ensure_future(database.wait_for_change(within))
     began = clock()
-    # The same text as an enqueued job's, for a queue that nobody has.
+    # The same notification as for an enqueued job, but of a queue that doesn't exist.
     announce = select(func.pg_notify(literal(database.tables.channel), literal("")))
     await database.execute(Statement(announce))
     await waiting

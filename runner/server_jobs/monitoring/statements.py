@@ -1,14 +1,14 @@
-"""What watches over the tables asks of them, as SQLAlchemy Core.
+"""Holds the SQL statements of monitoring, as SQLAlchemy Core.
 
-What is live is read off the indexes in which only live jobs stand, however many have ended. What
-has ended is bounded by the primary key: ids begin with the moment at which they were made.
+Live jobs are read off partial indexes that hold only live jobs, however many have ended. Ended
+jobs are found by the primary key, since ids begin with the moment at which they were made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -31,26 +31,23 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.status import FINISHED, JobStatus
-from server_jobs.sql.constructs import add_seconds, db_now, seconds_between
+from server_jobs.sql.constructs import add_seconds, seconds_between
 from server_jobs.sql.rowset import one_of
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.tables import Tables, status_is
+from server_jobs.sql.statement_set import StatementSet
+from server_jobs.sql.tables import status_is
 
 _FLOOR = bindparam("floor", type_=Text())
 
 
-class MonitoringStatements:
-    """The statements for one set of tables; ``now`` is the moment by which they judge."""
-
-    def __init__(self, tables: Tables, now: ColumnElement[datetime] | None = None) -> None:
-        self._jobs = tables.jobs
-        self._now: ColumnElement[Any] = db_now() if now is None else now
+class MonitoringStatements(StatementSet):
+    """Makes the statements that count and summarise jobs."""
 
     def live(self) -> Statement:
-        """Pending and running jobs → queue, job_name, kind, count, seconds.
+        """Count pending and running jobs → queue, job_name, kind, count, seconds.
 
-        ``kind`` is due, later, running or expired; ``seconds`` is how long the oldest one has been
-        due, has run, or is without a valid lease (for later ones: less than nothing).
+        ``kind`` is due, later, running or expired. ``seconds`` is how long the oldest one has been
+        due, has run, or has been without a valid lease; for later ones it is negative.
         """
         return Statement(self._live)
 
@@ -61,7 +58,7 @@ class MonitoringStatements:
         running = status_is(job.status, JobStatus.RUNNING)
         unstaged = pending & (job.ready == false())
         leased = job.worker_expires_at > now
-        # Each is a question to one partial index.
+        # Each part reads one partial index.
         parts = union_all(
             self._of_kind("due", job.scheduled_for, pending & (job.ready == true())),
             self._of_kind("due", job.scheduled_for, unstaged & (job.scheduled_for <= now)),
@@ -102,10 +99,10 @@ class MonitoringStatements:
         queues: Sequence[str] = (),
         job_names: Sequence[str] = (),
     ) -> Statement:
-        """Jobs that have ended, of those that were enqueued ``within`` so many seconds.
+        """Summarise ended jobs, among those that were enqueued in the last ``within`` seconds.
 
-        → job_name, status, count, and of their last run times mean, p50, p95 and longest.
-        ``floor`` is the least that such a job's id can be.
+        → job_name, status, count, and the mean, p50, p95 and longest run time of the last attempts,
+        in seconds. ``floor`` is the lower bound of such jobs' ids. With ``within=None``, all count.
         """
         job = self._jobs.c
         conditions: list[ColumnElement[bool]] = [status_is(job.status, *sorted(FINISHED))]
@@ -134,7 +131,7 @@ class MonitoringStatements:
             .subquery("times")
         )
         same = (times.c.job_name, times.c.status)
-        # The share of run times that aren't longer. What never ran has none, and stands last.
+        # The share of run times that aren't longer. Jobs that never ran have none, and come last.
         share = (
             func.row_number().over(partition_by=same, order_by=times.c.seconds.nulls_last()) * 1.0
         ) / func.nullif(func.count(times.c.seconds).over(partition_by=same), 0)
@@ -159,10 +156,10 @@ class MonitoringStatements:
         )
 
     def activity(self, *, floor: str, within: float) -> Statement:
-        """Who runs jobs, or ended some ``within`` so many seconds.
+        """Count the jobs that workers run, or have ended in the last ``within`` seconds.
 
         → worker_id, queue, job_name, kind (running or ended), count, seconds since the last sign
-        of life. ``floor`` is the least id of a job that is looked at.
+        of life. Ended jobs whose ids are less than ``floor`` don't count.
         """
         return Statement(self._activity, {"floor": floor, "within": -within})
 
@@ -206,9 +203,3 @@ class MonitoringStatements:
 
     def _ago(self, name: str) -> ColumnElement[datetime]:
         return add_seconds(self._now, bindparam(name, type_=Float()))
-
-
-@cache
-def monitoring_statements(tables: Tables) -> MonitoringStatements:
-    """The statements by the database's own clock, made once so that shapes are compiled once."""
-    return MonitoringStatements(tables)

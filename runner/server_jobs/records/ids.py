@@ -4,14 +4,14 @@ from __future__ import annotations
 
 
 def new_id() -> str:
-    """One that nothing else has."""
-    # Imported with the first one: the library brings cryptography along, which a pod that
-    # executes a job would pay for and has no use for.
+    """Return a new id."""
+    # Imported at the first call: the library imports cryptography, which a pod that only
+    # executes a job doesn't need.
     from uuid6 import uuid7
 
     return str(uuid7())
 
 
 def random_suffix(length: int = 8) -> str:
-    """So many hexadecimal digits, at most 12, that tell processes of one host apart."""
+    """Return ``digits`` hexadecimal digits, at most 12, that tell processes of one host apart."""
     return new_id()[-length:]

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from server_jobs.records.rows import AttemptError
+from server_jobs.records.attempt_error import AttemptError
 
 MAX_RELEASES = 10
-"""How often in a row a started job may be given back before it fails."""
-
+"""How often in a row a started job may be given back; the next release fails it."""
 
 MAX_LAUNCH_FAILURES = 10
-"""How often a job may be lost before its handler began, before it fails."""
-
+"""The number of launches that fail a job: lost that often before its handler began, it fails."""
 
 MAX_DISRUPTIONS = 10
-"""How often the platform may take a started job down before it fails."""
+"""The number of disruptions that fail a job: taken down that often after its start, it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt went wrong; ``delay_seconds`` is the back-off, where attempts are left."""
+    """The attempt failed; ``delay_seconds`` is the back-off, if attempts are left."""
 
     error: AttemptError
     permanent: bool = False
@@ -38,7 +36,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Given back on purpose; the attempt doesn't count."""
+    """The job was given back on purpose; the attempt doesn't count."""
 
     reason: str
     max_releases: int = MAX_RELEASES
@@ -54,14 +52,14 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """Cancelled: the handler has ended without a result."""
+    """The job was cancelled, and its handler has ended without a result."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchLost:
-    """Lost before the handler began."""
+    """The job was lost before its handler began."""
 
     error: AttemptError
     delay_seconds: float
@@ -70,7 +68,7 @@ class LaunchLost:
 
 @dataclass(frozen=True, slots=True)
 class Disrupted:
-    """Taken down by the platform after the handler began."""
+    """The platform took the job down after its handler had begun."""
 
     error: AttemptError
     delay_seconds: float
@@ -78,15 +76,15 @@ class Disrupted:
 
 
 Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
-"""How one execution ended: what its holder is to write."""
+"""How one execution ended; its holder writes this."""
 
 
 Progress: TypeAlias = tuple[float, str | None]
-"""Percent, and what the job is doing."""
+"""Percent, and a message about what the job is doing."""
 
 
 def columns_of(outcome: Outcome) -> tuple[object, ...]:
-    """The columns of an outcome, as its statement takes them."""
+    """Return an outcome's values, in the order in which its statement takes them."""
     match outcome:
         case Completed(result, message):
             return result, message

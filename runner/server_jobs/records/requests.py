@@ -1,4 +1,4 @@
-"""What is asked of the store, and what it answers."""
+"""Requests to the store, and its answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server_jobs.records.status import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs are meant: those that fit everything that is said. Said nothing, all of them.
+    """Selects the jobs that fit every field which is set; without fields, all jobs.
 
     Ages are in seconds since ``created_at``, by the database's clock.
     """
@@ -33,13 +33,13 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """Of all statuses."""
+        """How many jobs there are, of any status."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A job that a retry or a cancellation left as it was; no status means no such job."""
+    """A job that a retry or a cancellation skipped. Without a status there is no such job."""
 
     job_id: str
     status: JobStatus | None
@@ -48,7 +48,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a retry or a cancellation of many did: the statuses now, and what it left alone."""
+    """The effect of a retry or a cancellation of many: their statuses now, and the skipped jobs."""
 
     statuses: Mapping[str, JobStatus] = field(default_factory=dict)
     skipped: Sequence[Skipped] = ()
@@ -58,7 +58,7 @@ class Changed:
 class Prunable:
     """Which finished jobs may be deleted: those that ended before the moment of their status.
 
-    A status without a moment keeps its jobs. Names, where there are any, narrow it down.
+    Jobs of a status without a moment are kept. ``job_names``, if there are any, narrow it down.
     """
 
     before: Mapping[JobStatus, datetime]
@@ -67,7 +67,7 @@ class Prunable:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of the primary key that was looked at: its end, its rows, the prunable ones."""
+    """A stretch of the primary key: its last id, its rows, and the prunable ones by status."""
 
     last_id: str
     rows: int
@@ -76,7 +76,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settled job has become."""
+    """The status of a job after it was settled, and when it is due if it is pending again."""
 
     status: JobStatus
     scheduled_for: datetime
@@ -84,7 +84,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """A request for work: how much of which queue, for whom. No names are all names."""
+    """A request to claim at most ``limit`` jobs of one queue; ``job_names=None`` takes any name."""
 
     queue: str
     job_names: Sequence[str] | None
@@ -96,7 +96,7 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs of a name and queue have a status, and how long their attempts took."""
+    """The number of jobs of one name, queue and status, and the mean seconds of their attempts."""
 
     job_name: str
     queue: str
@@ -109,4 +109,4 @@ ANY_JOB = JobFilter()
 
 
 DEFAULT_LEASE = 300.0
-"""Seconds for which a claim holds without a heartbeat."""
+"""The seconds for which a claim holds without a heartbeat."""

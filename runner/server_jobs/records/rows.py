@@ -1,58 +1,14 @@
-"""Rows as typed, frozen data: what the store gives back."""
+"""Rows of the tables as typed, frozen data."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
+from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.status import JobStatus
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptError:
-    """How one attempt went wrong."""
-
-    attempt: int
-    at: datetime | None
-    type: str
-    message: str
-    traceback: str
-    worker: str
-
-    def as_json(self) -> str:
-        """The document that is stored; the database adds the moment by its own clock."""
-        document = {
-            "attempt": self.attempt,
-            "type": self.type,
-            "message": self.message,
-            "traceback": self.traceback,
-            "worker": self.worker,
-        }
-        return json.dumps(document, ensure_ascii=False)
-
-    @classmethod
-    def from_document(cls, document: Any) -> AttemptError:
-        """An entry of ``jobs.errors``, whoever wrote it."""
-        if not isinstance(document, dict):
-            document = {"message": str(document)}
-        at = document.get("at")
-        try:
-            moment = datetime.fromisoformat(at) if isinstance(at, str) else None
-        except ValueError:
-            moment = None
-        if moment is not None and moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        attempt = document.get("attempt")
-        return cls(
-            attempt=attempt if isinstance(attempt, int) else 0,
-            at=moment,
-            type=str(document.get("type", "")),
-            message=str(document.get("message", "")),
-            traceback=str(document.get("traceback", "")),
-            worker=str(document.get("worker", "")),
-        )
 
 
 class Claim(NamedTuple):
@@ -67,7 +23,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """What a claim gives its holder. ``params`` and ``retry_policy`` are raw JSON text.
+    """A job as its holder gets it. ``params`` and ``retry_policy`` are raw JSON text.
 
     The fields are in the order of :data:`server_jobs.store.statements.shared.CLAIMED_COLUMNS`.
     """
@@ -88,13 +44,13 @@ class ClaimedJob:
 
     @property
     def claim(self) -> Claim:
-        """What its holder writes under."""
+        """The claim that each write of its holder names."""
         return Claim(self.id, self.fence)
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A row of ``jobs``, whole. JSON columns are raw text; moments are aware and in UTC."""
+    """A whole row of ``jobs``. JSON columns are raw text; moments have a time zone, UTC."""
 
     id: str
     job_name: str
@@ -133,7 +89,7 @@ class JobRecord:
 
     @property
     def attempt_errors(self) -> list[AttemptError]:
-        """How the last attempts went wrong, oldest first; at most twenty are kept."""
+        """The errors of the last failed attempts, oldest first; at most twenty are kept."""
         documents = json.loads(self.errors)
         if not isinstance(documents, list):
             documents = [documents]
@@ -141,7 +97,7 @@ class JobRecord:
 
     @property
     def duration_seconds(self) -> float | None:
-        """How long the last attempt ran, where it has ended."""
+        """How many seconds the last attempt ran, if it has ended."""
         if self.completed_at is None or self.handler_started_at is None:
             return None
         return (self.completed_at - self.handler_started_at).total_seconds()
@@ -149,7 +105,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """How a job stands, in a line: neither its params and result, nor tracebacks."""
+    """A job in one line, without its params, result and tracebacks."""
 
     id: str
     job_name: str
@@ -169,9 +125,9 @@ class JobSummary:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A row to be. It is due at ``scheduled_for``, or ``delay_seconds`` after now.
+    """A row to insert. The job is due at ``scheduled_for``, or ``delay_seconds`` after now.
 
-    The fields are in the order of :data:`server_jobs.store.statements.shared.NEW_COLUMNS`.
+    The fields are in the order of :data:`server_jobs.store.statements.enqueue.NEW_COLUMNS`.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What a job's code asks of the pod that it runs in, where it runs in one."""
+"""What a job asks of its pod, if it runs in one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LARGEST_FACTOR = 16.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodRuntime:
-    """The pod that a job wants on Kubernetes; the other backends don't look at it.
+    """What a job asks of its pod on Kubernetes; the other backends ignore it.
 
     ``cpu``, ``memory`` and ``ephemeral_storage`` are Kubernetes quantities (``"500m"``,
-    ``"1Gi"``). What a job may have at most, and whether it may choose an image, node labels or
-    tolerations at all, says the ``JobRunner`` that serves its queue.
+    ``"1Gi"``). The ``JobRunner`` that serves its queue limits them, and says whether a job may
+    choose an image, node labels or tolerations.
 
     >>> @define_job(runtime=PodRuntime(memory="1Gi").retry_on_oom(memory_factor=1.5))
 
@@ -34,7 +34,7 @@ class PodRuntime:
     tolerations: Sequence[Mapping[str, str | int]] = ()
     """As in a pod: ``key``, ``operator``, ``value``, ``effect``, ``tolerationSeconds``."""
     oom_memory_factor: float | None = None
-    """By how much its memory grows after each attempt that was killed for want of it."""
+    """The factor by which memory grows after each attempt that was killed for lack of it."""
 
     def __post_init__(self) -> None:
         for name in ("cpu", "memory", "ephemeral_storage"):
@@ -56,11 +56,11 @@ class PodRuntime:
                 )
 
     def retry_on_oom(self, *, memory_factor: float) -> PodRuntime:
-        """The same, with so many times the memory after each attempt that ran out of it."""
+        """Return a copy whose memory is multiplied after each attempt that ran out of it."""
         return replace(self, oom_memory_factor=memory_factor)
 
     def to_json(self) -> str:
-        """What is stored in the row."""
+        """Return the JSON that is stored in the row."""
         wanted = {name: getattr(self, name) for name in self.__dataclass_fields__}
         try:
             return json.dumps({name: value for name, value in wanted.items() if value})

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. ``completed``, ``failed`` and ``cancelled`` are ends."""
+    """The status of a job. ``completed``, ``failed`` and ``cancelled`` are final unless retried."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -16,7 +16,7 @@ class JobStatus(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing happens to the job any more, unless somebody retries it."""
+        """Whether the job has ended: nothing changes it but a retry."""
         return self in FINISHED
 
 

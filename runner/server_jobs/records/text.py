@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def clean(text: str) -> str:
-    """Text that every database can store: no NUL, no lone surrogates."""
+    """Return text that every database can store: NUL and lone surrogates are replaced."""
     return text.replace("\0", "�").encode("utf-8", "replace").decode()
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says, or its type where it says nothing, or can't even say that."""
+    """Return an exception's text, or its type if it has none or its ``__str__`` raises."""
     try:
         return str(error) or type(error).__name__
     except Exception as broken:  # noqa: BLE001 - a user's own __str__
@@ -17,5 +17,5 @@ def message_of(error: BaseException) -> str:
 
 
 def utf8_size(text: str) -> int:
-    """How many bytes it takes on its way to a database. Lone surrogates are counted, too."""
+    """Return a text's size in UTF-8 bytes; lone surrogates count, too."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

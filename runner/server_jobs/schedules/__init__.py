@@ -1,8 +1,9 @@
-"""Schedules: recurring definitions, their fire times, and the jobs that come of them.
+"""This folder holds schedules: recurring definitions, their fire times and the jobs made for them.
 
-``cron`` reads expressions, ``schedule`` is one definition, ``plan`` decides what becomes of fire
-times, ``scheduler`` fires them through ``store`` and its ``statements``, and ``declare`` writes
-what an app declares. A fired job is a row like any other; what happens to it next is not told here.
+``cron`` reads expressions, and ``schedule`` describes one definition. ``plan`` decides which fire
+times get a job. ``scheduler`` makes those jobs, by ``store`` and its ``statements``. ``declare``
+writes the schedules that an app declares into the table. A job made here is a record like any
+other; claiming and executing it belong elsewhere.
 """
 
 from server_jobs.schedules.schedule import Catchup, Decision, Overlap, Schedule, ScheduleRecord

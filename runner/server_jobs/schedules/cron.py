@@ -1,14 +1,14 @@
-"""From a cron expression to its fire times. Pure: no clock, no database.
+"""Computes the fire times of a cron expression. The functions are pure: no clock, no database.
 
-Five fields (minute, hour, day of month, month, day of week) with names, ranges, steps, lists,
-``L``, ``#``, ``H`` and the ``@hourly`` family. croniter reads them; this module walks the calendar
-(docs/adr/0005 says why). Where both day fields are restricted, either one is enough, as in every
-cron.
+An expression has five fields (minute, hour, day of month, month, day of week) with names, ranges,
+steps, lists, ``L``, ``#`` and ``H``, or is one of ``@hourly`` and its like. croniter reads the
+fields; this module walks the calendar (docs/adr/0005-croniter-reads-we-walk.md says why). If both
+day fields are restricted, a day that fits either one is enough, as in every cron.
 
-Daylight saving follows Debian's cron. Where minute or hour begins with ``*``, the expression
-follows elapsed time: nothing fires in a skipped hour, and all fires again in a doubled one. Any
-other names local times, and each fires once: a skipped one just after the gap, a doubled one the
-first time.
+Daylight saving follows Debian's cron. If the minute or the hour begins with ``*``, the expression
+follows elapsed time: nothing fires in a skipped hour, and everything fires again in a repeated
+one. Every other expression names local times, and each of them fires once: a skipped time fires
+just after the gap, a repeated time the first time.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ LONGEST_EXPRESSION = 250
 _MACHINE_ZONES = ("localtime", "posixrules", "factory")
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-# The calendar repeats after 28 years, weekdays and leap days included: what doesn't fire in these
-# never does.
-_CYCLE = datetime(2000, 1, 1), datetime(2028, 1, 1)  # noqa: DTZ001 - on the wall
+# The calendar repeats after 28 years, weekdays and leap days included: an expression that doesn't
+# fire in these years never does.
+_CYCLE = datetime(2000, 1, 1), datetime(2028, 1, 1)  # noqa: DTZ001 - local times
 _YEARS = range(2, 9990)
 _BEGINNING = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
-# A leap day of a given weekday comes every 28 years, and after 40 across a century without one.
-# What waits for longer is skipped by its zone's clock each time: `* 2 * 3 0#2` in New York.
+# A leap day of a given weekday comes every 28 years, or after 40 across a century year without
+# one. An expression that waits for longer names only times that its zone's clock skips, such as
+# `* 2 * 3 0#2` in New York.
 _PATIENCE = 50 * 366 * _DAY
-# Letters that croniter takes and gives another meaning, or none (docs/adr/0005).
+# Letters that croniter accepts but reads differently, or ignores (ADR 0005 lists them).
 _RANDOM = re.compile(r"(?<![A-Z])R(?![A-Z])")
 _WORKDAY = re.compile(r"(?<![A-Z])(?:\d+|L)?W(?![A-Z])")
 _RANGE = re.compile(r"(\w+)-(\w+)(?:/(\d+)|#(\d+))?", re.ASCII)
@@ -70,7 +71,10 @@ class _Field:
         return int(word) if word.isdecimal() else None
 
     def spelled_out(self, piece: str) -> str:
-        """A range as a list: croniter reads ``9-9`` as ``*``, and miscounts ``22-2/3``."""
+        """Write a range out as a list: croniter reads ``9-9`` as ``*``, and miscounts ``22-2/3``.
+
+        Raises ValueError for a range that isn't one of this field.
+        """
         match = _RANGE.fullmatch(piece)
         if match is None:
             return piece
@@ -80,7 +84,7 @@ class _Field:
         if low is None or high is None or not self._has(low) or not self._has(high):
             raise ValueError(piece)
         size = self.most - self.least + 1
-        if low > self.most:  # Sunday is 0 and 7
+        if low > self.most:  # Sunday is both 0 and 7
             low, high = low - size, high % size
         if high < low:
             high += size
@@ -114,7 +118,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class CronExpression:
-    """When, by a clock on the wall. Made by :func:`parse`."""
+    """Says which local times an expression names. :func:`parse` makes it."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -124,13 +128,13 @@ class CronExpression:
     weekdays: frozenset[int]
     """0 is Sunday."""
     nth_weekdays: frozenset[tuple[int, int]]
-    """(weekday, which one of the month); -1 is the last."""
+    """Pairs of a weekday and which one of the month it is; -1 is the last."""
     both_days: bool
-    """Day of month and day of week must both fit; else one of them is enough."""
+    """Whether day of month and day of week must both fit; otherwise one of them is enough."""
     follows_elapsed_time: bool
 
     def local_times(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """What fits from ``start`` to before ``end``, all of it naive local time, in order."""
+        """Yield the local times from ``start`` to before ``end``, in order; all are naive."""
         day = start.date()
         while day <= end.date():
             if day.month not in self.months:
@@ -160,30 +164,31 @@ class CronExpression:
 
 @dataclass(frozen=True)
 class ClockChange:
-    """A moment at which a zone's clock is put forward or back."""
+    """Describes a moment at which a zone's clock is put forward or back."""
 
     at: datetime
     before: timedelta
     """The offset from UTC until then."""
     after: timedelta
+    """The offset from UTC from then on."""
 
     @property
     def skips(self) -> bool:
-        """Whether local times are left out; else they come twice."""
+        """Whether the change skips local times; otherwise it repeats some."""
         return self.after > self.before
 
 
 def parse(expression: str, *, name: str = "") -> CronExpression:
-    """Read an expression; ``H`` is hashed from ``name``, the schedule's.
+    """Read an expression. ``H`` becomes a number that is hashed from ``name``, the schedule's name.
 
-    Raises InvalidScheduleError where it can't be read or never fires.
+    Raises InvalidScheduleError if it can't be read or never fires.
     """
-    given: object = expression  # it may come from anybody's row
+    given: object = expression  # read from a row, which any program may have written
     if not isinstance(given, str) or len(given) > LONGEST_EXPRESSION:
         raise InvalidScheduleError(
             f"cron_expression isn't text of at most {LONGEST_EXPRESSION} characters"
         )
-    # Only a hash asks for the name: without one, all schedules share what is read.
+    # Only H depends on the name: without it, all schedules share the cached result.
     return _parse(expression, name if "H" in expression.upper() else "")
 
 
@@ -206,7 +211,7 @@ def _parse(expression: str, name: str) -> CronExpression:
     )
     if next(parsed.local_times(*_CYCLE), None) is None:
         raise InvalidScheduleError(
-            f"cron_expression={expression!r} never fires: no month has such a day"
+            f"cron_expression={expression!r} never fires: none of its months has such a day"
         )
     return parsed
 
@@ -224,14 +229,14 @@ def _split(expression: str) -> list[str]:
         raise InvalidScheduleError(
             f"cron_expression={expression!r} has {len(texts)} fields, not five"
             f" ({', '.join(field.name for field in _FIELDS)}), for instance '0 9 * * 1-5';"
-            " seconds and years aren't taken"
+            " fields for seconds and years aren't supported"
         )
     return texts
 
 
 @dataclass(frozen=True)
 class _Members:
-    """What a field lets through."""
+    """Holds the values that a field allows."""
 
     numbers: frozenset[int]
     last: bool
@@ -241,17 +246,17 @@ class _Members:
 def _read(expression: str, index: int, text: str, name: str) -> _Members:
     field = _FIELDS[index]
     if field is _DAY_OF_MONTH and text == "H":
-        text = "H(1-28)"  # a month without a 31st would be left out
+        text = "H(1-28)"  # with 31, the schedule would fire in seven months only
     pieces = text.split(",")
     if _RANDOM.search(text):
         raise InvalidScheduleError(
-            f"cron_expression={expression!r}: R in {field.name} would be random each time it is"
-            " read; H is spread by the schedule's name, and stays"
+            f"cron_expression={expression!r}: R in {field.name} would be another random number"
+            " each time it is read; use H, whose number follows from the schedule's name and stays"
         )
     if _WORKDAY.search(text):
         raise InvalidScheduleError(
             f"cron_expression={expression!r}: W (the nearest working day) in {field.name} isn't"
-            " taken; name the days of the week"
+            " supported; name the days of the week"
         )
     if field is _DAY_OF_WEEK and len({bool(_NUMBERED.fullmatch(piece)) for piece in pieces}) > 1:
         raise InvalidScheduleError(
@@ -265,12 +270,12 @@ def _read(expression: str, index: int, text: str, name: str) -> _Members:
     except ValueError as error:
         raise InvalidScheduleError(
             f"cron_expression={expression!r} can't be read: {text!r} is no {field.name}"
-            f" ({field.takes}, *, ranges, steps, lists, H)"
+            f" (use {field.takes}, *, ranges, steps, lists or H)"
         ) from error
     values = expanded[index]
     everything = range(field.least, field.most + 1) if "*" in values else ()
     return _Members(
-        # Days named by their number in the month stand among the plain ones as well.
+        # croniter lists weekdays with a number in the month (5#2) among the plain ones as well.
         numbers=frozenset({v for v in values if isinstance(v, int)}.union(everything) - set(nth)),
         last="l" in values,
         nth=frozenset(
@@ -282,7 +287,7 @@ def _read(expression: str, index: int, text: str, name: str) -> _Members:
 
 
 def time_zone(name: str) -> ZoneInfo:
-    """An IANA zone by its name. Raises InvalidScheduleError, with a suggestion."""
+    """Find a time zone by its IANA name. Raises InvalidScheduleError, which suggests a name."""
     try:
         return _time_zone(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError) as error:
@@ -306,13 +311,14 @@ def _time_zone(name: str) -> ZoneInfo:
 
 
 def fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """Fire times later than ``after``, in order and in UTC, as long as there are any.
+    """Yield the fire times later than ``after``, in order and in UTC, as long as there are any.
 
-    Between two changes of its offset, a zone's wall clock runs straight: each such stretch is
-    walked by itself, and what the clock skips or repeats is judged where two of them meet.
+    Raises ValueError if ``after`` is naive.
     """
+    # Between two changes of its offset, a zone's local time runs evenly. Each such stretch is
+    # walked by itself. Times that the clock skips or repeats are judged where two stretches meet.
     if after.tzinfo is None:
-        raise ValueError(f"a naive datetime says no moment in time: {after!r}; give it a tzinfo")
+        raise ValueError(f"a naive datetime isn't a moment in time: {after!r}; give it a tzinfo")
     return _fire_times(expression, zone, after.astimezone(UTC))
 
 
@@ -321,7 +327,7 @@ def _fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> 
     begin = after.replace(second=0, microsecond=0)
     straight = expression.follows_elapsed_time
     if not straight and any(clock_changes(zone, begin - 2 * _DAY, begin + _SECOND)):
-        begin -= 2 * _DAY  # what a doubled hour repeats has fired before it
+        begin -= 2 * _DAY  # the times that a repeated hour repeats have fired before it
     latest = after
     reached: datetime | None = None
     for start, end, offset in _stretches(zone, begin):
@@ -330,7 +336,7 @@ def _fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> 
         local_start, local_end = _local(start, offset), _local(end, offset)
         if reached is not None and not straight:
             if start > after and any(expression.local_times(reached, local_start)):
-                yield (latest := start)  # skipped local times, and none of them twice
+                yield (latest := start)  # one fire time for all the skipped local times
                 local_start += timedelta(microseconds=1)
             local_start = max(local_start, reached)
         for moment in expression.local_times(local_start, local_end):
@@ -341,7 +347,7 @@ def _fire_times(expression: CronExpression, zone: ZoneInfo, after: datetime) -> 
 
 
 def clock_changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[ClockChange]:
-    """When the zone's clock is put forward or back, from ``start`` to before ``end``."""
+    """Yield the changes of the zone's clock from ``start`` to before ``end``, in order."""
     for year in range(start.astimezone(UTC).year, end.astimezone(UTC).year + 1):
         for change in _changes(zone, year):
             if start <= change.at < end:
@@ -349,7 +355,10 @@ def clock_changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[Cl
 
 
 def _stretches(zone: ZoneInfo, begin: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """From ``begin`` on, what has one offset from UTC: start, end, offset; by the year."""
+    """Yield stretches with one offset from UTC, from ``begin`` on → start, end, offset.
+
+    A stretch also ends at each new year, since changes are computed by the year.
+    """
     start = begin
     for year in range(begin.year, _YEARS.stop):
         for change in _changes(zone, year):
@@ -363,7 +372,7 @@ def _stretches(zone: ZoneInfo, begin: datetime) -> Iterator[tuple[datetime, date
 
 @lru_cache(maxsize=4096)
 def _changes(zone: ZoneInfo, year: int) -> tuple[ClockChange, ...]:
-    """A year's changes, by a look at each of its days: no zone has had two within one."""
+    """Find a year's changes by looking at each day: no zone has ever had two within one day."""
     if year not in _YEARS:
         return ()
     changes: list[ClockChange] = []
@@ -380,7 +389,7 @@ def _changes(zone: ZoneInfo, year: int) -> tuple[ClockChange, ...]:
 
 
 def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """The first moment, to the second, at which the offset isn't that of ``low`` any more."""
+    """Find the first second, up to ``high``, at which the offset differs from that of ``low``."""
     offset = _offset(zone, low)
     while high - low > _SECOND:
         middle = low + timedelta(seconds=(high - low).total_seconds() // 2)

@@ -1,7 +1,8 @@
-"""From the schedules that an app declares to the table.
+"""Writes the schedules that an app declares in code into the table.
 
-Each source touches its own rows alone, so that two apps, or two releases of one during a rolling
-deployment, leave each other's schedules in peace.
+An app changes only the rows that it manages, so that two apps never change each other's schedules.
+A schedule that is no longer declared stays unless ``prune`` is set: during a rolling deployment the
+older release may still declare it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ _log = logging.getLogger("server_jobs.scheduler")
 async def synchronise(
     schedules: ScheduleStore, declared: Sequence[Schedule], *, source: str, prune: bool = False
 ) -> None:
-    """Write declared schedules into the table; with ``prune``, disable the source's others.
+    """Write declared schedules into the table.
 
-    A schedule whose name another source has is left out, with an error in the log: the jobs of
-    this worker mustn't wait for it. Raises DatabaseError.
+    ``source`` is what manages them (``code:<app>``). With ``prune``, its other schedules are
+    disabled. A schedule whose name belongs to another source is logged as an error and left out, so
+    that the worker can go on. Raises DatabaseError.
     """
     for schedule in declared:
         try:

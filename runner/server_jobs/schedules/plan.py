@@ -1,4 +1,4 @@
-"""What becomes of a schedule's fire times: decided here, written elsewhere."""
+"""Decides which of a schedule's due fire times get a job. Pure; ``scheduler`` writes the result."""
 
 from __future__ import annotations
 
@@ -19,33 +19,39 @@ from server_jobs.schedules.schedule import (
 
 
 class Fire(NamedTuple):
-    """What a tick makes of one due schedule. Without a job, its fire times were missed."""
+    """Says how a tick changes one due schedule. Moments are in UTC."""
 
     schedule_id: str
     cron_expression: str
-    """With the zone, what ``next_run_at`` was computed by."""
+    """The expression that ``next_run_at`` was computed from; so is the time zone."""
     time_zone: str
     seen: datetime
+    """The schedule's ``next_run_at`` as it was read; the compare-and-set names it."""
     next_run_at: datetime
     token: str
+    """Marks the schedule as fired by this tick."""
     fire_at: datetime | None
-    """The newest fire time that gets a job."""
+    """The newest fire time that gets a job; None if all were missed."""
     job_id: str | None
+    """The job of that fire time; None if all were missed."""
     note: str | None
 
 
 class FireTime(NamedTuple):
-    """One fire time and the job to be made for it."""
+    """Describes one fire time and the job to be made for it. Moments are in UTC."""
 
     job_id: str
     schedule_id: str
     token: str | None
+    """The token that the schedule must carry; None for a job that a person asked for."""
     fire_at: datetime | None
+    """None for a job that belongs to no fire time."""
     scheduled_for: datetime
+    """When the job is due: the fire time, put off by the schedule's jitter."""
 
 
 class Reset(NamedTuple):
-    """A schedule's next fire time, set without firing."""
+    """Sets a schedule's next fire time without making a job."""
 
     schedule_id: str
     seen: datetime | None
@@ -55,9 +61,9 @@ class Reset(NamedTuple):
 
 
 ON_TIME = timedelta(seconds=90)
-"""Later than this, a fire time is one that was missed: no scheduler was there for it.
+"""A fire time that is older than this was missed: no scheduler was running for it.
 
-Longer than a minute, which is how often the edge looks.
+It is longer than a minute, since schedulers at the edge run once a minute.
 """
 
 
@@ -78,19 +84,20 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to become of a schedule's fire times that are due."""
+    """Says which of a schedule's due fire times get a job. Moments are in UTC."""
 
     seen: datetime
-    """The ``next_run_at`` that it was made for."""
+    """The ``next_run_at`` for which the plan was made."""
     fire_at: Sequence[datetime]
-    """Those that get a job, oldest first."""
+    """The fire times that get a job, oldest first."""
     missed: Sequence[datetime]
-    """Those that don't any more, oldest first; at most a thousand."""
+    """The fire times that get none because they are too old, oldest first; at most a thousand."""
     next_run_at: datetime
+    """The first fire time after now."""
 
     @property
     def note(self) -> str | None:
-        """The missed ones in words."""
+        """A sentence about the missed fire times; None if none was missed."""
         if not self.missed:
             return None
         many = len(self.missed)
@@ -101,21 +108,23 @@ class Plan:
 
 
 def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
-    """What becomes of the fire times from ``next_run_at`` until now. Pure.
+    """Decide which fire times from ``next_run_at`` until ``now`` get a job.
 
-    Those of the last 90 seconds are on time. After downtime, ``catchup`` says what is made up
-    for, no longer ago than its window. Where jobs mustn't overlap, at most one is made.
+    Fire times of the last 90 seconds are on time. Older ones were missed, and the schedule's
+    ``catchup`` says which of them get a job after all, within its window. If jobs mustn't overlap,
+    at most one fire time gets a job. Raises ValueError if the schedule has no ``next_run_at``, and
+    InvalidScheduleError if its expression or time zone can't be read.
     """
     seen = schedule.next_run_at
     if seen is None:
-        raise ValueError("its first fire time isn't computed yet")
+        raise ValueError(f"schedule {schedule.name!r}: its first fire time isn't computed yet")
     alone = schedule.overlap != Overlap.ALLOW
     if schedule.last_decision == Decision.WAITING and alone:
-        # They weren't missed: they waited for a job to end, and have collapsed into one.
+        # These weren't missed: they waited for an earlier job to end, and get one job together.
         return Plan(seen, _newest(schedule, seen, now, limit=1), (), schedule.next_after(now))
     on_time = now - ON_TIME
     if seen >= on_time:
-        # What happens every minute walks the calendar once.
+        # The usual case, every minute: the calendar is walked only once.
         chosen, following = _until(now, _from(schedule, seen))
     else:
         following = schedule.next_after(now)
@@ -138,7 +147,7 @@ def plan(schedule: ScheduleRecord, now: datetime) -> Plan:
 
 
 def _until(now: datetime, times: Iterator[datetime]) -> tuple[list[datetime], datetime]:
-    """Those of the times until now, and the one that follows."""
+    """Split off the times until ``now`` → these, and the one that follows (NEVER if none does)."""
     found: list[datetime] = []
     for moment in times:
         if moment > now:
@@ -150,9 +159,9 @@ def _until(now: datetime, times: Iterator[datetime]) -> tuple[list[datetime], da
 def _newest(
     schedule: ScheduleRecord, since: datetime, now: datetime, *, limit: int
 ) -> list[datetime]:
-    """The newest fire times since then, oldest first.
+    """Find the newest ``limit`` fire times between ``since`` and ``now``, oldest first.
 
-    Looked for in spans that double, for there may be a year of minutes.
+    It looks at spans that double each time, since ``since`` may be a year of minutes ago.
     """
     span = _FIRST_SPAN
     while True:
@@ -164,7 +173,10 @@ def _newest(
 
 
 def _from(schedule: ScheduleRecord, moment: datetime) -> Iterator[datetime]:
-    """Fire times from that moment on. What the row says is one, whatever the expression says."""
+    """Yield the fire times from ``moment`` on.
+
+    The row's ``next_run_at`` counts as one even if the expression doesn't name it.
+    """
     times = schedule.fire_times(moment - _INSTANT)
     if moment != schedule.next_run_at or not schedule.lasts_at(moment):
         return times
@@ -175,5 +187,5 @@ def _window(schedule: ScheduleRecord, now: datetime) -> datetime:
     window = schedule.catchup_window_seconds
     if window is None:
         return _BEGINNING
-    # A window shorter than that keeps nothing out that is on time.
+    # Even a shorter window never excludes a fire time that is on time.
     return min(now - timedelta(seconds=min(window, _LONGEST_WINDOW_SECONDS)), now - ON_TIME)

@@ -1,7 +1,7 @@
-"""What a schedule is: a recurring definition, checked, and its fire times.
+"""Defines a schedule: a recurring definition with its checks and its fire times.
 
-The definition stands in a row of ``cron_jobs``; everything that whoever fires it must know is in
-that row, since it may have none of the user's code.
+A schedule is stored as a row of ``cron_jobs``. The row has everything that is needed to fire it,
+since the process that fires it may have none of the user's code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from server_jobs.records.text import clean
 from server_jobs.schedules.cron import fire_times, parse, time_zone
 
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
-"""The next fire time of a schedule that has ended: NULL would ask for one to be computed."""
+"""The next fire time of a schedule that has ended. NULL would ask for one to be computed."""
 
 CATCHUP_WINDOW_SECONDS = 86_400.0
 CATCHUP_LIMIT = 100
@@ -32,7 +32,7 @@ _LONGEST_JITTER = 86_400.0
 
 
 class Overlap(StrEnum):
-    """What happens at a fire time while an earlier job of the schedule hasn't ended."""
+    """Says what happens at a fire time while an earlier job of the schedule hasn't ended."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -41,7 +41,7 @@ class Overlap(StrEnum):
 
 
 class Catchup(StrEnum):
-    """What is made up for after downtime."""
+    """Says which missed fire times get a job after downtime."""
 
     NONE = "none"
     LATEST = "latest"
@@ -49,7 +49,7 @@ class Catchup(StrEnum):
 
 
 class Decision(StrEnum):
-    """What became of a schedule's last fire time."""
+    """Says what a scheduler did about a schedule's last fire time."""
 
     FIRED = "fired"
     SKIPPED = "skipped"
@@ -61,10 +61,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A definition. Times are in seconds, moments aware; ``params`` is JSON text.
+    """A recurring definition. Durations are in seconds, moments are aware, ``params`` is JSON text.
 
-    ``starts_at`` is the first moment at which it may fire, ``ends_at`` the first at which it no
-    longer does.
+    ``starts_at`` is the first moment at which the schedule may fire, ``ends_at`` the first moment
+    at which it no longer fires.
     """
 
     name: str
@@ -89,9 +89,9 @@ class Schedule:
     managed_by: str = "cli"
 
     def fire_times(self, after: datetime) -> Iterator[datetime]:
-        """Fire times later than ``after``, in order and in UTC.
+        """Yield the fire times later than ``after``, in order and in UTC.
 
-        Raises InvalidScheduleError where the expression or the zone can't be read.
+        Raises InvalidScheduleError if the expression or the time zone can't be read.
         """
         if self.starts_at is not None:
             after = max(after, self.starts_at - _INSTANT)
@@ -101,16 +101,16 @@ class Schedule:
         return takewhile(lambda fire_time: fire_time < ends_at, times)
 
     def lasts_at(self, moment: datetime) -> bool:
-        """Whether the moment lies between its beginning and its end."""
+        """Tell whether the moment lies between ``starts_at`` and ``ends_at``."""
         begun = self.starts_at is None or moment >= self.starts_at
         return begun and moment < (self.ends_at or NEVER)
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first fire time later than ``moment``; NEVER where there is none."""
+        """Find the first fire time later than ``moment`` → in UTC; NEVER if there is none."""
         return next(self.fire_times(moment), NEVER)
 
     def delay_of(self, fire_time: datetime) -> timedelta:
-        """By how much the job of a fire time is put off: the same whoever asks."""
+        """Compute by how much the job of a fire time is put off: in every process the same."""
         if not self.jitter_seconds:
             return timedelta()
         digest = sha256(f"{self.name}\n{fire_time.astimezone(UTC).isoformat()}".encode()).digest()
@@ -118,7 +118,7 @@ class Schedule:
         return timedelta(seconds=round(share * self.jitter_seconds, 3))
 
     def check(self) -> None:
-        """Raise InvalidScheduleError, which names the field and the way out."""
+        """Check every field. Raises InvalidScheduleError, which names the field and the way out."""
         for field in ("name", "job_name", "queue", "managed_by"):
             text = getattr(self, field)
             if (
@@ -128,7 +128,7 @@ class Schedule:
             ):
                 self._refuse(
                     f"{field}={text!r} isn't text of 1 to {LONGEST_NAME} characters without NUL"
-                    " and lone surrogates"
+                    " or lone surrogates"
                 )
         for field, kinds in (("overlap", Overlap), ("catchup", Catchup)):
             if getattr(self, field) not in {str(kind) for kind in kinds}:
@@ -139,13 +139,15 @@ class Schedule:
             if moment is not None and moment.utcoffset() is None:
                 self._refuse(f"{field}={moment!r} has no time zone: give it a tzinfo")
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
-            self._refuse("ends_at isn't later than starts_at: it would never fire")
+            self._refuse("ends_at isn't later than starts_at, so it would never fire")
         try:
             first = self.next_after(self.starts_at - _INSTANT if self.starts_at else _EPOCH)
         except InvalidScheduleError as error:
             raise InvalidScheduleError(f"schedule {self.name!r}: {error}") from error
         except OverflowError:
-            self._refuse(f"starts_at={self.starts_at} is at the end of all time; None is no bound")
+            self._refuse(
+                f"starts_at={self.starts_at} is too late to have fire times; None sets no bound"
+            )
         if first == NEVER:
             self._refuse("no fire time lies between starts_at and ends_at")
 
@@ -167,12 +169,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRecord(Schedule):
-    """A row of ``cron_jobs``, whole."""
+    """One row of ``cron_jobs`` with all its columns. Moments are in UTC."""
 
     id: str
     last_run_at: datetime | None
-    """The last fire time that was decided on."""
+    """The last fire time for which a decision was made."""
     next_run_at: datetime | None
+    """The next fire time; None asks for it to be computed."""
     last_job_id: str | None
     fire_token: str | None
     last_decision: str | None

@@ -1,7 +1,7 @@
-"""Due schedules become jobs: each fire time exactly one, whoever asks and however many do.
+"""Makes one job for each due fire time, however many processes run schedulers at once.
 
-:meth:`Scheduler.tick` is what every backend calls, as often as it likes. Nothing here leads or
-locks; the compare-and-set in :mod:`server_jobs.schedules.statements` decides who fires.
+Every backend calls :meth:`Scheduler.tick`, as often as it likes. There is no leader and no lock:
+the compare-and-set in :mod:`server_jobs.schedules.statements` decides which process fires.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _log = logging.getLogger("server_jobs.scheduler")
 
 
 CLOCKS_DIFFER_BY = timedelta(seconds=60)
-"""A clock that was set back by less isn't noticed; nor need it be."""
+"""A clock that was set back by less than this is ignored: it only delays fire times by as much."""
 
 BROKEN_AGAIN = timedelta(seconds=60)
-"""When a schedule that can't be read is looked at again."""
+"""How long a schedule that can't be read is left alone before it is read again."""
 
 _ROUNDS = 40
 _LONGEST_NOTE = 500
@@ -35,12 +35,12 @@ _LONGEST_NOTE = 500
 
 @dataclass
 class Ticked:
-    """What a tick came to."""
+    """Reports what one tick did."""
 
     job_ids: list[str] = field(default_factory=list)
-    """Jobs that were made."""
+    """The ids of the jobs that were made."""
     decisions: dict[str, Decision] = field(default_factory=dict)
-    """By schedule name; somebody else's aren't here."""
+    """This tick's decisions by schedule name, without those that another process made."""
 
 
 class Scheduler:
@@ -51,9 +51,9 @@ class Scheduler:
         self._last_now: datetime | None = None
 
     async def tick(self) -> Ticked:
-        """Decide on everything that is due now.
+        """Decide on every schedule that is due now.
 
-        Raises DatabaseError; what was decided until then stays, the rest is due still.
+        Raises DatabaseError. Decisions made before the error stay; the other schedules stay due.
         """
         ticked = Ticked()
         now = await self._schedules.clock()
@@ -69,9 +69,10 @@ class Scheduler:
         return ticked
 
     async def _follow_clock_back(self, now: datetime) -> None:
-        """Where the clock was ahead, fire times lie ahead as well: nothing would fire till then.
+        """Bring next fire times back that were computed while the database's clock was ahead.
 
-        Those that have fired already have their jobs, and get no other.
+        Otherwise those schedules wouldn't fire until the clock reaches them again. Fire times that
+        have a job already get no other.
         """
         resets = []
         for schedule in await self._schedules.ahead(now + CLOCKS_DIFFER_BY):
@@ -82,7 +83,7 @@ class Scheduler:
                 )
             except Exception as error:  # noqa: BLE001 - one broken row never stops the others
                 reset = _broken(schedule, error, now)
-            # What is due anyway stays so.
+            # A schedule that is already due stays due.
             if schedule.next_run_at is not None and reset.next_run_at < schedule.next_run_at:
                 resets.append(reset)
         if resets:
@@ -108,7 +109,7 @@ class Scheduler:
                 planned = plan(schedule, now)
                 if planned.fire_at or planned.missed:
                     firings.append(_firing(schedule, planned))
-                else:  # it has ended, or begins later: somebody has changed its row
+                else:  # somebody has changed its row: it has ended, or begins later
                     following = planned.next_run_at
                     reset = Reset(schedule.id, schedule.next_run_at, following, None, None)
                     resets.append((schedule, reset))
@@ -131,7 +132,7 @@ class Scheduler:
                 {firing.schedule.overlap for firing in firings},
             )
         except DataRefusedError as error:
-            # The database takes one of these jobs under no circumstances: find it, and go on.
+            # The database will never accept one of these jobs: find it by halving, and go on.
             if len(firings) > 1:
                 middle = len(firings) // 2
                 await self._fire(firings[:middle], now, ticked)
@@ -206,7 +207,7 @@ def _report_reset(schedule: ScheduleRecord, reset: Reset, ticked: Ticked) -> Non
         _log.info(text, schedule.name, _moment(reset.next_run_at), extra=fields)
         return
     ticked.decisions[schedule.name] = Decision.BROKEN
-    if schedule.last_note != reset.note:  # once, not once a minute
+    if schedule.last_note != reset.note:  # logged once, not once a minute
         _log.error(
             "schedule %s is broken and doesn't fire: %s", schedule.name, reset.note, extra=fields
         )
@@ -215,7 +216,7 @@ def _report_reset(schedule: ScheduleRecord, reset: Reset, ticked: Ticked) -> Non
 def _report(
     schedule: ScheduleRecord, planned: Plan, job_ids: list[str], decision: Decision
 ) -> None:
-    """One line for each decision, with fields for whoever reads logs by machine."""
+    """Log one line for a decision, with fields for programs that read the log."""
     fields: dict[str, object] = {"schedule": schedule.name, "decision": str(decision)}
     if planned.fire_at:
         fields["fire_at"] = planned.fire_at[-1].isoformat()

@@ -1,4 +1,4 @@
-"""Where schedules live: the one caller of their statements. Plain data in, plain data out."""
+"""Reads and writes schedules. It alone runs their statements; it takes and returns plain data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import TypeVar
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Batch
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.ids import new_id
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
-from server_jobs.schedules.statements import (
-    EDITED_COLUMNS,
-    RECORD_COLUMNS,
-    ScheduleStatements,
-    schedule_statements,
-)
+from server_jobs.schedules.statements.define import DefineStatements
+from server_jobs.schedules.statements.fire import FireStatements
+from server_jobs.schedules.statements.read import ReadStatements
+from server_jobs.schedules.statements.shared import EDITED_COLUMNS, RECORD_COLUMNS
 from server_jobs.sql.statement import Row
 from server_jobs.store.store import Store
 
@@ -34,18 +33,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What came of a batch of due schedules."""
+    """Reports what firing a batch of due schedules did."""
 
     decisions: dict[str, Decision] = field(default_factory=dict)
-    """By schedule; a schedule that somebody else has taken isn't here."""
+    """Decisions by schedule id, without schedules that another process has taken."""
     job_ids: frozenset[str] = frozenset()
-    """Jobs that were made."""
+    """The ids of the jobs that were made."""
     replaced: dict[str, str] = field(default_factory=dict)
-    """Jobs that were cancelled or shall be, and their schedules."""
+    """Schedule ids by the ids of jobs that were cancelled, or asked to cancel, for a successor."""
 
 
 class ScheduleStore:
-    """The schedules of one database.
+    """Reads and writes the schedules of one database. Methods that ask it raise DatabaseError.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
@@ -53,70 +52,67 @@ class ScheduleStore:
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
         self._store = Store(database, now)
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = schedule_statements(database.tables, dialect_name)
-        else:
-            self._sql = ScheduleStatements(database.tables, dialect_name, now)
+        self._fire = FireStatements.of(database, now)
+        self._define = DefineStatements.of(database, now)
+        self._read = ReadStatements.of(database, now)
 
     async def clock(self) -> datetime:
-        """The moment by the database's clock."""
+        """Read the database's clock → in UTC."""
         return await self._store.clock()
 
     # ── firing ───────────────────────────────────────────────────────────────────────────────
 
     async def due(self, now: datetime, limit: int = DUE_LIMIT) -> list[ScheduleRecord]:
-        """Schedules to decide on, the most overdue first."""
-        found = await self.database.execute(self._sql.due(now, limit))
+        """Read the schedules to decide on, the most overdue first."""
+        found = await self.database.execute(self._read.due(now, limit))
         return _records(found)
 
     async def ahead(self, moment: datetime) -> list[ScheduleRecord]:
-        """Enabled schedules that were changed later than that."""
-        found = await self.database.execute(self._sql.ahead(moment))
+        """Read the enabled schedules that were changed after ``moment``."""
+        found = await self.database.execute(self._read.ahead(moment))
         return _records(found)
 
     async def fire(
         self, fires: Sequence[Fire], fire_times: Sequence[FireTime], kinds: set[str]
     ) -> Fired:
-        """Take fire times and make their jobs, all or none.
+        """Take fire times and make their jobs, all in one batch or none.
 
-        ``kinds`` are the overlaps among them. What somebody else has taken meanwhile is left out.
+        ``kinds`` has the ``overlap`` of each schedule among them. Schedules that another process
+        has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
         """
-        waiting = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
-        first = [self._sql.replace(fires)] if Overlap.REPLACE in kinds else []
-        last = [self._sql.wait(fires)] if waiting else []
-        inserts = [self._sql.insert(chunk) for chunk in _chunks(fire_times)]
-        answers = await self.database.batch(
-            [*first, self._sql.advance(fires), *inserts, self._sql.trace(fires), *last]
-        )
-        replaced: dict[str, str] = dict(answers.pop(0)) if first else {}
-        waits = answers.pop() if last else []
-        _, *inserted, decided = answers
+        batch = Batch()
+        replaced = batch.add(self._fire.replace(fires)) if Overlap.REPLACE in kinds else ()
+        batch.add(self._fire.advance(fires))
+        inserted = batch.add_all(self._fire.insert(chunk) for chunk in _chunks(fire_times))
+        decided = batch.add(self._fire.trace(fires))
+        waits = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
+        waiting = batch.add(self._fire.wait(fires)) if waits else ()
+        await batch.run(self.database)
         return Fired(
             {schedule_id: Decision(decision) for schedule_id, decision in decided}
-            | {schedule_id: Decision.WAITING for (schedule_id,) in waits},
+            | {schedule_id: Decision.WAITING for (schedule_id,) in waiting},
             frozenset(row[0] for made in inserted for row in made),
-            replaced,
+            dict(replaced),
         )
 
     async def reset(self, resets: Sequence[Reset]) -> set[str]:
-        """Set next fire times without firing → the schedules that nobody else has changed."""
-        found = await self.database.execute(self._sql.reset(resets))
+        """Set next fire times without firing → ids of the schedules that were still as seen."""
+        found = await self.database.execute(self._define.reset(resets))
         return {schedule_id for (schedule_id,) in found}
 
     # ── definitions ──────────────────────────────────────────────────────────────────────────
 
     async def put(self, schedule: Schedule) -> ScheduleRecord:
-        """Add a checked schedule, or change the one of its name to what it says.
+        """Add a schedule, or change the one of that name to this definition → its record.
 
-        It never fires for the past: where its times change, the next one lies after now. The
-        switch of one that exists stays as it is. Raises InvalidScheduleError where another source
-        manages the name.
+        Call ``schedule.check()`` first. A schedule never fires for the past: if its times change,
+        its next fire time lies after now. Whether an existing schedule is enabled stays as it is.
+        Raises InvalidScheduleError if another source manages the name.
         """
         for _ in range(3):
             existing = await self.find(schedule.name)
             if existing is None:
-                statement = self._sql.add(
+                statement = self._define.add(
                     schedule,
                     schedule_id=new_id(),
                     next_run_at=schedule.next_after(await self.clock()),
@@ -130,7 +126,7 @@ class ScheduleStore:
                 return existing
             else:
                 changed = _differs(existing, schedule, _TIMING)
-                statement = self._sql.edit(
+                statement = self._define.edit(
                     schedule,
                     schedule_id=existing.id,
                     next_run_at=schedule.next_after(await self.clock()) if changed else None,
@@ -138,50 +134,54 @@ class ScheduleStore:
             if await self.database.execute(statement):
                 return await self.get(schedule.name)
         raise InvalidScheduleError(
-            f"schedule {schedule.name!r}: somebody else keeps changing it; try again"
+            f"schedule {schedule.name!r}: another process keeps changing it; try again"
         )
 
     async def set_enabled(self, name: str, enabled: bool) -> ScheduleRecord:
-        """Turn a schedule on or off. Turned on, it goes on from now; nothing is made up for.
+        """Enable or disable a schedule → its record. Raises ScheduleNotFoundError.
 
-        Raises ScheduleNotFoundError.
+        An enabled schedule goes on from now: fire times that passed meanwhile get no jobs.
         """
         schedule = await self.get(name)
         next_run_at = schedule.next_after(await self.clock()) if enabled else None
-        await self.database.execute(self._sql.switch(schedule.id, next_run_at=next_run_at))
+        await self.database.execute(self._define.switch(schedule.id, next_run_at=next_run_at))
         return await self.get(name)
 
     async def prune(self, managed_by: str, keep: Iterable[str]) -> list[str]:
-        """Disable the schedules of a source that it no longer declares → their names."""
-        found = await self.database.execute(self._sql.prune(managed_by, list(keep)))
+        """Disable the source's schedules whose names aren't in ``keep`` → their names."""
+        found = await self.database.execute(self._define.prune(managed_by, list(keep)))
         return sorted(name for (name,) in found)
 
     async def remove(self, name: str) -> None:
         """Delete a schedule; its jobs stay. Raises ScheduleNotFoundError."""
-        await self.database.execute(self._sql.remove((await self.get(name)).id))
+        await self.database.execute(self._define.remove((await self.get(name)).id))
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
     async def run_now(self, name: str) -> str:
-        """Make a job of a schedule at once, enabled or not → its id.
+        """Make a job of a schedule at once, even of a disabled one → the job's id.
 
-        Its fire times and what it overlaps with stay out of it. Raises ScheduleNotFoundError.
+        The job belongs to no fire time, and ``overlap`` isn't considered. Raises
+        ScheduleNotFoundError.
         """
         schedule = await self.get(name)
         fire_time = FireTime(new_id(), schedule.id, None, None, await self.clock())
-        await self.database.execute(self._sql.insert_asked_for([fire_time]))
+        await self.database.execute(self._fire.insert_asked_for([fire_time]))
         return fire_time.job_id
 
     async def backfill(
         self, schedule: ScheduleRecord, fire_times: Sequence[datetime]
     ) -> dict[datetime, str]:
-        """Make the jobs of past fire times, due now → those that had none yet, and their ids."""
+        """Make the jobs of past fire times, due now → job ids by fire time.
+
+        Fire times that have a job already get no second one, and are left out of the answer.
+        """
         now = await self.clock()
         made: dict[datetime, str] = {}
         for chunk in _chunks(fire_times):
             moments = {new_id(): moment for moment in chunk}
             found = await self.database.execute(
-                self._sql.insert_asked_for(
+                self._fire.insert_asked_for(
                     [
                         FireTime(job_id, schedule.id, None, moment, now)
                         for job_id, moment in moments.items()
@@ -195,26 +195,26 @@ class ScheduleStore:
     # ── read ─────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, name: str) -> ScheduleRecord | None:
-        """The schedule of that name, if there is one."""
-        found = await self.database.execute(self._sql.by_name(name))
+        """Read the schedule of that name → None if there is none."""
+        found = await self.database.execute(self._read.by_name(name))
         return _records(found)[0] if found else None
 
     async def get(self, name: str) -> ScheduleRecord:
-        """The schedule of that name. Raises ScheduleNotFoundError."""
+        """Read the schedule of that name. Raises ScheduleNotFoundError."""
         schedule = await self.find(name)
         if schedule is None:
             raise ScheduleNotFoundError(
-                f"there is no schedule {name!r}: `server-jobs schedule list` shows those there are"
+                f"there is no schedule {name!r}: `server-jobs schedule list` shows all schedules"
             )
         return schedule
 
     async def list_all(self) -> list[ScheduleRecord]:
-        """All schedules, by name."""
-        return _records(await self.database.execute(self._sql.list_all()))
+        """Read all schedules, ordered by name."""
+        return _records(await self.database.execute(self._read.list_all()))
 
     async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
-        """Jobs of a schedule that haven't ended, oldest first."""
-        found = await self.database.execute(self._sql.live_jobs(schedule.id))
+        """Read the jobs of a schedule that haven't ended, oldest first → status by job id."""
+        found = await self.database.execute(self._read.live_jobs(schedule.id))
         return {job_id: JobStatus(status) for job_id, status in found}
 
 
@@ -234,5 +234,5 @@ def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str])
 def _comparable(schedule: Schedule, column: str) -> object:
     value = getattr(schedule, column)
     if column in {"params", "retry_policy", "runtime"} and value is not None:
-        return json.loads(value)  # jsonb keeps neither blanks nor the order of keys
+        return json.loads(value)  # jsonb keeps neither spaces nor the order of keys
     return value

@@ -1,5 +1,6 @@
-"""SQL that the dialects share: the tables, their rules, column types and constructs.
+"""This folder holds the SQL that all statements share: tables, rules, column types, constructs.
 
-A construct is compiled for each dialect that differs. Statements that use these lie with what
-they are about: ``store``, ``schedules``, ``monitoring``, ``launches``.
+A construct is one piece of SQL that is compiled differently for each dialect. The statements
+themselves lie in the folders that run them: ``store``, ``schedules``, ``monitoring`` and
+``launches``.
 """

@@ -1,4 +1,4 @@
-"""Column types that hold the same on every dialect."""
+"""Defines column types that hold the same values on every dialect."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
-"""What a timestamp looks like where the database has no type for it: UTC, and it sorts."""
+"""The text of a timestamp in databases without a type for it. It is in UTC, and sorts by time."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime: ``timestamptz`` on PostgreSQL, sortable text elsewhere."""
+    """Stores an aware datetime, in UTC: ``timestamptz`` on PostgreSQL, sortable text elsewhere."""
 
     impl = Text
     cache_ok = True
@@ -29,7 +29,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(
-                f"a naive datetime says no moment in time: {value!r}; give it a tzinfo"
+                f"a naive datetime isn't a moment in time: {value!r}; give it a tzinfo"
             )
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.strftime(TIMESTAMP_FORMAT)
@@ -43,7 +43,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class _Jsonb(UserDefinedType[str]):
-    """PostgreSQL's jsonb, fed with serialised text: SQLAlchemy's own type would dump it again."""
+    """PostgreSQL's jsonb, given as serialised text, which SQLAlchemy's type would encode again."""
 
     cache_ok = True
 
@@ -52,9 +52,9 @@ class _Jsonb(UserDefinedType[str]):
 
 
 class JsonText(TypeDecorator[str]):
-    """A JSON document, carried as serialised text and stored as ``jsonb`` where there is such.
+    """Stores a JSON document, given as serialised text: ``jsonb`` on PostgreSQL, text elsewhere.
 
-    SQL NULL means that there is no document; the document ``null`` is the text ``null``.
+    SQL NULL means that there is no document. The document ``null`` is the text ``null``.
     """
 
     impl = Text

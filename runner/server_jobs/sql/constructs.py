@@ -1,7 +1,7 @@
-"""SQL on which dialects differ: one construct each, written once per dialect.
+"""Defines one construct for each piece of SQL that dialects spell differently.
 
-Everything else in this package is plain SQLAlchemy Core. ``sqlite`` stands for all of its
-relatives here (libSQL, D1), so it is the default and PostgreSQL the exception.
+All other SQL in this package is plain SQLAlchemy Core. SQLite's spelling is the default here, since
+libSQL and D1 share it; PostgreSQL's is registered by name.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class db_now(FunctionElement[datetime]):
-    """The database's clock, by which leases and due times are judged.
+    """Reads the database's clock, by which leases and due times are judged.
 
-    PostgreSQL: when the statement began, not when the transaction did. SQLite: milliseconds,
-    padded to the six digits of the column's format.
+    On PostgreSQL it is the moment at which the statement began, not the transaction. On SQLite it
+    has milliseconds, padded to the six digits of the column's format.
     """
 
     type = UtcDateTime()
@@ -45,7 +45,7 @@ def _now_postgres(element: db_now, compiler: Any, **_: Any) -> str:
 
 
 class add_seconds(FunctionElement[datetime]):
-    """``add_seconds(moment, seconds)``: a moment, later by that many seconds (fractions count)."""
+    """``add_seconds(moment, seconds)`` is the moment that many seconds later; fractions count."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -67,9 +67,9 @@ def _add_seconds_postgres(element: add_seconds, compiler: Any, **kw: Any) -> str
 
 
 class json_append(FunctionElement[str]):
-    """``json_append(array, document, at)``: the array with the document last, stamped ``at``.
+    """``json_append(array, document, at)`` appends the document, with ``at`` as its time.
 
-    Only the newest 20 are kept, so that a row can't grow without bound.
+    The array keeps only its newest 20 documents, so that a row can't grow without bound.
     """
 
     type = JsonText()
@@ -88,7 +88,8 @@ class json_append(FunctionElement[str]):
 @compiles(json_append)
 def _json_append_sqlite(element: json_append, compiler: Any, **kw: Any) -> str:
     array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
-    # At the index after the last one: of '$[#]', which says the same, Turso's new database dies.
+    # Appends at the index after the last one. '$[#]' means the same, but crashes Turso's new
+    # database.
     return (
         f"json_insert(CASE WHEN json_array_length({array}) >= {element.keep}"
         f" THEN json_remove({array}, '$[0]') ELSE {array} END,"
@@ -108,7 +109,7 @@ def _json_append_postgres(element: json_append, compiler: Any, **kw: Any) -> str
 
 
 class count_errors(FunctionElement[int]):
-    """``count_errors(errors, type)``: how many documents of the array have that type."""
+    """``count_errors(errors, type)`` counts the documents of the array that have that type."""
 
     type = Integer()
     inherit_cache = True
@@ -136,10 +137,10 @@ def _count_errors_postgres(element: count_errors, compiler: Any, **kw: Any) -> s
 
 
 class within(ColumnElement[Any]):
-    """``within(column, candidates)``: the column is among the rows of a locking subquery.
+    """``within(column, candidates)`` is true if the column is among a locking subquery's rows.
 
-    PostgreSQL may run a subquery behind ``IN`` more than once and so lock more rows than its
-    LIMIT; as an array it runs exactly once.
+    PostgreSQL may run a subquery behind ``IN`` more than once, and then lock more rows than its
+    LIMIT. As an array it runs exactly once.
     """
 
     inherit_cache = False
@@ -163,7 +164,7 @@ def _within_postgres(element: within, compiler: Any, **kw: Any) -> str:
 
 
 class seconds_between(FunctionElement[float]):
-    """``seconds_between(later, earlier)``: from one moment to another."""
+    """``seconds_between(later, earlier)`` is the number of seconds from one moment to the other."""
 
     type = Float()
     inherit_cache = True
@@ -182,9 +183,9 @@ def _seconds_between_postgres(element: seconds_between, compiler: Any, **kw: Any
 
 
 class same_second(ColumnElement[Any]):
-    """``same_second(a, b)``: two moments are the same, to the second.
+    """``same_second(a, b)`` is true if two moments are equal, on SQLite to the second.
 
-    Where moments are text, one that a person wrote may have no fraction.
+    SQLite stores moments as text, and one that a person wrote may have no fraction.
     """
 
     inherit_cache = False
@@ -208,7 +209,7 @@ def _same_second_postgres(element: same_second, compiler: Any, **kw: Any) -> str
 
 
 class is_json(FunctionElement[Any]):
-    """A CHECK that a text column holds JSON; ``jsonb`` sees to it itself."""
+    """Checks that a text column holds JSON. ``jsonb`` columns need no such CHECK."""
 
     type: TypeEngine[Any] = NullType()
     inherit_cache = True
@@ -221,7 +222,7 @@ def _is_json_sqlite(element: is_json, compiler: Any, **kw: Any) -> str:
 
 
 class is_json_array(FunctionElement[Any]):
-    """A CHECK that a column holds a JSON array."""
+    """Checks that a column holds a JSON array."""
 
     type: TypeEngine[Any] = NullType()
     inherit_cache = True
@@ -240,7 +241,7 @@ def _is_json_array_postgres(element: is_json_array, compiler: Any, **kw: Any) ->
 
 
 class is_timestamp(FunctionElement[Any]):
-    """A CHECK that a text column holds a timestamp of our format (its fraction may be missing)."""
+    """Checks that a text column holds a timestamp of our format; its fraction may be missing."""
 
     type: TypeEngine[Any] = NullType()
     inherit_cache = True
@@ -249,8 +250,8 @@ class is_timestamp(FunctionElement[Any]):
 @compiles(is_timestamp)
 def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str:
     (column,) = (compiler.process(clause, **kw) for clause in element.clauses)
-    # Written back by SQLite it must be the same: no February 30th, no hour 24, no other format.
-    # IS, for a CHECK lets NULL pass; year 0 is SQLite's, but not Python's.
+    # SQLite must write back the same text: no February 30th, no hour 24, no other format.
+    # IS instead of =, since a CHECK accepts NULL. SQLite has a year 0, Python has none.
     return (
         f"({column} IS NULL OR (datetime(substr({column}, 1, 19), '+0 days')"
         f" IS substr({column}, 1, 19) AND {column} >= '0001'"
@@ -262,8 +263,11 @@ def _is_timestamp_sqlite(element: is_timestamp, compiler: Any, **kw: Any) -> str
 def insert_or_ignore(
     table: Table, columns: Sequence[str], source: Select[Any], *, postgres: bool
 ) -> postgresql.Insert | sqlite.Insert:
-    """INSERT … SELECT … ON CONFLICT DO NOTHING. SQLite's grammar needs a WHERE in the SELECT."""
-    # Only the dialects' own INSERTs know ON CONFLICT, and only one of them is needed.
+    """Build INSERT … SELECT … ON CONFLICT DO NOTHING.
+
+    ``source`` must have a WHERE, since SQLite's grammar needs one there.
+    """
+    # Only the dialects' own INSERTs have ON CONFLICT. Only the one that is needed is imported.
     insert: postgresql.Insert | sqlite.Insert
     if postgres:
         from sqlalchemy.dialects import postgresql
@@ -277,9 +281,10 @@ def insert_or_ignore(
 
 
 def notifying(insert: ReturningInsert[Any], channel: str) -> Select[Any]:
-    """An INSERT of jobs that wakes listeners with the queues of what is due (PostgreSQL).
+    """Make an INSERT of jobs also notify the channel of the queues of due jobs (PostgreSQL).
 
-    One statement, so that the news travels with the commit, the caller's own included.
+    It is one statement, so that listeners hear of it when the transaction commits, even if that is
+    the caller's own.
     """
     inserted = insert.cte("inserted")
     news = case((inserted.c.ready, func.pg_notify(literal(channel), inserted.c.queue)))

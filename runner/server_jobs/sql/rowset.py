@@ -1,7 +1,7 @@
-"""Many values in one parameter: rows to join with, and lists to look in.
+"""Passes many values in one parameter: rows to join with, and lists to look in.
 
-However many there are, the statement's text stays the same, so that it is compiled and planned
-once, and no limit on the number of parameters is met.
+The statement's text is the same for any number of values. So it is compiled and planned once, and
+no limit on the number of parameters applies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedTyp
 
 
 class one_of(ColumnElement[Any]):
-    """``one_of(column, "names")``: the column is in a list that travels as one parameter."""
+    """``one_of(column, "names")`` is true if the column is in the list parameter ``names``."""
 
     inherit_cache = False
     type: TypeEngine[Any] = NullType()  # Boolean is rendered as "… = 1" on SQLite
@@ -44,9 +44,9 @@ def _one_of_postgres(element: one_of, compiler: Any, **kw: Any) -> str:
 
 
 class ListAsJson(TypeDecorator[list[Any]]):
-    """A list (of scalars, or of rows) as one JSON parameter, for ``json_each``.
+    """Passes a list of scalars or of rows as one JSON parameter, for ``json_each``.
 
-    Values go through ``processors`` first (one per column of a row), as they would alone.
+    ``columns`` are the types of a row's columns: each value is converted by the type of its column.
     """
 
     impl = Text
@@ -76,7 +76,7 @@ class ListAsJson(TypeDecorator[list[Any]]):
 
 
 class PlainArray(UserDefinedType[list[Any]]):
-    """A PostgreSQL array of whatever its elements are; the statement says the cast."""
+    """Passes a PostgreSQL array; the statement casts it to the type of its elements."""
 
     cache_ok = True
 
@@ -85,7 +85,7 @@ class PlainArray(UserDefinedType[list[Any]]):
 
 
 class ArrayOfColumn(PlainArray):
-    """One column of a list of rows, as a PostgreSQL array: what ``unnest`` takes."""
+    """Passes one column of a list of rows as a PostgreSQL array, for ``unnest``."""
 
     cache_ok = False
 
@@ -102,7 +102,7 @@ class ArrayOfColumn(PlainArray):
 
 
 class _RowSource(FunctionElement[Any]):
-    """What the rows are read from: ``json_each`` of the parameter; nothing on PostgreSQL."""
+    """The FROM clause of the rows: ``json_each`` of the parameter, or nothing on PostgreSQL."""
 
     inherit_cache = False
 
@@ -122,7 +122,7 @@ def _row_source_postgres(element: _RowSource, compiler: Any, **kw: Any) -> str:
 
 
 class _RowValue(ColumnElement[Any]):
-    """One column of the rows: an element of the JSON row, or a whole unnested array."""
+    """One column of the rows: an element of the JSON row, or on PostgreSQL an unnested array."""
 
     inherit_cache = False
 
@@ -146,10 +146,10 @@ def _row_value_postgres(element: _RowValue, compiler: Any, **kw: Any) -> str:
 
 
 def rows(name: str, **columns: TypeEngine[Any]) -> Subquery:
-    """A table made of the parameter ``name``, a list of tuples with these columns in order.
+    """Make a table of the parameter ``name``, a list of tuples with these columns in order.
 
-    However many rows there are, they travel as one JSON parameter (SQLite and relatives) or as
-    one array a column (PostgreSQL): the statement's text stays the same.
+    All rows travel as one JSON parameter on SQLite and its relatives, and as one array for each
+    column on PostgreSQL. The statement's text is the same for any number of rows.
     """
     source = _RowSource(name, list(columns.values())).table_valued("value", name="source")
     values = [

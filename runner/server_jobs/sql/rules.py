@@ -1,6 +1,7 @@
-"""Constraints and indexes of the tables, and why they are there: what only making them needs.
+"""Defines the constraints and indexes of the tables, which only creating the tables needs.
 
-Invariants live in the schema: no statement, ours or a person's, can write a row that lies.
+Invariants are CHECKs of the schema, so that no statement, ours or a person's, can write a row that
+contradicts itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from server_jobs.sql.tables import Tables, make_tables, status_is
 
 @cache
 def complete_tables(schema: str | None = None, prefix: str = "") -> Tables:
-    """The tables as they are to be made, with all their constraints and indexes."""
+    """Return the tables with all their constraints and indexes, as migrations create them."""
     tables = make_tables(schema, prefix)
     _constrain_jobs(tables.jobs, prefix)
     _index_jobs(tables.jobs, prefix)
@@ -53,34 +54,34 @@ def _index_jobs(table: Table, prefix: str) -> None:
     running = status_is(column.status, JobStatus.RUNNING)
     live = status_is(column.status, JobStatus.PENDING, JobStatus.RUNNING)
     for index, columns, where, unique in (
-        # A claim reads its rows off this index in order, whatever else lies in the table.
+        # A claim reads its rows off this index in order, however large the table is.
         (
             "claim",
             (column.queue, column.priority.desc(), column.scheduled_for, column.id),
             pending & (column.ready == true()),
             False,
         ),
-        # What is to become due: read by staging once a second, never by a claim.
+        # Pending jobs that aren't ready yet: staging reads them once a second, a claim never does.
         ("staging", (column.scheduled_for,), pending & (column.ready == false()), False),
-        # Whose lease has expired.
+        # Finds running jobs whose leases have expired.
         ("lease", (column.worker_expires_at,), running, False),
-        # Which of its running jobs a worker shall cancel: nearly always empty.
+        # Tells a worker which of its running jobs to cancel; nearly always empty.
         (
             "cancel",
             (column.worker_id,),
             running & column.cancel_requested_at.is_not(None),
             False,
         ),
-        # One live job per key; a finished one no longer holds it.
+        # Allows one live job per key; a finished job no longer holds its key.
         ("unique_key", (column.job_name, column.unique_key), live, True),
-        # The proof that a schedule's tick has fired.
+        # Allows one job for each fire time of a schedule.
         (
             "cron_fire",
             (column.cron_job_id, column.cron_fire_at),
             column.cron_job_id.is_not(None),
             True,
         ),
-        # Whether an earlier job of a schedule still lives: asked before each of its fire times.
+        # Tells whether an earlier job of a schedule is live; asked before each fire time.
         ("cron_live", (column.cron_job_id,), live & column.cron_job_id.is_not(None), False),
         ("correlation", (column.correlation_id,), column.correlation_id.is_not(None), False),
     ):
@@ -112,7 +113,7 @@ def _index(
 
 
 def _check_formats(table: Table, prefix: str) -> None:
-    """Keep out what couldn't be read again, where the database has no type that does."""
+    """Add CHECKs of JSON and timestamps, for databases that have no types for these."""
     for column in table.c:
         if isinstance(column.type, JsonText):
             check = CheckConstraint(is_json(column), name=f"{table.name}_{column.name}_json")

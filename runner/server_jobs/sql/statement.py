@@ -1,4 +1,4 @@
-"""What a driver is given to run, and what it gives back."""
+"""Defines the statement that a driver runs, and the rows that it returns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Row: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One SQL statement: a shape that is compiled once, and the values of this run.
+    """Holds one SQL statement: a shape that is compiled once, and the values of this run.
 
-    ``unless_empty`` is a cheap read that tells whether the statement would find anything to do.
-    Databases with one writer ask it first, so that idle workers take no write lock; the others
-    ignore it, since the statement itself is as cheap.
+    ``unless_empty`` is a cheap query. If it returns no row, the statement would find nothing to do.
+    Databases with a single writer run it first, so that idle workers take no write lock. The others
+    ignore it, since the statement itself is as cheap there.
     """
 
     shape: Executable

@@ -1,9 +1,9 @@
-"""The tables and their columns, and why they are there. The rules are in `schema_rules`.
+"""Defines the tables and their columns. Constraints and indexes are in ``server_jobs.sql.rules``.
 
-:func:`tables` makes ``jobs``, ``cron_jobs`` and two small ones, on request under a prefix or in a
-PostgreSQL schema; importing makes nothing. Of ``jobs`` and ``cron_jobs``, every column but ``id``,
-``job_name`` and, for schedules, ``name`` and ``cron_expression`` has a server default, so that a
-row that was inserted by hand, or by another language, works.
+:func:`tables` makes ``jobs``, ``cron_jobs`` and two small tables, whose names may have a prefix or
+lie in a PostgreSQL schema. In ``jobs`` and ``cron_jobs`` every column has a default or may be NULL,
+except ``id``, ``job_name`` and a schedule's ``name`` and ``cron_expression``. So a row that was
+inserted by hand, or from another language, works.
 """
 
 from __future__ import annotations
@@ -34,26 +34,29 @@ from server_jobs.sql.column_types import JsonText, UtcDateTime
 from server_jobs.sql.constructs import db_now
 
 SCHEMA_VERSION = 3
-"""What the migrations of this release bring the tables to."""
+"""The version of the tables after this release's migrations."""
 
 OLDEST_SCHEMA = 2
-"""The oldest tables that this code can work on."""
+"""The oldest version of the tables on which this code can work."""
 
 
 def status_is(column: ColumnElement[str], *statuses: JobStatus) -> ColumnElement[bool]:
-    """The condition with its literals in the text: as parameters, partial indexes go unused."""
+    """Compare a status with literals in the statement's text.
+
+    With parameters instead, the database wouldn't use its partial indexes.
+    """
     if len(statuses) == 1:
         return column == literal_column(f"'{statuses[0]}'")
     return column.in_([literal_column(f"'{status}'") for status in statuses])
 
 
 _LONGEST_CHANNEL = 63
-"""PostgreSQL refuses to notify on a longer one."""
+"""PostgreSQL refuses to notify on a channel with a longer name, in bytes."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one installation."""
+    """Holds the tables of one installation."""
 
     metadata: MetaData
     jobs: Table
@@ -65,7 +68,7 @@ class Tables:
 
     @property
     def channel(self) -> str:
-        """The PostgreSQL notification channel on which new jobs are announced."""
+        """The PostgreSQL notification channel that tells workers of new jobs."""
         name = "_".join(part for part in (self.schema, f"{self.prefix}server_jobs") if part)
         if len(name) <= _LONGEST_CHANNEL:
             return name
@@ -73,11 +76,11 @@ class Tables:
 
     @property
     def alembic_version(self) -> str:
-        """The table in which Alembic notes its revision; never the user's ``alembic_version``."""
+        """The name of Alembic's version table, which is never the user's ``alembic_version``."""
         return f"{self.prefix}server_jobs_version"
 
 
-# Ids are 36 characters in every database. Byte order is what UUIDv7 sorts by, and the cheapest.
+# Ids have 36 characters in every database. UUIDv7 sorts by its bytes, which is also cheapest.
 _ID = String(36).with_variant(String(36, collation="C"), "postgresql")
 
 
@@ -96,7 +99,7 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         Column("params", JsonText, nullable=False, server_default=text("'{}'")),
         Column("result", JsonText),
         Column("status", Text, nullable=False, server_default=text("'pending'")),
-        # Internal: true once a pending job is due. Claims look at nothing else.
+        # Internal: true once a pending job is due. Claims look only at rows that are ready.
         Column("ready", Boolean, nullable=False, server_default=false()),
         Column("progress", Float, nullable=False, server_default=text("0")),
         Column("progress_message", Text),
@@ -150,24 +153,27 @@ def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
         Column("retry_policy", JsonText),
         Column("runtime", JsonText),
         Column("last_run_at", UtcDateTime),
-        # NULL asks for the first fire time to be computed; it doesn't mean that one is due.
+        # NULL asks for the next fire time to be computed; it doesn't mean that one is due.
         Column("next_run_at", UtcDateTime),
         _id("last_job_id"),
         _id("fire_token"),
         Column("managed_by", Text, nullable=False, server_default=text("'cli'")),
         Column("created_at", UtcDateTime, nullable=False, server_default=db_now()),
         Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
-        # What the next two bound is made up for after downtime; NULL is no bound.
+        # These two columns bound what is made up for after downtime; a NULL window is no bound.
         Column("catchup_window_seconds", Float, server_default=text("86400")),
         Column("catchup_limit", Integer, nullable=False, server_default=text("100")),
-        # What became of the last fire time that was looked at, and why.
+        # The decision about the last fire time, and the reason for it.
         Column("last_decision", Text),
         Column("last_note", Text),
     )
 
 
 def _leases(metadata: MetaData, prefix: str) -> Table:
-    """Who does what only one may do at a time, and until when: gone once it is let go of."""
+    """Make the table of leases on a name, for work that only one process may do at a time.
+
+    The holder deletes its row when it is done.
+    """
     return Table(
         f"{prefix}server_jobs_leases",
         metadata,
@@ -179,23 +185,23 @@ def _leases(metadata: MetaData, prefix: str) -> Table:
 
 @cache
 def tables(schema: str | None = None, prefix: str = "") -> Tables:
-    """The tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither).
+    """Return the tables in a PostgreSQL ``schema`` and under a name ``prefix`` (usually neither).
 
-    Without constraints and indexes, which statements don't need: making those takes as long as
-    all else, and imports the dialects of databases that aren't there.
+    They have no constraints and indexes, since statements don't need them. Making those would
+    double the time, and import the dialects of databases that aren't used.
     """
     return make_tables(schema, prefix)
 
 
 def make_tables(schema: str | None, prefix: str) -> Tables:
-    """The same, not shared with anybody."""
+    """Make tables as :func:`tables` does, but new ones that the caller may complete."""
     metadata = MetaData(schema=schema)
     return Tables(
         metadata=metadata,
         jobs=_jobs(metadata, prefix),
         cron_jobs=_cron_jobs(metadata, prefix),
         leases=_leases(metadata, prefix),
-        # One row: what the tables are, and the oldest code that may use them.
+        # One row: the version of the tables, and the oldest code that may use them.
         info=Table(
             f"{prefix}server_jobs_schema",
             metadata,

@@ -1,4 +1,4 @@
-"""Cutting a batch into what one statement takes, by rows and by bytes."""
+"""Cuts a batch into lists that one statement takes, by rows and by bytes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ T = TypeVar("T")
 def cut(
     items: Sequence[T], size: Callable[[T], int], *, max_statement_bytes: int
 ) -> Iterator[list[T]]:
-    """Cut into lists that each fit one statement; ``size`` is an item's payload in bytes.
+    """Cut items into lists that each fit one statement; ``size`` gives an item's payload in bytes.
 
-    An item that is too large alone stands alone: the database says what is wrong with it.
+    An item that is too large for any statement gets one of its own, so that the database's error
+    concerns that item alone.
     """
     # Half of the limit: inside of JSON a quote and a backslash take two bytes each.
     limit = max_statement_bytes // 2
@@ -36,12 +37,12 @@ def cut(
 
 
 def size_of_values(row: Sequence[object]) -> int:
-    """How many bytes the texts of a row take."""
+    """Return how many bytes the texts of a row take."""
     return sum(utf8_size(value) for value in row if isinstance(value, str))
 
 
 def size_of_new(job: NewJob) -> int:
-    """How many bytes a new job's own texts take."""
+    """Return how many bytes the texts of a new job take."""
     return size_of_values(
         (job.params, job.unique_key, job.correlation_id, job.retry_policy, job.runtime)
     )

@@ -1,4 +1,4 @@
-"""Reading job records: one of them, a page of them, how many there are."""
+"""Reads job records: one of them, a page of them, how many there are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import TypeVar, cast
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseUnavailableError, JobNotFoundError
+from server_jobs.errors import (
+    ForeignTableError,
+    JobNotFoundError,
+    MigrationRequiredError,
+    SchemaTooNewError,
+)
 from server_jobs.records.requests import ANY_JOB, JobCount, JobFilter, Tally
 from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
-from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.statement import Row
+from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import cut
-from server_jobs.store.statements.shared import Statements, statements
+from server_jobs.store.statements.read import ReadStatements
 
 T = TypeVar("T")
 
@@ -28,101 +34,119 @@ class Reader:
 
     def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
         self.database = database
-        dialect_name = database.dialect.name
-        if now is None:
-            self._sql = statements(database.tables, dialect_name)
-        else:
-            self._sql = Statements(database.tables, dialect_name, now)
+        self._read = ReadStatements.of(database, now)
 
     async def get(self, job_id: str) -> JobRecord:
-        """One record. Raises JobNotFoundError."""
-        rows = await self.database.execute(self._sql.get(job_id))
+        """Return one record. Raises JobNotFoundError."""
+        rows = await self.database.execute(self._read.get(job_id))
         if not rows:
             raise JobNotFoundError(f"there is no job {job_id}")
         return _record(rows[0])
 
     async def by_prefix(self, prefix: str, limit: int = 2) -> list[JobRecord]:
-        """Records whose id begins so."""
+        """Return at most ``limit`` records whose id begins with ``prefix``."""
         return [
-            _record(row) for row in await self.database.execute(self._sql.by_prefix(prefix, limit))
+            _record(row) for row in await self.database.execute(self._read.by_prefix(prefix, limit))
         ]
 
     async def summaries(self, job_ids: Sequence[str]) -> list[JobSummary]:
-        """How those of these jobs stand that there are, in no order."""
+        """Return how jobs stand, in no order. Ids without a record are left out."""
         return [
             _summary(row)
             for chunk in self._cut(job_ids, len)
-            for row in await self.database.execute(self._sql.summaries(chunk))
+            for row in await self.database.execute(self._read.summaries(chunk))
         ]
 
     async def list_jobs(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50
     ) -> list[JobRecord]:
-        """Records that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_jobs(wanted, before_id=before_id, limit=limit)
+        """Return records that fit, newest first, below ``before_id`` (the last id seen)."""
+        statement = self._read.list_jobs(wanted, before_id=before_id, limit=limit)
         return [_record(row) for row in await self.database.execute(statement)]
 
     async def list_ids(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 1_000
     ) -> list[str]:
-        """Ids of jobs that fit, newest first; ``before_id`` is the last one of the page before."""
-        statement = self._sql.list_ids(wanted, before_id=before_id, limit=limit)
+        """Return ids of jobs that fit, newest first, below ``before_id`` (the last id seen)."""
+        statement = self._read.list_ids(wanted, before_id=before_id, limit=limit)
         return [job_id for (job_id,) in await self.database.execute(statement)]
 
     async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
-        """Pending and running jobs that fit, newest first."""
-        statement = self._sql.list_live(wanted, limit=limit)
+        """Return pending and running jobs that fit, newest first."""
+        statement = self._read.list_live(wanted, limit=limit)
         return [_summary(row) for row in await self.database.execute(statement)]
 
     async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
-        """How many jobs fit."""
-        rows = await self.database.execute(self._sql.tally(wanted))
+        """Count the jobs that fit, by status."""
+        rows = await self.database.execute(self._read.tally(wanted))
         return Tally(
             {JobStatus(status): count for status, count, _ in rows},
             max((newest for _, _, newest in rows), default=None),
         )
 
     async def counts(self) -> list[JobCount]:
-        """How many jobs there are by name, queue and status."""
+        """Count all jobs by name, queue and status. The cost grows with the table."""
         return [
             JobCount(name, queue, JobStatus(status), count, seconds)
             for name, queue, status, count, seconds in await self.database.execute(
-                self._sql.counts()
+                self._read.counts()
             )
         ]
 
     async def outstanding(
         self, *, queues: Sequence[str], job_names: Sequence[str], within_seconds: float
     ) -> bool:
-        """Whether a pending job of these is due by then."""
-        statement = self._sql.outstanding(
+        """Return whether a pending job of these queues and names is due in ``within_seconds``."""
+        statement = self._read.outstanding(
             queues=queues, job_names=job_names, within_seconds=within_seconds
         )
         return bool(await self.database.execute(statement))
 
     async def available(self, *, queues: Sequence[str], job_names: Sequence[str]) -> int:
-        """How many jobs of these could be claimed now, counted up to a thousand."""
-        statement = self._sql.available(queues=queues, job_names=job_names, limit=1_000)
+        """Count the jobs of these queues and names that can be claimed now, up to a thousand."""
+        statement = self._read.available(queues=queues, job_names=job_names, limit=1_000)
         return int((await self.database.execute(statement))[0][0])
 
     async def clock(self) -> datetime:
-        """The moment by the database's clock."""
-        return cast("datetime", (await self.database.execute(self._sql.clock()))[0][0])
+        """Return the moment by the database's clock."""
+        return cast("datetime", (await self.database.execute(self._read.clock()))[0][0])
+
+    async def check_schema(self) -> None:
+        """Raise SchemaError unless this release can work on the tables."""
+        name = self.database.tables.info.name
+        try:
+            rows = await self.database.execute(self._read.schema_info())
+        except MigrationRequiredError as error:
+            await self._raise_if_foreign(error)
+            raise
+        version, oldest_code = rows[0] if rows else (0, 0)
+        if version < OLDEST_SCHEMA:
+            raise MigrationRequiredError(
+                f"the tables are at version {version} ({name}), this release needs"
+                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
+            )
+        if oldest_code > SCHEMA_VERSION:
+            raise SchemaTooNewError(
+                f"the tables are at version {version} ({name}) and serve releases from schema"
+                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
+            )
+
+    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
+        """Raise ForeignTableError if there is a ``jobs`` table that server-jobs didn't make."""
+        try:
+            await self.database.execute(self._read.get(""))
+        except MigrationRequiredError as error:
+            if "column" not in str(error):
+                return
+            table = self.database.tables.jobs.fullname
+            raise ForeignTableError(
+                f"the database has a table {table} that server-jobs didn't make; set a table"
+                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
+                " (SERVER_JOBS_SCHEMA)"
+            ) from missing
 
     def _cut(self, items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         return cut(items, size, max_statement_bytes=self.database.capabilities.max_statement_bytes)
-
-    async def _run(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        if len(wanted) == 1:
-            return [await self.database.execute(wanted[0])]
-        return await self.database.batch(wanted)
-
-    async def _again(self, wanted: Sequence[Statement]) -> list[list[Row]]:
-        """Run what may safely run twice; a connection that had gone stale gets a second chance."""
-        try:
-            return await self._run(wanted)
-        except DatabaseUnavailableError:
-            return await self._run(wanted)
 
 
 def _record(row: Row) -> JobRecord:

@@ -1,12 +1,12 @@
 """Retention: how long the records of finished jobs are kept, and the walk that deletes them.
 
-A walk goes along the primary key in short stretches: one statement looks, one deletes, and each
-reads a bounded number of rows whatever lies in the table. Between two stretches it rests, so that
-a worker's claims, and other writers of a SQLite file, have their turn.
+A walk follows the primary key in short stretches. In each, one statement looks, one deletes, and
+both read a bounded number of rows, whatever lies in the table. Between two stretches it rests,
+so that claims, and other writers of a SQLite file, get their turn.
 
-Two may walk at the same time, and nothing that counts is forgotten with a record: what a
-schedule's fire time needs to fire once is in ``cron_jobs.next_run_at``, set before the job is
-made, and a unique key is held by live jobs only.
+Two processes may walk at the same time. Deleting a record loses nothing that still counts: a fire
+time fires once because of ``cron_jobs.next_run_at``, which is set before the job is made, and only
+live jobs hold unique keys.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ DAY = 86_400.0
 LONGEST = 100 * 365 * DAY
 
 KEEP_COMPLETED, KEEP_FAILED, KEEP_CANCELLED = 7 * DAY, 30 * DAY, 30 * DAY
-"""The defaults: what went well is asked about for a week, what didn't for a month."""
+"""The defaults: people ask about completed jobs for a week, about failed ones for a month."""
 
 ROWS = 500
 """How many rows a statement reads at most. Deleting so many takes some milliseconds."""
 
 REST = 4
-"""How many times as long as it worked a walk rests: it takes a fifth of one connection."""
+"""A walk rests this many times as long as it worked, and so uses a fifth of one connection."""
 
 AHEAD = timedelta(days=1)
-"""By how much a clock that made an id may be ahead of the database's."""
+"""How far the clock that made an id may be ahead of the database's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many seconds records are kept after their end; None is for ever."""
+    """How many seconds records are kept after their job ended; None keeps them for ever."""
 
     completed: float | None = KEEP_COMPLETED
     failed: float | None = KEEP_FAILED
@@ -58,7 +58,7 @@ class Keep:
                 )
 
     def prunable(self, now: datetime) -> Prunable:
-        """What has been kept for long enough."""
+        """Return which records have been kept for long enough by now."""
         return Prunable(
             {
                 status: now - timedelta(seconds=seconds)
@@ -69,7 +69,7 @@ class Keep:
 
     @property
     def for_ever(self) -> bool:
-        """Whether nothing is ever to be deleted."""
+        """Whether nothing is ever deleted."""
         return all(seconds is None for seconds in self._seconds.values())
 
     @property
@@ -91,9 +91,10 @@ async def walk(
     rows: int = ROWS,
     rest: float = REST,
 ) -> AsyncIterator[Stretch]:
-    """Look at all records by id and ``delete`` the prunable ones → each stretch, when it is done.
+    """Walk over all records by id and, with ``delete``, delete the prunable ones → each stretch.
 
-    What it says to be prunable is then what was deleted. It jumps over ids in the range ``but``.
+    With ``delete``, the counts of a stretch are those of the records that were deleted. Ids in the
+    range ``but`` are skipped.
     """
     loop = asyncio.get_running_loop()
     while True:
@@ -113,7 +114,7 @@ async def walk(
 
 
 class Retention:
-    """Prunes one database now and then, on behalf of a backend."""
+    """Prunes one database from time to time, for a backend."""
 
     def __init__(self, store: Store, keep: Keep) -> None:
         self._store = store
@@ -121,7 +122,7 @@ class Retention:
         self._after = ""
 
     async def run(self, interval: float) -> None:
-        """One pass per interval, until cancelled. A database that fails is asked again then."""
+        """Run one pass per interval, until cancelled. A database error ends the pass only."""
         # At random, so that the workers of a deployment don't all walk at once.
         await asyncio.sleep(random.uniform(0, interval))
         while True:
@@ -132,9 +133,9 @@ class Retention:
             await asyncio.sleep(random.uniform(0.5, 1.5) * interval)
 
     async def run_pass(self) -> Counter[JobStatus]:
-        """Delete what has been kept for long enough → how many of each status.
+        """Delete records that were kept for long enough → how many of each status.
 
-        A pass that was broken off is continued by the next one.
+        If a pass is interrupted, the next one continues it.
         """
         gone: Counter[JobStatus] = Counter()
         if self._keep.for_ever:
@@ -155,17 +156,17 @@ class Retention:
 
 
 def _too_young(prunable: Prunable, now: datetime) -> tuple[str, str]:
-    """The ids of jobs that were made too lately to have ended long enough ago.
+    """Return the range of ids whose jobs are too young to be pruned.
 
-    Others may lie among them for a while: ids of another kind by chance, those of a clock that is
-    ahead, and of jobs made at once by the thousand, which count on into the coming milliseconds.
-    They are pruned that much later.
+    Some older jobs may have ids in that range: ids that aren't UUIDv7, ids made by a clock that is
+    ahead, and ids of thousands of jobs made at once, which run into the coming milliseconds. Those
+    are pruned later.
     """
     return _first_id(max(prunable.before.values())), _first_id(now + AHEAD)
 
 
 def _first_id(moment: datetime) -> str:
-    """What no UUIDv7 of that millisecond, or a later one, sorts below."""
+    """Return the lowest UUIDv7 of that millisecond."""
     digits = f"{max(0, int(moment.timestamp() * 1000)):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 

@@ -1,7 +1,6 @@
-"""Where job records live: the one caller of the statements.
+"""Job records: the only caller of the statements on jobs, plain data in, plain data out.
 
-Plain data in, plain data out. Whatever a holder writes is fenced, and the answer says which of
-its writes were accepted.
+Each write by a holder names its claim, and the answer says which writes were accepted.
 """
 
 from __future__ import annotations
@@ -9,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from sqlalchemy.sql.elements import ColumnElement
+
+from server_jobs.database import Database
+from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
-    ForeignTableError,
     JobNotFoundError,
     JobNotRetryableError,
-    MigrationRequiredError,
-    SchemaTooNewError,
 )
+from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
+from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -31,45 +33,53 @@ from server_jobs.records.outcomes import (
     columns_of,
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
-from server_jobs.records.retry import RetryPolicy
-from server_jobs.records.rows import AttemptError, Claim, ClaimedJob, JobSummary, NewJob
+from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
 from server_jobs.sql.statement import Row, Statement
-from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.reader import Reader
-from server_jobs.store.statements.shared import ENDS
+from server_jobs.store.statements.enqueue import EnqueueStatements
+from server_jobs.store.statements.hold import HoldStatements
+from server_jobs.store.statements.maintain import ENDS, MaintainStatements
+from server_jobs.store.statements.settle import SettleStatements
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
 
 
 class Store(Reader):
-    """The records of one database.
+    """Reads and writes the records of one database.
 
     ``now`` replaces the database's clock by another SQL expression.
     """
 
+    def __init__(self, database: Database, now: ColumnElement[datetime] | None = None) -> None:
+        super().__init__(database, now)
+        self._insert = EnqueueStatements.of(database, now)
+        self._hold = HoldStatements.of(database, now)
+        self._end = SettleStatements.of(database, now)
+        self._maintain = MaintainStatements.of(database, now)
+
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
     def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
-        """The INSERT itself, for a transaction of the caller's."""
-        return self._sql.enqueue(new)
+        """Return the INSERT itself, for the caller's own transaction."""
+        return self._insert.enqueue(new)
 
     def find_statement(self, new: NewJob) -> Statement:
-        """The look-up of the live job that has the new one's unique key."""
-        return self._sql.live_by_key([(new.job_name, new.unique_key)])
+        """Return the query for the live job that has the new job's unique key."""
+        return self._insert.live_by_key([(new.job_name, new.unique_key)])
 
     async def enqueue(self, new: Sequence[NewJob]) -> list[str]:
         """Insert pending jobs, all or none → their ids, in order.
 
-        Where a live job has the same unique key, its id stands in the answer instead. Safe to
-        run again: an id that exists is passed over.
+        Where a live job has the same unique key, the answer has that job's id instead. Calling it
+        again with the same jobs is safe: ids that exist are skipped.
         """
-        chunks = [self._sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
+        chunks = [self._insert.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
         if not keyed:
-            await self._again(chunks)
+            await self._repeatable(chunks)
             return [job.id for job in new]
         for _ in range(10):
             live = await self._live(chunks, keyed)
@@ -83,71 +93,66 @@ class Store(Reader):
         self, inserts: list[Statement], keyed: Sequence[NewJob]
     ) -> Mapping[tuple[str, str | None], str]:
         keys = [(job.job_name, job.unique_key) for job in keyed]
-        *_, found = await self._again([*inserts, self._sql.live_by_key(keys)])
+        batch = Batch()
+        batch.add_all(inserts)
+        found = batch.add(self._insert.live_by_key(keys))
+        await batch.run_repeatable(self.database)
         return {(name, key): job_id for job_id, name, key in found}
 
     async def _all_exist(self, jobs: Sequence[NewJob]) -> bool:
-        """Whether an earlier run inserted them all; those that have ended hold no key."""
+        """Return whether an earlier call inserted them all: jobs that ended hold no key."""
         for job in jobs:
-            (found,) = await self._again([self._sql.get(job.id)])
-            if not found:
+            (found,) = await self._repeatable([self._read.get(job.id)])
+            if not found.rows:
                 return False
         return True
 
     async def insert_running(
         self, new: NewJob, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob:
-        """Insert a job that its maker executes at once."""
-        statement = self._sql.insert_running(new, worker_id=worker_id, lease_seconds=lease_seconds)
+        """Insert a job that the caller executes at once, already claimed."""
+        statement = self._insert.insert_running(
+            new, worker_id=worker_id, lease_seconds=lease_seconds
+        )
         (row,) = await self.database.execute(statement)
         return ClaimedJob(*row)
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
-        """Claim due jobs, the most urgent first."""
-        return _claimed(await self.database.execute(self._claim(request)))
+        """Claim due jobs → at most ``request.limit``, the most urgent first."""
+        return _claimed(await self.database.execute(self._hold.claim(request)))
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
-        """Claim and start this very job, if it is pending and due."""
+        """Claim and start one job → the claimed job; None where it isn't pending or due."""
         rows = await self.database.execute(
-            self._sql.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
+            self._hold.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
         )
         return ClaimedJob(*rows[0]) if rows else None
 
     async def start(
         self, claim: Claim, *, worker_id: str, lease_seconds: float
     ) -> ClaimedJob | None:
-        """Begin the handler of a job that was claimed for us: the first one to ask gets it.
+        """Begin the handler of a job that a launcher claimed → the claimed job, or None.
 
-        It alone may ask again, for instance because the answer was lost; so worker ids must be
-        unique.
+        The first worker to ask gets it, and only that one gets it again when it repeats the call
+        after a lost answer. Worker ids must therefore be unique.
         """
         rows = await self.database.execute(
-            self._sql.start(
+            self._hold.start(
                 claim.job_id, claim.fence, worker_id=worker_id, lease_seconds=lease_seconds
             )
         )
         return ClaimedJob(*rows[0]) if rows else None
 
-    def _claim(self, request: ClaimRequest) -> Statement:
-        return self._sql.claim(
-            queue=request.queue,
-            job_names=request.job_names,
-            limit=request.limit,
-            worker_id=request.worker_id,
-            lease_seconds=request.lease_seconds,
-            starting=request.starting,
-        )
-
     # ── hold ─────────────────────────────────────────────────────────────────────────────────
 
     async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
-        """Renew leases → for each that is still held, whether its job shall be cancelled."""
+        """Renew leases → by id of each job that is still held, whether it shall be cancelled."""
         held = [(claim.job_id, claim.fence) for claim in claims]
-        statement = self._sql.heartbeat(held, lease_seconds=lease_seconds)
+        statement = self._hold.heartbeat(held, lease_seconds=lease_seconds)
         return {
             job_id: cancel_requested_at is not None
             for job_id, cancel_requested_at in await self.database.execute(statement)
@@ -158,7 +163,7 @@ class Store(Reader):
         return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
 
     def _progress(self, reports: Mapping[Claim, Progress]) -> Statement:
-        return self._sql.progress(
+        return self._hold.progress(
             [
                 (claim.job_id, claim.fence, percent, message)
                 for claim, (percent, message) in reports.items()
@@ -166,13 +171,13 @@ class Store(Reader):
         )
 
     async def cancel_requests(self, worker_id: str) -> set[Claim]:
-        """Which of a worker's running jobs shall be cancelled."""
-        rows = await self.database.execute(self._sql.cancel_requests(worker_id))
+        """Return the claims of a worker's running jobs that shall be cancelled."""
+        rows = await self.database.execute(self._hold.cancel_requests(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     async def held_by(self, worker_id: str) -> set[Claim]:
-        """All that the database says a worker holds."""
-        rows = await self.database.execute(self._sql.held_by(worker_id))
+        """Return every claim that a worker holds according to the database."""
+        rows = await self.database.execute(self._hold.held_by(worker_id))
         return {Claim(job_id, fence) for job_id, fence in rows}
 
     # ── settle ───────────────────────────────────────────────────────────────────────────────
@@ -180,7 +185,7 @@ class Store(Reader):
     async def settle(
         self, outcomes: Mapping[Claim, Outcome], reports: Mapping[Claim, Progress] | None = None
     ) -> dict[str, Settled]:
-        """Write how executions ended, all in one commit → those that were still ours to settle."""
+        """Write how executions ended, in one commit → by id, the outcomes that were accepted."""
         settled, _ = await self.settle_and_claim(outcomes, None, reports)
         return settled
 
@@ -190,44 +195,47 @@ class Store(Reader):
         request: ClaimRequest | None,
         reports: Mapping[Claim, Progress] | None = None,
     ) -> tuple[dict[str, Settled], list[ClaimedJob]]:
-        """Settle what has ended and claim the next, in one commit.
+        """Settle jobs that have ended and claim the next ones, in one commit.
 
-        ``reports`` is progress that wasn't written yet: the last word before the end.
+        ``reports`` is progress that wasn't written yet; it goes into the same commit. Returns the
+        jobs whose outcome was accepted, by id, and the claimed jobs.
         """
-        first = [self._progress(reports)] if reports else []
-        endings = self._settlements(outcomes)
-        last = [self._claim(request)] if request is not None else []
-        answers = await self._run([*first, *endings, *last]) if first or endings or last else []
-        claimed = _claimed(answers.pop()) if request is not None else []
+        batch = Batch()
+        if reports:
+            batch.add(self._progress(reports))
+        endings = batch.add_all(self._settlements(outcomes))
+        claimed = batch.add(self._hold.claim(request)) if request is not None else ()
+        await batch.run(self.database)
         settled = {
             job_id: Settled(JobStatus(status), scheduled_for)
-            for rows in answers[len(first) :]
+            for rows in endings
             for job_id, status, scheduled_for in rows
         }
-        return settled, claimed
+        return settled, _claimed(claimed)
 
     async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
-        """What became of those that no longer run, nor were claimed again: asked when an answer
-        was lost.
+        """Return the status, by id, of jobs that ended under these claims.
+
+        This tells after a lost answer which settlements were committed.
         """
         held = [(claim.job_id, claim.fence) for claim in claims]
-        rows = await self.database.execute(self._sql.settled(held))
+        rows = await self.database.execute(self._end.settled(held))
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     def _settlements(self, outcomes: Mapping[Claim, Outcome]) -> list[Statement]:
-        """One statement per kind of outcome, however many there are of it."""
+        """Return a statement for each kind of outcome, or several where one would be too large."""
         kinds: dict[type[Outcome], list[tuple[object, ...]]] = {}
         for claim, outcome in outcomes.items():
             row = (claim.job_id, claim.fence, *columns_of(outcome))
             kinds.setdefault(type(outcome), []).append(row)
         write = {
-            Completed: self._sql.complete,
-            Failed: self._sql.fail,
-            Released: self._sql.release,
-            Postponed: self._sql.postpone,
-            Abandoned: self._sql.abandon,
-            LaunchLost: self._sql.lose_launch,
-            Disrupted: self._sql.disrupt,
+            Completed: self._end.complete,
+            Failed: self._end.fail,
+            Released: self._end.release,
+            Postponed: self._end.postpone,
+            Abandoned: self._end.abandon,
+            LaunchLost: self._end.lose_launch,
+            Disrupted: self._end.disrupt,
         }
         return [
             write[kind](chunk)
@@ -238,29 +246,29 @@ class Store(Reader):
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
 
     async def stage(self) -> int:
-        """Make jobs that have become due visible to claims → how many."""
-        return len(await self.database.execute(self._sql.stage(STAGE_LIMIT)))
+        """Make jobs that have become due visible to claims → how many, at most a thousand."""
+        return len(await self.database.execute(self._maintain.stage(STAGE_LIMIT)))
 
     async def rescue(self) -> dict[str, Settled]:
-        """Take back jobs whose lease has expired → what became of each."""
-        expired = await self.database.execute(self._sql.expired(RESCUE_LIMIT))
+        """Take back jobs whose lease has expired → by id, what each became; at most 500."""
+        expired = await self.database.execute(self._end.expired(RESCUE_LIMIT))
         if not expired:
             return {}
-        rows = await self.database.execute(self._sql.rescue([_rescue(*row) for row in expired]))
+        rows = await self.database.execute(self._end.rescue([_rescue(*row) for row in expired]))
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
         }
 
     async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
-        """Look at so many records by id, from ``after`` on."""
-        statement = self._sql.survey(prunable, after=after, limit=limit)
+        """Look at ``limit`` records by id, from above ``after``."""
+        statement = self._maintain.survey(prunable, after=after, limit=limit)
         ((last_id, rows, *counts),) = await self.database.execute(statement)
         return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
 
     async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
-        """Delete jobs whose ids lie above ``after`` and up to ``to`` → what their status was."""
-        statement = self._sql.prune(prunable, after=after, to=to)
+        """Delete prunable jobs with ids above ``after`` and up to ``to`` → the status of each."""
+        statement = self._maintain.prune(prunable, after=after, to=to)
         return {
             job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
         }
@@ -268,9 +276,9 @@ class Store(Reader):
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
     async def cancel(self, job_id: str) -> JobStatus:
-        """Cancel a job at once, or ask its holder to → the status it has now.
+        """Cancel a pending job, or ask the holder of a running one to → the status it has now.
 
-        A finished job stays as it is. Raises JobNotFoundError.
+        A finished job stays unchanged. Raises JobNotFoundError.
         """
         changed = await self.cancel_many([job_id])
         for skipped in changed.skipped:
@@ -282,9 +290,9 @@ class Store(Reader):
     async def cancel_many(self, job_ids: Sequence[str]) -> Changed:
         """Cancel pending jobs and ask the holders of running ones to, in one statement.
 
-        What has ended meanwhile is skipped.
+        Jobs that have ended are skipped, and the answer names them.
         """
-        (rows,) = await self._again([self._sql.cancel(job_ids)])
+        (rows,) = await self._repeatable([self._maintain.cancel(job_ids)])
         statuses = {job_id: JobStatus(status) for job_id, status in rows}
         return Changed(
             statuses,
@@ -296,8 +304,8 @@ class Store(Reader):
     async def retry(self, job_id: str) -> None:
         """Run a failed or cancelled job again, with all its attempts.
 
-        Raises JobNotFoundError, and JobNotRetryableError where it is neither, or where a live
-        job has its unique key.
+        Raises JobNotFoundError, and JobNotRetryableError where the job is neither failed nor
+        cancelled, or where a live job has its unique key.
         """
         for skipped in (await self.retry_many([job_id])).skipped:
             kind = JobNotFoundError if skipped.status is None else JobNotRetryableError
@@ -306,15 +314,15 @@ class Store(Reader):
     async def retry_many(self, job_ids: Sequence[str]) -> Changed:
         """Run failed and cancelled jobs again, with all their attempts, in one statement.
 
-        What is neither is skipped, and so is a job whose unique key a live job has; of several
-        with the same key the newest goes.
+        Other jobs are skipped, and so is a job whose unique key belongs to a live one. Of several
+        jobs with the same key, the newest is retried.
         """
         statuses = await self._retry(list(dict.fromkeys(job_ids)))
         return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
         try:
-            (rows,) = await self._again([self._sql.retry(job_ids)])
+            (rows,) = await self._repeatable([self._maintain.retry(job_ids)])
         except ConstraintViolatedError:
             # Somebody took a key between the statement's look at it and its write. The next look
             # sees that one; in halves, so that an offence that stays one stops nothing else.
@@ -341,44 +349,15 @@ class Store(Reader):
             for job_id in left
         ]
 
-    # ── schema ───────────────────────────────────────────────────────────────────────────────────
-
-    async def check_schema(self) -> None:
-        """Raise SchemaError unless the tables are what this code can work on."""
-        name = self.database.tables.info.name
-        try:
-            rows = await self.database.execute(self._sql.schema_info())
-        except MigrationRequiredError as error:
-            await self._raise_if_foreign(error)
-            raise
-        version, oldest_code = rows[0] if rows else (0, 0)
-        if version < OLDEST_SCHEMA:
-            raise MigrationRequiredError(
-                f"the tables are at version {version} ({name}), this release needs"
-                f" {OLDEST_SCHEMA}: run `server-jobs migrate`"
-            )
-        if oldest_code > SCHEMA_VERSION:
-            raise SchemaTooNewError(
-                f"the tables are at version {version} ({name}) and serve releases from schema"
-                f" {oldest_code} on; this one knows {SCHEMA_VERSION}: upgrade server-jobs"
-            )
-
-    async def _raise_if_foreign(self, missing: MigrationRequiredError) -> None:
-        """Our version table is missing; if ``jobs`` isn't, it is somebody else's."""
-        try:
-            await self.database.execute(self._sql.get(""))
-        except MigrationRequiredError as error:
-            if "column" not in str(error):
-                return
-            table = self.database.tables.jobs.fullname
-            raise ForeignTableError(
-                f"the database has a table {table} that server-jobs didn't make; set a table"
-                " prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
-                " (SERVER_JOBS_SCHEMA)"
-            ) from missing
+    async def _repeatable(self, statements: Iterable[Statement]) -> list[Answer]:
+        """Run statements that may safely run twice, all or none → an answer for each."""
+        batch = Batch()
+        answers = batch.add_all(statements)
+        await batch.run_repeatable(self.database)
+        return answers
 
 
-def _claimed(rows: list[Row]) -> list[ClaimedJob]:
+def _claimed(rows: Iterable[Row]) -> list[ClaimedJob]:
     jobs = [ClaimedJob(*row) for row in rows]
     jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
     return jobs
@@ -404,13 +383,11 @@ def _rescue(
     handler_started_at: datetime | None,
 ) -> tuple[object, ...]:
     began = "while its handler ran" if handler_started_at else "before its handler began"
-    error = AttemptError(
+    error = AttemptError.new(
+        LEASE_EXPIRED,
+        f"the lease of {worker_id} expired {began}; it is taken for dead",
         attempt=attempt,
-        at=None,
-        type="LeaseExpired",
-        message=f"the lease of {worker_id} expired {began}; it is taken for dead",
-        traceback="",
-        worker=worker_id or "",
+        worker=worker_id,
     )
     delay = RetryPolicy.from_json(policy).delay_seconds(attempt)
     return job_id, fence, error.message, error.as_json(), delay

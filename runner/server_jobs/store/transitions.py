@@ -15,8 +15,8 @@ Each function is pure: it takes the row's columns, the moment and its inputs, al
 expressions, and returns what to set. Who may make the transition (the fence, the lease) is the
 ``WHERE`` of the statement that uses it; nothing but these functions writes ``status``.
 
-A holder that leaves ``running`` without a result finds a cancellation that was requested
-meanwhile honoured: the job becomes ``cancelled`` instead of going round again.
+Where a cancellation was requested while a job ran, and the job leaves ``running`` without a result,
+it becomes ``cancelled`` instead of pending or failed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def claim(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql, starting: b
 
 
 def born_running(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
-    """A new row that its maker executes at once: fence 1, its only attempt begun."""
+    """New row → running: its maker executes it at once, as its only attempt."""
     return {
         "status": _status(JobStatus.RUNNING),
         "ready": false(),
@@ -87,7 +87,7 @@ def born_running(now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
 
 
 def start(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
-    """Claimed → its handler begins, in the process that takes the lease over."""
+    """Claimed → begun: the handler begins in the process that takes the lease over."""
     return {
         "handler_started_at": _or_else(job.handler_started_at, now),
         "worker_id": worker_id,
@@ -100,7 +100,7 @@ def start(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql) -> Changes:
 
 
 def complete(job: Job, now: Sql, *, result: Sql, message: Sql) -> Changes:
-    """Running → completed. A completion that arrives before a cancellation wins over it."""
+    """Running → completed, even if a cancellation has been requested."""
     return {
         "status": _status(JobStatus.COMPLETED),
         "result": result,
@@ -122,7 +122,7 @@ def fail(
     permanent: Sql,
     delay: Sql,
 ) -> Changes:
-    """Running → pending after ``delay``; failed where no attempt is left or it is permanent."""
+    """Running → pending after ``delay``; → failed if no attempt is left or it is permanent."""
     exhausted = or_(permanent, job.attempt_count >= job.max_attempts)
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "error": error,
@@ -132,7 +132,10 @@ def fail(
 
 
 def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
-    """Running → pending, on purpose: the attempt is given back, so many times in a row."""
+    """Running → pending on purpose, with the attempt given back.
+
+    → failed once it was released ``max_releases`` times in a row already.
+    """
     exhausted = job.release_count >= max_releases
     return _leave(job, now, failed=exhausted) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -142,7 +145,7 @@ def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
 
 
 def postpone(job: Job, now: Sql, *, delay: Sql, reason: Sql) -> Changes:
-    """Running → pending after ``delay``, because the handler asked for it: nothing is counted."""
+    """Running → pending after ``delay``, at the handler's request: no budget is charged."""
     return _leave(job, now, failed=None, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
         "progress_message": reason,
@@ -157,7 +160,10 @@ def abandon(job: Job, now: Sql, *, reason: Sql) -> Changes:
 def lose_launch(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_failures: Sql
 ) -> Changes:
-    """Running → pending: lost before the handler began. A launch is charged, not an attempt."""
+    """Running → pending after ``delay``: lost before the handler began.
+
+    A launch is charged, no attempt. → failed with the failure number ``max_failures``.
+    """
     exhausted = job.launch_failures + _ONE >= max_failures
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -170,7 +176,10 @@ def lose_launch(
 def disrupt(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_disruptions: Sql
 ) -> Changes:
-    """Running → pending: the platform took a started job down. It has a budget of its own."""
+    """Running → pending after ``delay``: the platform took a started job down.
+
+    A disruption is charged, no attempt. → failed with the disruption number ``max_disruptions``.
+    """
     exhausted = job.disruptions + _ONE >= max_disruptions
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
@@ -183,7 +192,7 @@ def disrupt(
 def rescue(job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql) -> Changes:
     """Running → pending or failed: the lease expired, so its holder is taken for dead.
 
-    Before the handler began a launch is charged and the attempt given back; after it, the
+    If the handler hadn't begun, a launch is charged and the attempt is given back; otherwise the
     attempt is used up.
     """
     unstarted = job.handler_started_at.is_(None)
@@ -205,7 +214,7 @@ def rescue(job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql) -> Chang
 
 
 def cancel(job: Job, now: Sql) -> Changes:
-    """Pending → cancelled; on a running job, a request that its holder will find."""
+    """Pending → cancelled. On a running job it leaves a request for the holder."""
     pending = job.status == _status(JobStatus.PENDING)
     return {
         "status": case((pending, _status(JobStatus.CANCELLED)), else_=job.status),
@@ -217,7 +226,7 @@ def cancel(job: Job, now: Sql) -> Changes:
 
 
 def retry(job: Job, now: Sql) -> Changes:
-    """Failed or cancelled → pending, with all its attempts again; what went wrong is kept."""
+    """Failed or cancelled → pending, with all attempts again. ``errors`` is kept."""
     return {
         "status": _status(JobStatus.PENDING),
         "ready": true(),
@@ -238,7 +247,7 @@ def retry(job: Job, now: Sql) -> Changes:
 
 
 def stage(now: Sql) -> Changes:
-    """Pending and now due → visible to claims."""
+    """Pending and due → visible to claims."""
     return {"ready": true(), "updated_at": now}
 
 
@@ -246,7 +255,7 @@ def stage(now: Sql) -> Changes:
 
 
 def _leave(job: Job, now: Sql, *, failed: Sql | None, delay: Sql = _ZERO) -> Changes:
-    """Leave ``running`` without a result: cancelled if asked for, else failed, else pending."""
+    """Leave ``running`` without a result: cancelled if requested, else failed or pending."""
     cancelled = job.cancel_requested_at.is_not(None)
     failed = false() if failed is None else failed
     again = and_(not_(cancelled), not_(failed))
@@ -264,7 +273,7 @@ def _leave(job: Job, now: Sql, *, failed: Sql | None, delay: Sql = _ZERO) -> Cha
         "scheduled_for": if_again(add_seconds(now, delay), job.scheduled_for),
         "completed_at": if_again(null(), now),
         "worker_expires_at": null(),
-        # A finished job remembers who ran it, and when; one that goes round again starts clean.
+        # A finished job keeps its worker and times; one that becomes pending again starts clean.
         "worker_id": if_again(null(), job.worker_id),
         "worker_started_at": if_again(null(), job.worker_started_at),
         "handler_started_at": if_again(null(), job.handler_started_at),

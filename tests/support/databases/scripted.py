@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.sql.statement import Row, Statement
-from server_jobs.store.statements.shared import Statements, statements
+from server_jobs.store.statements.hold import HoldStatements
+from server_jobs.store.statements.maintain import MaintainStatements
+from server_jobs.store.statements.settle import SettleStatements
 from tests.support.databases.pass_through import PassingDatabase
 
 LATE_SECONDS = 0.2
@@ -70,7 +73,7 @@ class ScriptedDatabase(PassingDatabase):
 
     def __init__(self, database: Database, script: Iterable[Incident]) -> None:
         super().__init__(database)
-        self._shapes = _shapes(statements(database.tables, database.dialect.name))
+        self._shapes = _shapes(database)
         self._script = deque(script)
         self._passed = 0
         self._loop = asyncio.get_running_loop()
@@ -177,20 +180,22 @@ def _copy(done: "Future[list[list[Row]]]", answer: "Future[list[list[Row]]]") ->
         answer.set_exception(error)
 
 
-def _shapes(sql: Statements) -> dict[Point, set[object]]:
+def _shapes(database: Database) -> dict[Point, set[object]]:
     """The statements of each point, recognised by their shape, which is the same in every run."""
-    claim = sql.claim(queue="", job_names=(), limit=1, worker_id="", lease_seconds=1, starting=True)
+    hold, settle = HoldStatements.of(database), SettleStatements.of(database)
+    maintain = MaintainStatements.of(database)
+    claim = hold.claim(ClaimRequest("", (), 1, "", 1))
     found = {
         Point.CLAIM: [claim],
-        Point.SETTLE: [sql.complete([]), sql.fail([])],
-        Point.RELEASE: [sql.release([])],
-        Point.LOOK_UP: [sql.settled([])],
-        Point.RECOVER: [sql.held_by("")],
-        Point.HEARTBEAT: [sql.heartbeat([], lease_seconds=1)],
-        Point.PROGRESS: [sql.progress([])],
-        Point.CANCELLATIONS: [sql.cancel_requests("")],
-        Point.STAGE: [sql.stage(1)],
-        Point.EXPIRED: [sql.expired(1)],
-        Point.RESCUE: [sql.rescue([])],
+        Point.SETTLE: [settle.complete([]), settle.fail([])],
+        Point.RELEASE: [settle.release([])],
+        Point.LOOK_UP: [settle.settled([])],
+        Point.RECOVER: [hold.held_by("")],
+        Point.HEARTBEAT: [hold.heartbeat([], lease_seconds=1)],
+        Point.PROGRESS: [hold.progress([])],
+        Point.CANCELLATIONS: [hold.cancel_requests("")],
+        Point.STAGE: [maintain.stage(1)],
+        Point.EXPIRED: [settle.expired(1)],
+        Point.RESCUE: [settle.rescue([])],
     }
     return {point: {statement.shape for statement in found[point]} for point in found}

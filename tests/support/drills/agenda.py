@@ -9,9 +9,8 @@ from server_jobs.database import Database
 from server_jobs.records.outcomes import Completed
 from server_jobs.records.rows import ClaimedJob, JobRecord
 from server_jobs.records.status import JobStatus
-from server_jobs.schedules.schedule import Decision, Schedule, ScheduleRecord
+from server_jobs.schedules import Decision, Schedule, ScheduleRecord, ScheduleStore
 from server_jobs.schedules.scheduler import Scheduler, Ticked
-from server_jobs.schedules.store import ScheduleStore
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
 from tests.support.clock import Clock

@@ -1,4 +1,4 @@
-"""The state machine of DESIGN.md section 4, told a second time: plain Python, one job at a time.
+"""The state machine of docs/state-machine.md, a second time: plain Python, one job at a time.
 
 It shares the vocabulary of the core (outcomes, leases, statuses) and none of its rules, so that
 a mistake has to be made twice to go unseen.
@@ -332,7 +332,7 @@ class Model:
         self._blame(
             job,
             attempt,
-            "LeaseExpired",
+            "lease_expired",
             f"the lease of {job.worker_id} expired"
             f" {'while its handler ran' if began else 'before its handler began'};"
             " it is taken for dead",

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import LiteralString, TypeAlias
 
 from server_jobs import connect
-from server_jobs.schedules.schedule import Schedule
-from server_jobs.schedules.store import ScheduleStore
+from server_jobs.schedules import Schedule, ScheduleStore
 from tests.support.clock import Clock
 from tests.support.databases.audit import AuditedDatabase
 from tests.support.databases.raw_sql import run

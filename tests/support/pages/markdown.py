@@ -34,12 +34,14 @@ def tokens(page: Path) -> list[Token]:
     return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
 
 
-def code_blocks(page: Path, language: str) -> list[CodeBlock]:
+def code_blocks(page: Path, language: str | None = None) -> list[CodeBlock]:
+    """Those of a language, or all that name one."""
     blocks = []
     for token in tokens(page):
-        words = token.info.split()
-        if token.type == "fence" and words[:1] == [language] and token.map is not None:
-            blocks.append(CodeBlock(language, tuple(words[1:]), token.map[0] + 2, token.content))
+        named, *marks = token.info.split() or [""]
+        wanted = named if language is None else named == language
+        if token.type == "fence" and wanted and token.map is not None:
+            blocks.append(CodeBlock(named, tuple(marks), token.map[0] + 2, token.content))
     return blocks
 
 

@@ -17,8 +17,8 @@ from server_jobs.database import connect
 from server_jobs.database.postgres_connection import PostgresConnection
 from server_jobs.database.sqlite import SqliteDatabase
 from server_jobs.errors import DatabaseError
+from server_jobs.schedules import ScheduleStore
 from server_jobs.schedules.scheduler import Scheduler, Ticked
-from server_jobs.schedules.store import ScheduleStore
 from server_jobs.sql.statement import Statement
 from tests.support.clock import Clock
 from tests.support.processes.timeline import Places, moments

@@ -1,4 +1,4 @@
-"""The tables ``jobs`` and ``cron_jobs``."""
+"""Step 0001 creates the tables ``jobs`` and ``cron_jobs``."""
 
 from server_jobs.migrations.steps import run
 
@@ -7,5 +7,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create them."""
+    """Create the tables."""
     run("0001")

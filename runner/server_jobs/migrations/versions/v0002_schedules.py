@@ -1,4 +1,4 @@
-"""Catch-up and traces of schedules."""
+"""Step 0002 adds what bounds a schedule's catch-up, and its last decision."""
 
 from server_jobs.migrations.steps import run
 
@@ -7,5 +7,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add their columns, and the index by which live jobs of a schedule are found."""
+    """Add the columns to ``cron_jobs``, and the index that finds a schedule's live jobs."""
     run("0002")

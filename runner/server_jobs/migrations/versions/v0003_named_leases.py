@@ -1,4 +1,4 @@
-"""Leases on a name."""
+"""Step 0003 adds leases on a name, for work that only one process may do at a time."""
 
 from server_jobs.migrations.steps import run
 
@@ -7,5 +7,5 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add their table."""
+    """Create the table ``server_jobs_leases``."""
     run("0003")

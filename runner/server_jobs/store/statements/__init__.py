@@ -1,5 +1,5 @@
 """The statements on ``jobs``, by step of a job's life.
 
-Each module has the statements of one step. They are built as SQLAlchemy Core, once per database,
-and no statement on jobs stands anywhere else.
+Each module has the statements of one step, built as SQLAlchemy Core once per database. Only
+``store`` and ``reader`` call them. What launches and schedules do to jobs stands in their folders.
 """

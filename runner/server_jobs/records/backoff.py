@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""How long a job waits before its next attempt, or before it is launched again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RetryPolicy:
 
     ``RetryPolicy.exponential()`` is the default: a random delay between zero and
     ``base * factor ** (attempt - 1)``, at most ``maximum`` ("full jitter", which spreads a crowd
-    of retries best). ``RetryPolicy.fixed(30)`` always waits as long.
-    ``RetryPolicy.custom(function)`` asks a function of the attempt's number, from 1; the function
-    lives in code only, so that whoever retries the job without it (a rescue by another app, the
-    Kubernetes operator) uses the default.
+    of retries best). ``RetryPolicy.fixed(30)`` always waits 30 seconds.
+    ``RetryPolicy.custom(function)`` calls a function with the attempt's number, from 1. It isn't
+    stored: a process that settles the attempt without the job's code (a rescue by another
+    app, the Kubernetes operator) uses the default.
     """
 
     base_seconds: float = 5.0
@@ -52,21 +52,21 @@ class RetryPolicy:
         maximum: timedelta | float = 3_600.0,
         jitter: bool = True,
     ) -> RetryPolicy:
-        """Delays that grow by ``factor``; times are timedeltas or seconds."""
+        """Wait longer after each attempt, by ``factor``; times are timedeltas or seconds."""
         return cls(_seconds(base), factor, _seconds(maximum), jitter)
 
     @classmethod
     def fixed(cls, delay: timedelta | float) -> RetryPolicy:
-        """The same delay every time."""
+        """Wait the same time after each attempt."""
         return cls(_seconds(delay), 1.0, _seconds(delay), jitter=False)
 
     @classmethod
     def custom(cls, function: Callable[[int], timedelta | float]) -> RetryPolicy:
-        """The delay that ``function(attempt)`` returns."""
+        """Wait as long as ``function(attempt)`` returns."""
         return cls(function=function)
 
     def delay_seconds(self, attempt: int) -> float:
-        """How long to wait after this attempt, counted from 1."""
+        """Return the seconds to wait after this attempt, counted from 1."""
         if self.function is not None:
             seconds = _seconds(self.function(attempt))
             if math.isnan(seconds):
@@ -78,7 +78,7 @@ class RetryPolicy:
         return random.uniform(0, longest) if self.jitter else longest
 
     def to_json(self) -> str | None:
-        """What is stored in the row; None for a custom function."""
+        """Return the JSON that is stored in the row; None for a custom function."""
         if self.function is not None:
             return None
         document = {
@@ -91,7 +91,7 @@ class RetryPolicy:
 
     @classmethod
     def from_json(cls, text: str | None) -> RetryPolicy:
-        """The policy of a row; the default where there is none, or none that makes sense."""
+        """Return the policy of a row; the default if it has none, or none that can be read."""
         if text is None:
             return cls()
         try:
@@ -103,3 +103,8 @@ class RetryPolicy:
 
 
 _STORED = ("base_seconds", "factor", "max_seconds", "jitter")
+
+
+def launch_backoff(failures: int) -> float:
+    """Return the seconds to wait before another launch, after ``failures`` earlier ones failed."""
+    return min(10.0 * 2.0 ** min(failures, 10), 300.0)

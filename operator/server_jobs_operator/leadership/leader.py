@@ -1,4 +1,4 @@
-"""What a leader does: its loops, from the beginning to the end of its term."""
+"""What a leader does from the beginning to the end of its term: its loops start and end here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from server_jobs.database import Database
 from server_jobs.errors import DatabaseError, SchemaError
-from server_jobs.launches.store import LaunchStore
 from server_jobs.monitoring.monitor import LiveKind, Monitor
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.retention import Retention
-from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Json, Kube, KubeError
+from server_jobs_operator.cluster.kube import Json, KubeError
 from server_jobs_operator.cluster.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.controllers.default_runner import DefaultRunner
 from server_jobs_operator.controllers.job_runners import JobRunners
@@ -26,11 +23,9 @@ from server_jobs_operator.controllers.kopf_watch import watch_resources
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
-from server_jobs_operator.resources.runner_table import RunnerTable, place_of
-from server_jobs_operator.settings import OperatorSettings
-from server_jobs_operator.telemetry.events import Recorder
-from server_jobs_operator.telemetry.health import ROUND_SECONDS, Health
-from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.resources.runner_table import place_of
+from server_jobs_operator.telemetry.health import ROUND_SECONDS
+from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator")
 
@@ -41,61 +36,39 @@ PRUNE_SECONDS = 300.0
 
 _AGAIN_SECONDS = 5.0
 _DEFINITIONS = "custom resources"
-_RESOURCES = "what is in the cluster"
+_RESOURCES = "Jobs and pods"
 
 
-class Leadership:
-    """What a leader does, from the beginning to the end of its term."""
+class Leader:
+    """Makes the parts of one term, and runs their loops."""
 
-    def __init__(
-        self,
-        kube: Kube,
-        database: Database,
-        settings: OperatorSettings,
-        metrics: Metrics,
-        health: Health,
-        launches: LaunchStore,
-    ) -> None:
-        self._kube = kube
-        self._database = database
-        self._settings = settings
-        self._metrics = metrics
-        self._health = health
-        self._launches = launches
-        self._events = Recorder(kube, settings.identity)
-        self._table = RunnerTable()
-        self._view = JobsView(kube, settings.namespaces, settings.install_id, self._job_changed)
-        self._launcher = Launcher(
-            kube, launches, self._view, self._table, settings, metrics, self._events
-        )
-        self._attendant = Attendant(
-            kube, launches, self._view, self._table, metrics, self._events, health
-        )
-        self._reconciler = Reconciler(
-            launches, self._view, self._table, self._launcher, self._attendant, settings
-        )
-        self._runners = JobRunners(
-            kube, self._table, self._view, settings, self._events, self._launcher.refusal
-        )
-        self._default_runner = DefaultRunner(kube, settings, health)
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._launcher = Launcher(term)
+        self._attendant = Attendant(term)
+        self._reconciler = Reconciler(term, self._launcher, self._attendant)
+        self._runners = JobRunners(term, self._launcher.refusal)
+        self._default_runner = DefaultRunner(term.kube, term.settings, term.health)
+        database = term.launches.database
         schedules = ScheduleStore(database)
         self._scheduler = Scheduler(schedules)
-        self._schedules = JobSchedules(kube, schedules, settings, self._events)
+        self._schedules = JobSchedules(term.kube, schedules, term.settings, term.events)
         self._monitor = Monitor(database)
         self._news = asyncio.Event()
+        term.view.subscribe(self._job_changed)
 
     async def run(self) -> None:
-        """Until cancelled; then what is being created is waited for."""
+        """Leads until it is cancelled, and then waits for Jobs that are being created."""
         try:
             await self._until_usable()
             await self._until_defined()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
-                tasks.create_task(self._view.run())
+                tasks.create_task(self._term.view.run())
                 await self._until_known()
                 tasks.create_task(
                     watch_resources(
-                        self._settings,
+                        self._term.settings,
                         {
                             "jobrunners": self._runner_changed,
                             "jobschedules": self._schedules.changed,
@@ -112,19 +85,19 @@ class Leadership:
         finally:
             self._launcher.draining = True
             await self._launcher.finish(HAND_OVER_SECONDS)
-            self._health.forget_loops()
+            self._term.health.forget_loops()
             for what in (_DEFINITIONS, _RESOURCES):
-                self._health.answers(what)
+                self._term.health.answers(what)
             self._default_runner.forget()
-            self._metrics.end_term()
+            self._term.metrics.end_term()
 
     def _loops(self) -> list[tuple[float, str, Callable[[], Awaitable[object]]]]:
         loops: list[tuple[float, str, Callable[[], Awaitable[object]]]] = [
-            (self._settings.lease / 3, "renew", self._launcher.renew),
+            (self._term.settings.lease / 3, "renew", self._launcher.renew),
             (MAINTENANCE_SECONDS, "maintain", self._maintain),
-            (self._settings.reconcile_interval, "reconcile", self._reconcile),
+            (self._term.settings.reconcile_interval, "reconcile", self._reconcile),
         ]
-        if self._settings.schedules:
+        if self._term.settings.schedules:
             loops.append((MAINTENANCE_SECONDS, "schedules", self._fire))
         return loops
 
@@ -135,89 +108,91 @@ class Leadership:
     ) -> None:
         while True:
             pause = seconds
-            self._health.beat(name, ROUND_SECONDS)
+            self._term.health.beat(name, ROUND_SECONDS)
             try:
                 await work()
             except (DatabaseError, KubeError) as error:
-                _log.warning("%s has to wait: %s", name, error)
+                _log.warning("%s failed, trying again: %s", name, error)
                 pause = min(seconds, _AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("%s went wrong, trying again", name)
-            self._health.beat(name, pause)
+                _log.exception("%s: an unexpected error, trying again", name)
+            self._term.health.beat(name, pause)
             await asyncio.sleep(pause)
 
     async def _claim(self) -> None:
         while True:
             pause = 60.0
             self._news.clear()
-            self._health.beat("claim", ROUND_SECONDS)
+            self._term.health.beat("claim", ROUND_SECONDS)
             try:
                 while await self._launcher.claim():
-                    self._health.beat("claim", ROUND_SECONDS)
+                    self._term.health.beat("claim", ROUND_SECONDS)
             except DatabaseError as error:
-                _log.warning("claiming has to wait: %s", error)
+                _log.warning("claim failed, trying again: %s", error)
                 pause = _AGAIN_SECONDS
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("claiming went wrong, trying again")
+                _log.exception("claim: an unexpected error, trying again")
                 pause = _AGAIN_SECONDS
-            self._health.beat("claim", pause)
+            self._term.health.beat("claim", pause)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._news.wait()
 
     async def _listen(self) -> None:
-        """Something may be due whenever the table has changed, and now and then anyway."""
+        """Wakes the claim loop whenever the table has changed, and once a poll interval anyway."""
         while True:
-            self._health.beat("listen", self._settings.poll_interval + ROUND_SECONDS)
+            self._term.health.beat("listen", self._term.settings.poll_interval + ROUND_SECONDS)
             try:
-                await self._database.wait_for_change(self._settings.poll_interval)
+                await self._term.launches.database.wait_for_change(
+                    self._term.settings.poll_interval
+                )
             except DatabaseError as error:
-                _log.warning("changes can't be listened for: %s", error)
+                _log.warning("listen failed, trying again: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("listening for changes went wrong, trying again")
+                _log.exception("listen: an unexpected error, trying again")
                 await asyncio.sleep(_AGAIN_SECONDS)
             self._news.set()
 
     async def _maintain(self) -> None:
-        if await self._launches.records.stage():
+        if await self._term.launches.records.stage():
             self._news.set()
-        for job_id, settled in (await self._launches.records.rescue()).items():
+        for job_id, settled in (await self._term.launches.records.rescue()).items():
             _log.warning(
-                "job %s: its lease expired; it is %s now",
+                "job %s: its lease expired; it is now %s",
                 job_id,
                 settled.status,
                 extra={"job_id": job_id},
             )
             self._news.set()
-        for launch in (await self._launches.cancelled()).values():
-            namespace, _ = place_of(launch.worker_id, self._settings.worker_prefix)
-            if self._settings.serves(namespace):
+        for launch in (await self._term.launches.cancelled()).values():
+            namespace, _ = place_of(launch.worker_id, self._term.settings.worker_prefix)
+            if self._term.settings.serves(namespace):
                 self._attendant.look_at(launch.claim)
 
     async def _fire(self) -> None:
         ticked = await self._scheduler.tick()
         if ticked.job_ids:
-            self._metrics.fired.inc(len(ticked.job_ids))
+            self._term.metrics.fired.inc(len(ticked.job_ids))
             self._news.set()
 
     async def _reconcile(self) -> None:
         await self._default_runner.apply()
         await self._list_resources()
         await self._reconciler.reconcile()
-        self._metrics.reconciled()
+        self._term.metrics.reconciled()
         await self._runners.refresh()
         await self._schedules.refresh()
 
     async def _list_resources(self) -> None:
-        """What was deleted while nobody watched, only a list tells; kopf tells of changes."""
+        """Lists the custom resources: kopf doesn't show what was deleted while nobody watched."""
         for plural, replace in (
             ("jobrunners", self._runners.replace),
             ("jobschedules", self._schedules.replace),
         ):
             found: list[Json] = []
-            for namespace in self._settings.namespaces or (None,):
-                items, _ = await self._kube.list(resources_path(plural, namespace))
+            for namespace in self._term.settings.namespaces or (None,):
+                items, _ = await self._term.kube.list(resources_path(plural, namespace))
                 found += items
             await replace(found)
 
@@ -229,58 +204,58 @@ class Leadership:
                 depth[live.queue] = depth.get(live.queue, 0) + live.count
             if live.kind is LiveKind.DUE:
                 oldest[live.queue] = max(oldest.get(live.queue, 0.0), live.seconds)
-        self._metrics.show_queues(depth, oldest)
-        self._metrics.show_running(
-            {runner.key: self._view.in_flight(*runner.key) for runner in self._table}
+        self._term.metrics.show_queues(depth, oldest)
+        self._term.metrics.show_running(
+            {runner.key: self._term.view.in_flight(*runner.key) for runner in self._term.runners}
         )
 
     async def _prune(self) -> None:
-        await Retention(self._launches.records, self._settings.keep).run(PRUNE_SECONDS)
+        await Retention(self._term.launches.records, self._term.settings.keep).run(PRUNE_SECONDS)
 
-    # ── news ─────────────────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────────
 
-    def _job_changed(self, job: KnownJob, gone: bool) -> None:
-        self._attendant.notice(job, gone)
-        if gone or job.finished:
-            self._news.set()  # there is room for another one
+    def _job_changed(self, job: KnownJob) -> None:
+        self._attendant.notice(job)
+        if job.gone_at is not None or job.finished:
+            self._news.set()  # its JobRunner has room for another one
 
     async def _runner_changed(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         await self._runners.changed(body, deleted=deleted)
         self._news.set()
 
-    # ── the beginning ────────────────────────────────────────────────────────────────────────
+    # ── the beginning of a term ──────────────────────────────────────────────────────────────
 
     async def _until_usable(self) -> None:
         said = ""
         while True:
             try:
-                return await self._launches.records.check_schema()
+                return await self._term.launches.records.check_schema()
             except (DatabaseError, SchemaError) as error:
-                self._health.fails("database", str(error))
+                self._term.health.fails("database", str(error))
                 if str(error) != said:
                     _log.error("the database can't be used, waiting for it: %s", error)
                 said = str(error)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _until_defined(self) -> None:
-        """The definitions have to be there before kopf begins: it asks for them once."""
+        """Waits for the definitions of the custom resources: kopf looks for them only once."""
         said = ""
         while True:
             problem = await self._missing_definitions()
             if not problem:
-                return self._health.answers(_DEFINITIONS)
-            self._health.fails(_DEFINITIONS, problem)
+                return self._term.health.answers(_DEFINITIONS)
+            self._term.health.fails(_DEFINITIONS, problem)
             if problem != said:
-                _log.error("nothing can be served yet: %s", problem)
+                _log.error("waiting for the custom resources: %s", problem)
             said = problem
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _missing_definitions(self) -> str:
         try:
-            group = await self._kube.get(group_path())
+            group = await self._term.kube.get(group_path())
         except KubeError as error:
             if not error.not_found:
-                return f"whether they are there can't be asked: {error}"
+                return f"can't ask the API server for their definitions: {error}"
             group = {"resources": []}
         served = {resource["name"] for resource in group["resources"]}
         missing = sorted({"jobrunners", "jobschedules"} - served)
@@ -292,18 +267,22 @@ class Leadership:
         )
 
     async def _until_known(self) -> None:
-        """What an earlier leader left is taken up before anything new is claimed."""
-        self._health.fails(_RESOURCES, "Jobs and pods aren't listed yet; the log says why")
-        await self._view.synced.wait()
+        """Waits for the first lists and reconciles once, before anything new is claimed.
+
+        That way, the launches of an earlier leader count as in flight.
+        """
+        problem = "Jobs and pods haven't been listed yet; if that lasts, the log says why"
+        self._term.health.fails(_RESOURCES, problem)
+        await self._term.view.synced.wait()
         while True:
             try:
                 await self._reconcile()
-                return self._health.answers(_RESOURCES)
+                return self._term.health.answers(_RESOURCES)
             except (DatabaseError, KubeError) as error:
-                problem = f"rows and Jobs can't be compared, trying again: {error}"
+                problem = f"can't compare rows and Jobs, trying again: {error}"
                 _log.warning(problem)
             except Exception as error:  # noqa: BLE001 - one replica after the other would die of it
-                problem = f"comparing rows and Jobs went wrong: {error}"
+                problem = f"an unexpected error in comparing rows and Jobs: {error}"
                 _log.exception("%s, trying again", problem)
-            self._health.fails(_RESOURCES, problem)
+            self._term.health.fails(_RESOURCES, problem)
             await asyncio.sleep(_AGAIN_SECONDS)
