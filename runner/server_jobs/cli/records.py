@@ -10,7 +10,7 @@ from rich.text import Text
 
 from server_jobs.cli.documents import masked_document
 from server_jobs.cli.durations import in_words
-from server_jobs.cli.job_list import Listing
+from server_jobs.cli.job_list import job_lines
 from server_jobs.cli.output import (
     STATUS_STYLES,
     as_json,
@@ -20,6 +20,7 @@ from server_jobs.cli.output import (
     print_lines,
     terminal_width,
 )
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.rows import JobRecord
@@ -30,12 +31,12 @@ _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 def print_records(records: Sequence[JobRecord]) -> None:
     """One line each, times in UTC."""
-    print_lines(Listing(records).lines(terminal_width()))
+    print_lines(job_lines(records, terminal_width()))
 
 
 def print_record(record: JobRecord, now: datetime) -> None:
     """All there is to know about one job, times in UTC; ``now`` is the database's."""
-    print_lines(_lines(record, now))
+    print_lines(_lines(record, now, terminal_width()))
 
 
 def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
@@ -59,11 +60,14 @@ def worker_document(worker_id: str) -> dict[str, Any]:
     return {"id": worker_id}
 
 
-def _lines(record: JobRecord, now: datetime) -> Iterator[Text]:
+def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text]:
     yield Text.assemble(plain(record.job_name, "bold"), "  ", plain(record.id))
-    for label, value in _facts(record, now):
-        style = STATUS_STYLES[record.status] if label == "status" else ""
-        yield Text.assemble((f"{label:<13} ", "dim"), plain(value, style))
+    styles = {"status": STATUS_STYLES[record.status]}
+    facts = (
+        (Text(f"{label:<13}", "dim"), plain(value, styles.get(label, "")))
+        for label, value in _facts(record, now)
+    )
+    yield from labelled_lines(facts, width, gap=1)
     for label, text in (
         ("params", record.params),
         ("result", record.result),

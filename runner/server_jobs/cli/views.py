@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -18,13 +18,18 @@ from rich.table import Table
 from rich.text import Text
 
 from server_jobs.cli.documents import json_value
-from server_jobs.cli.job_list import note_of
+from server_jobs.cli.job_list import note_of, short_ids
 from server_jobs.cli.output import STATUS_STYLES, console, plain, print_lines
+from server_jobs.cli.tables import Column, cell, figures_by_name, table_lines
 from server_jobs.monitoring.monitor import LiveJobs, LiveKind
 from server_jobs.records.rows import JobSummary
 from server_jobs.records.status import JobStatus
 
 _BAR_WIDTH = 20
+_SHORT_BAR_WIDTH = 8
+_WIDE = 100
+"""From so many columns on, there is room for whole ids and long bars."""
+
 _ENDINGS = 8
 _LINES_BESIDE_JOBS = 8
 
@@ -208,15 +213,16 @@ class LiveView:
         """Draw it anew."""
         self._ends.extend(change for change in changes if change.ended)
         parts: list[RenderableType] = []
-        parts.append(_counts(watched) if queues is None else _queue_table(queues))
+        width = self._console.width
+        parts.append(_counts(watched) if queues is None else Group(*_queue_lines(queues, width)))
         room = max(3, self._console.height - _LINES_BESIDE_JOBS - len(self._ends))
         running = watched.running
         if running:
-            parts += ["", _bars(running[:room])]
+            parts += ["", _bars(running[:room], width)]
         if len(running) > room:
             parts.append(Text(f"… and {len(running) - room:,} more", "dim"))
         if self._ends:
-            parts += ["", *(_end(change) for change in self._ends)]
+            parts += ["", *_end_lines(list(self._ends), width)]
         self._live.update(Group(*parts), refresh=True)
 
 
@@ -228,38 +234,47 @@ def _counts(watched: Watched) -> Text:
     )
 
 
-def _bars(jobs: Sequence[JobSummary]) -> Table:
+def _bars(jobs: Sequence[JobSummary], width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    for job in jobs:
-        bar = ProgressBar(total=100, completed=job.progress, width=_BAR_WIDTH)
-        table.add_row(plain(job.id, "dim"), plain(job.job_name), bar, plain(note_of(job)))
+    for job, job_id in zip(jobs, _ids(jobs, width), strict=True):
+        bar_width = _BAR_WIDTH if width >= _WIDE else _SHORT_BAR_WIDTH
+        bar = ProgressBar(total=100, completed=job.progress, width=bar_width)
+        table.add_row(cell(job_id, "dim"), cell(job.job_name), bar, cell(note_of(job)))
+    for column in (table.columns[0], table.columns[2]):
+        column.no_wrap = True  # so that rich cuts names and notes first
     return table
 
 
-def _end(change: Change) -> Text:
-    job = change.job
-    style = "" if change.gone else STATUS_STYLES[job.status]
-    line = Text.assemble(
-        plain(job.id, "dim"), "  ", plain(job.job_name), "  ", plain(change.word, style), "  "
-    )
-    line.append_text(plain(note_of(job), "dim"))
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line
+def _end_lines(ends: Sequence[Change], width: int) -> Iterator[Text]:
+    jobs = [change.job for change in ends]
+    columns = [
+        Column("ID", [cell(job_id, "dim") for job_id in _ids(jobs, width)]),
+        Column("JOB", [cell(job.job_name) for job in jobs], least=12),
+        Column("STATUS", [cell(change.word, _style(change)) for change in ends]),
+        Column("NOTE", [cell(note_of(job), "dim") for job in jobs], least=17),
+    ]
+    _, *lines = table_lines(columns, width)
+    yield from lines
 
 
-def _queue_table(queues: Sequence[LiveJobs]) -> RenderableType:
+def _style(change: Change) -> str:
+    return "" if change.gone else STATUS_STYLES[change.job.status]
+
+
+def _ids(jobs: Sequence[JobSummary], width: int) -> list[str]:
+    ids = [job.id for job in jobs]
+    return ids if width >= _WIDE else short_ids(ids)
+
+
+def _queue_lines(queues: Sequence[LiveJobs], width: int) -> Iterator[Text]:
     if not queues:
-        return Text("nothing is pending or running", "dim")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("queue")
-    for kind in LiveKind:
-        table.add_column(kind.value, justify="right")
-    for queue, counts in _by_queue(queues).items():
-        table.add_row(plain(queue), *(f"{counts[kind]:,}" for kind in LiveKind))
-    return table
+        yield Text("nothing is pending or running", "dim")
+        return
+    rows = [
+        (cell(queue), *(cell(f"{counts[kind]:,}") for kind in LiveKind))
+        for queue, counts in _by_queue(queues).items()
+    ]
+    yield from table_lines(figures_by_name(("queue", *LiveKind), rows), width)
 
 
 def _in_words(queues: Sequence[LiveJobs]) -> str:

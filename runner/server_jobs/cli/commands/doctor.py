@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +16,8 @@ from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
-from server_jobs.cli.output import plain, print_json, print_lines
+from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
 
@@ -46,7 +47,8 @@ def doctor(
     if as_json:
         print_json([_document(finding) for finding in findings])
     else:
-        print_lines(line for finding in findings for line in _lines(finding))
+        rows = (row for finding in findings for row in _rows(finding))
+        print_lines(labelled_lines(rows, terminal_width(), gap=2))
     if any(finding.level is not Level.OK for finding in findings):
         raise typer.Exit(FAILED)
 
@@ -114,17 +116,11 @@ def _document(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _lines(finding: Finding) -> list[Text]:
-    lines = [
-        Text.assemble(
-            (f"{finding.level.upper():<4}  ", _STYLES[finding.level]),
-            (f"{finding.check:<11}  ", "dim"),
-            plain(_one_line(finding.text)),
-        )
-    ]
+def _rows(finding: Finding) -> Iterator[tuple[Text, Text, Text]]:
+    level = Text(f"{finding.level.upper():<4}", _STYLES[finding.level])
+    yield level, Text(f"{finding.check:<11}", "dim"), plain(_one_line(finding.text))
     if finding.advice:
-        lines.append(Text(" " * 19 + "→ ").append_text(plain(finding.advice)))
-    return lines
+        yield Text(), Text(), Text.assemble("→ ", plain(finding.advice))
 
 
 def _one_line(text: str) -> str:

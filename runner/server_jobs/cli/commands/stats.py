@@ -15,12 +15,21 @@ from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.durations import in_words, seconds_or_forever
 from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
-from server_jobs.cli.output import STATUS_STYLES, plain, print_json, print_lines, remark
-from server_jobs.cli.tables import aligned
+from server_jobs.cli.output import (
+    STATUS_STYLES,
+    plain,
+    print_json,
+    print_lines,
+    remark,
+    terminal_width,
+)
+from server_jobs.cli.tables import cell, figures_by_name, fitting, table_lines
 from server_jobs.monitoring.monitor import EndedJobs, LiveJobs, LiveKind, Monitor
 from server_jobs.records.status import JobStatus
 
 _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+_GIVE_WAY = ("MEAN", "LONGEST", "CANCELLED", "P50", "FAILED %", "P95")
+"""What is left out where the terminal is narrow, in this order."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def stats(
     if as_json:
         print_json(stats_document(figures))
         return
-    print_lines(_lines(figures))
+    print_lines(_lines(figures, terminal_width()))
     if figures.unknown() is None:
         remark("whether jobs wait for a name that no code has can't be told without --app")
 
@@ -157,20 +166,20 @@ def stats_document(figures: Stats) -> dict[str, Any]:
     }
 
 
-def _lines(figures: Stats) -> Iterator[Text]:
+def _lines(figures: Stats, width: int | None) -> Iterator[Text]:
     if not figures.names():
         yield plain("no jobs" + _window(figures.since))
         return
-    yield from _queue_lines(figures)
+    yield from _queue_lines(figures, width)
     yield Text()
-    yield from _job_lines(figures)
+    yield from _job_lines(figures, width)
     unknown = figures.unknown()
     if unknown:
         yield Text()
         yield plain(f"Names that the app doesn't have: {', '.join(unknown)}", "yellow")
 
 
-def _queue_lines(figures: Stats) -> Iterator[Text]:
+def _queue_lines(figures: Stats, width: int | None) -> Iterator[Text]:
     heading = ("QUEUE", "DUE", "LATER", "RUNNING", "EXPIRED", "OLDEST DUE")
     rows = []
     for queue, counts in figures.by_queue().items():
@@ -178,21 +187,22 @@ def _queue_lines(figures: Stats) -> Iterator[Text]:
         expired = counts[LiveKind.EXPIRED]
         rows.append(
             (
-                plain(queue),
-                plain(f"{counts[LiveKind.DUE]:,}"),
-                plain(f"{counts[LiveKind.LATER]:,}"),
-                plain(f"{counts[LiveKind.RUNNING]:,}"),
-                plain(f"{expired:,}", "red" if expired else ""),
-                plain("" if oldest is None else in_words(oldest)),
+                cell(queue),
+                cell(f"{counts[LiveKind.DUE]:,}"),
+                cell(f"{counts[LiveKind.LATER]:,}"),
+                cell(f"{counts[LiveKind.RUNNING]:,}"),
+                cell(f"{expired:,}", "red" if expired else ""),
+                cell("" if oldest is None else in_words(oldest)),
             )
         )
     if rows:
-        yield from aligned(heading, rows)
+        columns = fitting(figures_by_name(heading, rows), width, ("LATER", "EXPIRED"))
+        yield from table_lines(columns, width)
     else:
         yield plain("nothing is pending or running")
 
 
-def _job_lines(figures: Stats) -> Iterator[Text]:
+def _job_lines(figures: Stats, width: int | None) -> Iterator[Text]:
     yield plain("Pending and running, and how the rest ended" + _window(figures.since), "dim")
     ended = {(jobs.job_name, jobs.status): jobs for jobs in figures.ended}
     live, rates = figures.by_name(), _failure_rates(figures)
@@ -209,14 +219,15 @@ def _job_lines(figures: Stats) -> Iterator[Text]:
         times = (done.mean, done.p50, done.p95, done.longest) if done else (None,) * 4
         rows.append(
             (
-                plain(name),
-                *(plain(f"{n:,}", STATUS_STYLES[s] if n else "") for s, n in counts.items()),
-                plain("" if rate is None else f"{100 * rate:.1f}"),
-                *(plain("" if time is None else in_words(time)) for time in times),
+                cell(name),
+                *(cell(f"{n:,}", STATUS_STYLES[s] if n else "") for s, n in counts.items()),
+                cell("" if rate is None else f"{100 * rate:.1f}"),
+                *(cell("" if time is None else in_words(time)) for time in times),
             )
         )
     heading = ("JOB", *(status.upper() for status in JobStatus), "FAILED %")
-    yield from aligned((*heading, "MEAN", "P50", "P95", "LONGEST"), rows)
+    columns = figures_by_name((*heading, "MEAN", "P50", "P95", "LONGEST"), rows)
+    yield from table_lines(fitting(columns, width, _GIVE_WAY), width)
 
 
 def _failure_rates(figures: Stats) -> dict[str, float | None]:

@@ -18,7 +18,8 @@ from server_jobs.cli.documents import json_value
 from server_jobs.cli.durations import as_typed
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import plain, print_json, print_lines
+from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.cron import clock_changes, parse, time_zone
 from server_jobs.schedules.plan import plan
@@ -112,12 +113,13 @@ def explain(
             }
         )
         return
-    lines = [f"{schedule.cron_expression}  {schedule.time_zone}"]
-    lines += [
-        f"{both_clocks(fire_time, zone)}  {note}".rstrip()
+    print_lines([plain(f"{schedule.cron_expression}  {schedule.time_zone}")])
+    rows = (
+        (plain(both_clocks(fire_time, zone)), plain(note))
         for fire_time, note in zip(times, notes, strict=True)
-    ] or ["it never fires any more"]
-    print_lines(map(plain, [*lines, *outlook]))
+    )
+    print_lines(labelled_lines(rows, terminal_width(), gap=2))
+    print_lines(map(plain, outlook if times else ["it never fires any more", *outlook]))
 
 
 async def _read(

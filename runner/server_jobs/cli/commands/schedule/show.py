@@ -7,7 +7,7 @@ import asyncio
 from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules, the_schedule
 from server_jobs.cli.commands.schedule.shown import schedule_document, schedule_lines
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import print_json, print_lines
+from server_jobs.cli.output import print_json, print_lines, terminal_width
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import ScheduleRecord
 
@@ -32,4 +32,4 @@ def show(
     if as_json:
         print_json(schedule_document(schedule, live))
     else:
-        print_lines(schedule_lines(schedule, live))
+        print_lines(schedule_lines(schedule, live, terminal_width()))
