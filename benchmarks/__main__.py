@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: how fast server-jobs is, beside what the database itself can do."""
+"""``python -m benchmarks`` measures server-jobs beside the raw limits of its databases."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ _ORDER = ["SQLite", "PostgreSQL", "D1", "libSQL", "none"]
 
 
 class Only(StrEnum):
-    """Which databases."""
+    """Names the databases to measure on."""
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
 
 
 class Name(StrEnum):
-    """Which benchmarks."""
+    """Names the benchmarks."""
 
     ENQUEUE = "enqueue"
     DRAIN = "drain"
@@ -77,14 +77,14 @@ class Name(StrEnum):
     EDGE = "edge"
 
 
-# One needs root and a toolchain that builds a control plane, the other packages from npm.
+# The first needs root and a toolchain that builds a control plane, the second packages from npm.
 ONLY_WHEN_NAMED = {Name.KUBERNETES, Name.EDGE}
 
 
 def main(
     names: Annotated[
         list[Name] | None,
-        typer.Argument(help="Which; all but kubernetes and edge if none is named."),
+        typer.Argument(help="Which benchmarks; by default all but kubernetes and edge."),
     ] = None,
     database: Annotated[Only | None, typer.Option(help="On this database alone.")] = None,
     quick: Annotated[
@@ -99,7 +99,7 @@ def main(
     ] = False,
 ) -> None:
     """Measure server-jobs beside the raw limits of the databases."""
-    # A developer's own settings must not reach the databases made here.
+    # A developer's own settings mustn't change the databases made here.
     for variable in [name for name in os.environ if name.startswith("SERVER_JOBS_")]:
         del os.environ[variable]
     kinds: list[Kind] = [database.value] if database else ["sqlite", "postgresql"]

@@ -1,4 +1,4 @@
-"""The job that is measured: it does nothing, with typed params and a typed result."""
+"""Defines the job that is measured: it has typed params and a typed result, and does nothing."""
 
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ class Result(BaseModel):
 
 @define_job(name="Noop")
 async def noop(params: Params, context: JobContext) -> Result:
-    """Nothing."""
+    """Do nothing."""
     return Result(n=params.n)
 
 
@@ -24,5 +24,5 @@ registry = create_job_registry().register(noop)
 
 
 def params(n: int) -> dict[str, object]:
-    """What a caller gives, to be validated."""
+    """Make params as a caller gives them, to be validated."""
     return {"n": n, "text": "the quick brown fox jumps over the lazy dog"}

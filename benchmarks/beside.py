@@ -1,4 +1,4 @@
-"""Whether a drain stays as fast whatever else lies in the table."""
+"""Measures whether a drain stays as fast when the table has many other rows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _drain_empty(database: BenchDatabase, jobs: int, worker: Contestant) -> floa
 
 
 def _drain(database: BenchDatabase, jobs: int, worker: Contestant, **order: int) -> float:
-    """Add jobs that lie among the others, and let the worker leave when so many are done."""
+    """Add ``jobs`` jobs among the others, and drain until so many are done → jobs a second."""
     fill(database, jobs, due(priority=MIXED_PRIORITIES))
     return worker.span({"limit": jobs, **order}).rate
 

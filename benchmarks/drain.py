@@ -1,4 +1,4 @@
-"""How fast workers execute jobs that do nothing: one worker, and two."""
+"""Measures how fast one worker and two execute jobs that do nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 
 CONCURRENCIES = (20, 100, 200)
-"""What is tried beside the default; the fastest is reported."""
+"""The concurrencies to try beside the default; the fastest one is reported."""
 
 RAW_FORMS = {"one commit a batch": 1, "two commits a batch": 2}
 
@@ -83,7 +83,7 @@ def _figures(
 def _best(
     run: Run, database: BenchDatabase, team: Sequence[Contestant], orders: Mapping[str, Order]
 ) -> tuple[str, Order]:
-    """The order by which one of them is the fastest; all of them are warm afterwards."""
+    """Find the order with which a worker is fastest. Afterwards all of them are warmed up."""
     jobs = run.size(5_000)
     run.steps.stage(f"{database.title}: the best of {', '.join(orders)}", len(orders) + 1)
     run.steps.next("warming up")

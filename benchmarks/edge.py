@@ -1,7 +1,7 @@
-"""What a tick and the core cost in WebAssembly, on D1 and on libSQL.
+"""Measures what a tick and the core cost in WebAssembly, on D1 and on libSQL.
 
-The harness of ``tests/cloudflare`` brings both. CPU time is Node's, all of its threads; the
-platform's own machines are others, so these figures compare releases, not with the limits.
+The harness of ``tests/cloudflare`` provides both. CPU time is that of all of Node's threads. The
+platform's machines are different, so these times compare releases; they say nothing about limits.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ PREPARE_HRANA = PREPARE.replace(
     """
 from sqlalchemy.engine import make_url
 from server_jobs.database.hrana import HranaDatabase
-from server_jobs.schema import tables
+from server_jobs.sql.tables import tables
 from server_jobs_cloudflare.fetch_transport import FetchTransport
 url = make_url({url!r})
 store = Store(HranaDatabase(url, transport=FetchTransport(), tables=tables()))
 """,
 )
-# `ProcessData` of no numbers does nothing.
+# Without numbers, `ProcessData` does nothing.
 NO_OPS = f"""
 INSERT INTO jobs (id, job_name, queue, params, ready)
 WITH RECURSIVE up (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up WHERE n < {BATCH})
@@ -89,7 +89,7 @@ def measure(run: Run) -> Iterator[Figure]:
 
 
 def _ticks(run: Run, edge: Edge, database: str, enqueue: Callable[[], object]) -> Iterator[Figure]:
-    """Whole ticks of the deployable Worker: with nothing to do, and with a batch of no-ops."""
+    """Measure whole ticks of the deployable Worker: without jobs, and with a batch of no-ops."""
     edge.tick()  # compiles the statements
     idle, busy = [], []
     for _ in range(run.rounds):
@@ -111,7 +111,7 @@ def _ticks(run: Run, edge: Edge, database: str, enqueue: Callable[[], object]) -
 
 
 def _tick(edge: Edge) -> tuple[Spent, dict[str, int]]:
-    """What a tick took, and what its own summary says."""
+    """Run one tick → what it took, and its own summary."""
     edge.logs.clear()
     spent = edge.tick()
     (line,) = [line for line in edge.logs if '"event": "tick"' in line]

@@ -1,4 +1,4 @@
-"""How fast jobs are enqueued, one by one and many at once."""
+"""Measures how fast jobs are enqueued, one by one and many at once."""
 
 from __future__ import annotations
 

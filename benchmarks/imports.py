@@ -1,4 +1,4 @@
-"""What ``import server_jobs`` costs and brings with it, and what a command's start costs."""
+"""Measures what ``import server_jobs`` costs and imports, and how soon commands answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_NEEDED = (
     *("typer", "click", "rich", "alembic"),
     *("psycopg", "sqlite3", "asyncpg", "aiosqlite", "httpx", "greenlet"),
 )
-"""The CLI, the migrations, and drivers that aren't used."""
+"""Modules that it mustn't import: the CLI, the migrations, and drivers that aren't used."""
 
 _COMMAND = "from server_jobs.cli import main; main()"
 
@@ -34,7 +34,7 @@ print(json.dumps([seconds, [name for name in {looked_for!r} if name in sys.modul
 
 def measure(run: Run) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="sj-bench-") as cache:
-        # Both sides compiled, wherever they are installed and whatever is set here.
+        # Compiles both sides to bytecode, wherever they are installed and whatever is set here.
         environment = os.environ | {"PYTHONPYCACHEPREFIX": cache}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -1,6 +1,6 @@
-"""The operator on a control plane of its own, without a node: Jobs are created, no pod runs.
+"""Measures the operator on a control plane without a node: Jobs are created, but no pod runs.
 
-It needs root and Linux, as tests/cluster does, so it is measured only where it is named.
+It needs root and Linux, as tests/cluster does, so it is measured only if it is named.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _RUNNER = {
         "image": "localhost/bench:1",
         "maxConcurrency": MOST_KNOWN,
         "database": {"secretRef": {"name": "database"}},
-        # No node will ever come: nothing may be taken for a launch that went wrong.
+        # No node will ever come, so no launch may time out.
         "launchTimeoutSeconds": 3_600,
         "launchPatienceSeconds": 3_600,
     },
@@ -67,7 +67,7 @@ _OPTIONS = [
 
 
 def measure(run: Run) -> Iterator[Figure]:
-    """Launches beside bare creates, latency, memory and idle requests of a real operator."""
+    """Measure launches beside bare creates, and an operator's latency, memory and idle requests."""
     if "postgresql" not in run.kinds:
         return
     jobs, singles, idle_seconds = run.size(2_000), run.size(100), run.seconds(60)
@@ -85,7 +85,7 @@ def measure(run: Run) -> Iterator[Figure]:
         with operator.running(*_OPTIONS):
             operator.wait_until_ready()
             watch = _Log(operator, database.url)
-            watch.launch(3)  # what is prepared once is prepared
+            watch.launch(3)  # warms up what is prepared only once
             run.steps.next("idle")
             time.sleep(2)
             requests = _requests(layout, idle_seconds)
@@ -97,7 +97,7 @@ def measure(run: Run) -> Iterator[Figure]:
             rates: list[float] = []
             bare_rates: list[float] = []
             latencies: list[float] = []
-            # The client reads it as it is imported, in the other process.
+            # The client reads this when it is imported, in the other process.
             os.environ["KUBECONFIG"] = str(layout.kubeconfig)
             with ready("benchmarks.kubernetes:create", uid=uid) as (bare,):
                 for _ in range(rounds):
@@ -153,7 +153,7 @@ def measure(run: Run) -> Iterator[Figure]:
 
 
 class _Log:
-    """Enqueues, and learns from the operator's log lines when each Job was created."""
+    """Enqueues jobs, and reads in the operator's log when each Kubernetes Job was created."""
 
     def __init__(self, operator: OperatorProcess, url: str) -> None:
         self._operator = operator
@@ -161,7 +161,7 @@ class _Log:
         self.known = 0
 
     def launch(self, jobs: int) -> tuple[float, list[float]]:
-        """Enqueue → Jobs a second, and the milliseconds until each was there."""
+        """Enqueue records → Jobs a second, and the milliseconds until each Job existed."""
         began, ids = asyncio.run(self._enqueue(jobs))
         deadline = time.monotonic() + _PATIENCE_SECONDS
         pause = 0.05 if jobs < 10 else 1.0
@@ -193,7 +193,7 @@ class _Log:
 
 
 def create(uid: str) -> Generator[tuple[int, float, float] | None, int, None]:
-    """The Jobs that an operator would create, made beforehand, in a bare loop."""
+    """Create the Jobs that an operator would create, made beforehand, in a bare loop."""
     count = yield None
     while True:
         bodies = _manifests(uid, count)
@@ -262,7 +262,7 @@ def _job_runner(layout: Layout) -> str:
 
 
 def _requests(layout: Layout, seconds: float) -> Counter[str]:
-    """What is asked of the API server meanwhile, but by its own controllers."""
+    """Count the requests to the API server meanwhile, without those of its own controllers."""
     before = layout.audit_log.stat().st_size
     time.sleep(seconds)
     with layout.audit_log.open() as log:

@@ -1,4 +1,4 @@
-"""What a worker's process holds in memory after many jobs."""
+"""Measures the memory of a worker's process after many jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of server-jobs; each function is one contestant's process."""
+"""Runs server-jobs' side of the benchmarks. Each function is one contestant's process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from server_jobs.worker import LocalWorker, WorkerConfig
 DEFAULT_CONCURRENCY = WorkerConfig().concurrency
 
 Span: TypeAlias = tuple[int, float, float]
-"""How many jobs, and the monotonic moments between which."""
+"""The number of jobs, and the monotonic moments at which they began and ended."""
 
 
 @contextmanager
 def connected(url: str) -> Iterator[tuple[Database, asyncio.Runner]]:
-    """The database, and a loop to use it in."""
+    """Open the database, and an event loop to use it in."""
     database = connect(url)
     with asyncio.Runner() as runner:
         try:
@@ -54,7 +54,7 @@ def later(url: str, count: int) -> Generator[Span | None, Any, None]:
 
 
 def later_many(url: str, count: int) -> Generator[Span | None, Any, None]:
-    """Enqueue all at once."""
+    """Enqueue all jobs by one call."""
     given = [params(n) for n in range(count)]
 
     async def enqueue() -> Span:
@@ -70,7 +70,7 @@ def later_many(url: str, count: int) -> Generator[Span | None, Any, None]:
 
 
 def tick(url: str, count: int) -> Generator[Span | None, str, None]:
-    """One tick of a scheduler, which fires ``count`` schedules (``fire``) or none (``look``)."""
+    """Run a scheduler's tick, which fires ``count`` schedules (``fire``) or none (``look``)."""
     with connected(url) as (database, runner):
         scheduler = Scheduler(ScheduleStore(database))
         order = yield None
@@ -87,7 +87,7 @@ def tick(url: str, count: int) -> Generator[Span | None, str, None]:
 def drain(url: str) -> Generator[Span | None, dict[str, int], None]:
     """Execute until the queue is empty, or until a ``limit`` of jobs is completed.
 
-    The order may also say how many go at once: ``concurrency``.
+    An order may also set the ``concurrency``.
     """
     with connected(url) as (database, runner):
         order = yield None
@@ -106,7 +106,7 @@ async def _drain(worker: LocalWorker, limit: int | None) -> Span:
     else:
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(worker.run_until_stopped())
-            # A handler that counted would be one that does something.
+            # The handler can't count, since it must do nothing.
             while worker.totals.completed < limit and not working.done():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             worker.stop()
@@ -115,7 +115,7 @@ async def _drain(worker: LocalWorker, limit: int | None) -> Span:
 
 
 def serve(url: str) -> Generator[dict[str, Any], Any, None]:
-    """A worker that waits for jobs → when each handler began, and the CPU seconds used so far."""
+    """Run a worker that waits for jobs → when each handler began, and the CPU seconds so far."""
     begun: dict[str, float] = {}
 
     @define_job(name=noop.name)
@@ -135,7 +135,7 @@ def serve(url: str) -> Generator[dict[str, Any], Any, None]:
         finally:
             await database.close()
 
-    # The process's main thread waits for orders meanwhile.
+    # Meanwhile the process's main thread waits for orders.
     thread = threading.Thread(target=loop.run_until_complete, args=[work()])
     thread.start()
     try:
@@ -148,9 +148,9 @@ def serve(url: str) -> Generator[dict[str, Any], Any, None]:
 
 
 def enqueue_now_and_then(url: str) -> Generator[dict[str, float] | None, Any, None]:
-    """Enqueue as many as ordered, in transactions of a caller → each one's commit, by its id.
+    """Enqueue as many jobs as ordered, in a caller's transactions → moments of commit by job id.
 
-    The moment is that before the commit is sent: the commit itself is part of what is measured.
+    A moment is taken before the commit is sent, since the commit is part of the measurement.
     """
     chance = random.Random(1)
     database = connect(url)
@@ -164,7 +164,7 @@ def enqueue_now_and_then(url: str) -> Generator[dict[str, float] | None, Any, No
         while True:
             commits = {}
             for n in range(count):
-                # At no fixed distance: a poller must not be met in the same phase each time.
+                # Jobs come at random intervals, so that they don't keep time with a poller.
                 time.sleep(chance.uniform(0.03, 0.07))
                 job_id = run_sync(noop.later(params(n), connection=connection))
                 commits[job_id] = time.monotonic()

@@ -1,4 +1,4 @@
-"""How soon an idle worker begins a job, and what it costs while it is idle."""
+"""Measures how soon an idle worker begins a job, and its CPU time while it is idle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIDES = {"server-jobs": "benchmarks.ours:serve", "raw": "benchmarks.raw:serve"}
 
 
 def latency(run: Run) -> Iterator[Figure]:
-    """From the commit of an enqueue in one process to the handler's first line in another."""
+    """Measure from the commit of an enqueue in one process to the handler's start in another."""
     for kind in run.kinds:
         jobs, rounds = run.size(75, least=30), (run.rounds + 2) // 3
         found = dict.fromkeys(_SIDES, Samples(()))
@@ -42,7 +42,7 @@ def latency(run: Run) -> Iterator[Figure]:
 
 
 def idle(run: Run) -> Iterator[Figure]:
-    """The CPU time of an idle worker's process."""
+    """Measure the CPU time of an idle worker's process."""
     seconds = run.seconds(10)
     for kind in run.kinds:
         title = run.databases.title(kind)
@@ -51,7 +51,7 @@ def idle(run: Run) -> Iterator[Figure]:
             run.databases.empty(kind) as database,
             ready(*_SIDES.values(), url=database.url) as (ours, raw),
         ):
-            time.sleep(min(1.0, seconds))  # what they do once is over
+            time.sleep(min(1.0, seconds))  # until they have done what they do only once
             run.steps.next()
             before = [ours.run(), raw.run()]
             time.sleep(seconds)
@@ -78,7 +78,7 @@ def _pickups(databases: Databases, kind: Kind, function: str, jobs: int) -> Samp
             worker,
         ),
     ):
-        _begun(worker, caller.run(3))  # what is prepared once is prepared
+        _begun(worker, caller.run(3))  # warms up what is prepared only once
         commits = caller.run(jobs)
         begun = _begun(worker, commits)
     return Samples(tuple((begun[job] - moment) * 1000 for job, moment in commits.items()))

@@ -1,4 +1,4 @@
-"""Where a worker's time goes while it drains."""
+"""Shows where a worker's time goes while it drains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINES = 45
 
 
 def profile(run: Run, kind: Kind) -> str:
-    """A drain without and with the profiler → CPU time by thread, functions by own time."""
+    """Drain without and with the profiler → CPU time by thread, functions by their own time."""
     jobs = run.size(20_000)
     with (
         run.databases.empty(kind) as database,
@@ -41,7 +41,7 @@ def profile(run: Run, kind: Kind) -> str:
 
 
 def drain(url: str) -> Generator[str | None, str, None]:
-    """One contestant's process: drains, and says where the time went."""
+    """Drain in a contestant's process, and report where the time went."""
     with connected(url) as (database, runner):
         order = yield None
         while True:
@@ -74,7 +74,7 @@ def _threads(before: dict[str, float], elapsed: float, jobs: int) -> str:
 
 
 def _cpu_by_thread() -> dict[str, float]:
-    """Seconds used by each thread that lives; on Linux, else of the process as a whole."""
+    """Read the CPU seconds of each live thread on Linux; elsewhere those of the whole process."""
     if sys.platform != "linux":
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {"all threads": usage.ru_utime + usage.ru_stime}

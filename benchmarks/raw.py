@@ -1,4 +1,7 @@
-"""The raw limits: our statements in bare loops; each function is one contestant's process."""
+"""Measures the raw limits: our statements in bare loops.
+
+Each function is one contestant's process.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ CLAIM = 50
 """How many jobs a bare loop claims at once."""
 
 ROWS_PER_STATEMENT = 1_000
-"""How many jobs one INSERT brings: as many as the store's."""
+"""How many jobs one INSERT adds: as many as the store's."""
 
 _ID = CLAIMED_COLUMNS.index("id")
 _FENCE = CLAIMED_COLUMNS.index("fence")
@@ -41,7 +44,7 @@ def insert(url: str, count: int) -> Generator[Span | None, Any, None]:
 
 
 def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
-    """Insert all in one commit; values are made beforehand."""
+    """Insert all jobs in one commit; values are made beforehand."""
     with bare(url) as connection:
         yield None
         while True:
@@ -56,7 +59,7 @@ def insert_many(url: str, count: int) -> Generator[Span | None, Any, None]:
 
 
 def tick(url: str, count: int) -> Generator[Span | None, str, None]:
-    """The least of a tick: one INSERT of the jobs (``fire``), a look at what is due (``look``)."""
+    """Do a tick's minimum: INSERT the jobs at once (``fire``), or read due schedules (``look``)."""
     with bare(url) as connection:
         due = connection.schedules.due(datetime.now(UTC), DUE_LIMIT)
         compiled, values = connection.compile.bind(due)
@@ -71,8 +74,8 @@ def tick(url: str, count: int) -> Generator[Span | None, str, None]:
 def drain(url: str) -> Generator[Span | None, dict[str, int], None]:
     """Claim 50 and complete 50 until the queue is empty, or until a ``limit`` of jobs is done.
 
-    The order may also say ``commits``, how many a batch: a commit for each of the two statements,
-    or one for both, the completion of a batch and the claim of the next.
+    An order may also set ``commits`` a batch: 2 commits each of the two statements, 1 commits the
+    completion of a batch together with the claim of the next.
     """
     with bare(url) as connection:
         queue = _Queue(connection)
@@ -110,7 +113,7 @@ def serve(url: str) -> Generator[dict[str, Any], Any, None]:
 
 
 class _Queue:
-    """The statements of a worker's loop."""
+    """Runs the statements of a worker's loop."""
 
     def __init__(self, connection: Bare) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The app of the runners that are measured: a job whose handler says when it begins."""
+"""Defines the app of the measured runners: its handler prints when it begins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _began = time.monotonic()
 
 
 class Nothing(BaseModel):
-    """No params and no result."""
+    """Stands for no params."""
 
 
 @define_job(name="Begin")

@@ -1,4 +1,4 @@
-"""How soon a runner's process, which each pod begins with, has begun its handler."""
+"""Measures how soon the process of a runner, which each pod starts, begins its handler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEEDED: dict[Kind, str] = {
 
 
 def measure(run: Run) -> Iterator[Figure]:
-    """From the process's start to the handler's first line, connecting and claiming included."""
+    """Measure from the process's start to its handler's, connecting and claiming included."""
     for kind in run.kinds:
         rounds = 4 * run.rounds
         needed = NEEDED[kind]
@@ -39,7 +39,7 @@ def measure(run: Run) -> Iterator[Figure]:
             run.databases.empty(kind) as database,
             TemporaryDirectory(prefix="sj-bench-") as cache,
         ):
-            # Both sides compiled, as in the image, wherever they are installed.
+            # Compiles both sides to bytecode, as in the image, wherever they are installed.
             environment = os.environ | {
                 "PYTHONPYCACHEPREFIX": cache,
                 "SERVER_JOBS_DATABASE_URL": database.url,
@@ -51,7 +51,7 @@ def measure(run: Run) -> Iterator[Figure]:
             def runner(environment: dict[str, str], claims: Iterator[Claim]) -> float:
                 claim = next(claims)
                 arguments = ["--job-id", claim.job_id, "--fence", str(claim.fence)]
-                # What the installed command does.
+                # This is what the installed command does.
                 program = "from server_jobs.cli import main; main()"
                 return _milliseconds([program, "run", *arguments], environment)
 
@@ -76,7 +76,7 @@ def measure(run: Run) -> Iterator[Figure]:
 
 
 def _milliseconds(program: list[str], environment: dict[str, str]) -> float:
-    """From the start of a Python to the moment that it prints."""
+    """Measure from the start of a Python to the moment that it prints → seconds."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", *program],
@@ -92,7 +92,7 @@ def _milliseconds(program: list[str], environment: dict[str, str]) -> float:
 
 
 async def _launched(url: str, jobs: int) -> list[Claim]:
-    """Jobs that a launcher has claimed for processes to come."""
+    """Make jobs that a launcher has claimed for runners to come."""
     database = connect(url)
     registry.bind(database)
     try:

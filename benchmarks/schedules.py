@@ -1,4 +1,4 @@
-"""What schedules cost: a look at them, firing those that are due, and computing fire times."""
+"""Measures the cost of looking for due schedules, firing them, and computing fire times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _START = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def ticks(run: Run) -> Iterator[Figure]:
-    """A scheduler's tick among many schedules, beside one that has only those that are due."""
+    """Measure a tick among many schedules, beside one in a table of only the due ones."""
     for kind in run.kinds:
         yield from _ticks(run, kind)
 
@@ -99,7 +99,7 @@ def _ticks(run: Run, kind: Kind) -> Iterator[Figure]:
 
 
 def cron(run: Run) -> Iterator[Figure]:
-    """Fire times a second, beside bare croniter, which keeps to no rule for daylight saving."""
+    """Measure fire times a second, beside bare croniter, which has no rule for daylight saving."""
     count = run.size(1_000)
     run.steps.stage("fire times", len(ZONES) * len(EXPRESSIONS) * 2 * (run.rounds + 1))
     for zone in ZONES:
@@ -153,7 +153,7 @@ def _fill(database: BenchDatabase, count: int) -> None:
 
 
 def _make_due(database: BenchDatabase, count: int) -> None:
-    """Let the first so many be due since just now, and no other."""
+    """Make the first ``count`` schedules due since a second ago, and no others."""
     last = f"00000000-0000-7000-8000-{count:012x}"
     database.run(
         f"UPDATE cron_jobs SET next_run_at = {database.moment('86400')}"

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.sizing``: what a job takes of the disk, and what a fill factor changes.
+"""``python -m benchmarks.sizing`` measures a job's size on disk, with different fill factors.
 
-The figures of docs/operations.md. Sizes hardly depend on the machine; the seconds do.
+docs/operations.md has these figures. Sizes hardly depend on the machine; the seconds do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HEADINGS = (
 
 @dataclass
 class Sizes:
-    """Bytes per job of the table and its indexes at four moments, and of the log."""
+    """Holds the bytes per job: of the table with its indexes at four moments, and of the log."""
 
     title: str
     pending: float = 0
@@ -57,7 +57,7 @@ class Sizes:
 
 
 def main(jobs: int = 50_000) -> None:
-    """Enqueue jobs that do nothing, drain and prune them, and look at the size meanwhile."""
+    """Enqueue jobs that do nothing, drain and prune them, and measure the size meanwhile."""
     with throw_away(disk_folder(), postgres=True) as databases:
         plans: list[tuple[Kind, int | None]] = [("sqlite", None)]
         plans += [("postgresql", factor) for factor in FILL_FACTORS]
@@ -85,7 +85,7 @@ async def _measure(databases: Databases, kind: Kind, factor: int | None, jobs: i
             sizes.log = None if began is None else ((_log_position(bench) or 0) - began) / jobs
             sizes.hot = _hot_share(bench)
             sizes.dead = _size(bench) / jobs
-            # Compact, as it would be after many rounds in which dead rows' room was used again.
+            # Makes it compact, as after many rounds that used the space of dead rows again.
             bench.run("VACUUM FULL jobs" if kind == "postgresql" else "VACUUM")
             sizes.completed = _size(bench) / jobs
             await _prune(Store(database))
@@ -97,14 +97,14 @@ async def _measure(databases: Databases, kind: Kind, factor: int | None, jobs: i
 
 
 async def _prune(store: Store) -> None:
-    """All of it, also ids that run ahead of the clock, as those of many jobs made at once do."""
+    """Prune all jobs, also those whose ids are ahead of the clock since many were made at once."""
     prunable = Keep(completed=0).prunable(await store.clock())
     async for _ in walk(store, prunable, delete=True, rest=0):
         pass
 
 
 async def _drain(url: str) -> float:
-    """With connections of its own: PostgreSQL's counts are complete once they are closed."""
+    """Run with its own connections: PostgreSQL's counts are complete once they are closed."""
     config = WorkerConfig(drain=True, concurrency=50)
     database = connect(url)
     worker = LocalWorker(database=database, job_registry=registry, config=config)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers``: server-jobs beside other job queues, in the same run."""
+"""``python -m benchmarks.peers`` measures server-jobs beside other job queues in one run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOTES = [
 
 
 class Peer(StrEnum):
-    """Whom to measure beside us."""
+    """Names the systems to measure beside server-jobs."""
 
     PGQUEUER = "pgqueuer"
     PROCRASTINATE = "procrastinate"
@@ -64,7 +64,7 @@ def main(
     ] = None,
 ) -> None:
     """Measure server-jobs beside other job queues on the same databases."""
-    # A developer's own settings must not reach the databases made here.
+    # A developer's own settings mustn't change the databases made here.
     prefixes = ("SERVER_JOBS_", "PGQUEUER_", "PROCRASTINATE_", "PG")
     for variable in [name for name in os.environ if name.startswith(prefixes)]:
         del os.environ[variable]
@@ -91,7 +91,7 @@ def main(
 
 
 def _print(tables: Sequence[table.Table], machine: Machine, notes: Sequence[str]) -> None:
-    # In a pipe, lines are as long as they need to be.
+    # In a pipe, lines aren't wrapped.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     for line in [*machine.lines, *notes]:
         console.print(escape(line), style="dim")

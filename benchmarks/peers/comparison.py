@@ -1,4 +1,4 @@
-"""Measuring all systems on one database in one run, in turns."""
+"""Measures all systems on one kind of database in one run, in turns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from benchmarks.support.databases import Databases
 from benchmarks.support.measure import Samples, alternate
 from benchmarks.support.progress import Steps
 
-# How many jobs one drain takes; slow systems get fewer, since it is the rate that is compared.
+# How many jobs one drain has. Slow systems get fewer, since only rates are compared.
 JOBS = {"server-jobs": 20_000, "PgQueuer": 20_000, "Procrastinate": 1_000, "Huey": 5_000}
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured. ``choosing`` rounds find each system's best settings, and ``rounds``
-    others compare those: judged by the rounds that chose it, the luckiest would look the fastest.
+    """Says how much is measured.
+
+    ``choosing`` rounds find each system's best settings, and ``rounds`` others compare those. If
+    the rounds that chose also counted, the luckiest settings would look the fastest.
     """
 
     choosing: int
@@ -39,19 +41,19 @@ QUICK = Effort(choosing=1, rounds=2, part=0.25, enqueued_alone=200, pickups=20)
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one system; jobs a second, and milliseconds of pickup."""
+    """Holds one system's results: in jobs a second, and for the pickup in milliseconds."""
 
     name: str
     version: str
     database: str
     sweep: dict[str, Samples]
-    """How each of the worker's settings drained; the first ones are the worker as it comes."""
+    """The drains by settings; the first settings are the worker's defaults."""
     durable: tuple[str, ...]
     """The settings with which a commit survives a power cut."""
     best: str
     """The durable settings that were fastest in the sweep."""
     drained: Samples
-    """With the best settings, in rounds of their own, which all systems share."""
+    """The drains with the best settings, in separate rounds that all systems share."""
     enqueued: Samples
     enqueued_many: Samples | None
     pickup: Samples
@@ -60,9 +62,7 @@ class Result:
 def compare(
     systems: Sequence[System], databases: Databases, effort: Effort, steps: Steps
 ) -> list[Result]:
-    """In every round each worker of each system takes its turn, so that what disturbs one
-    disturbs the others too.
-    """
+    """Drain with each worker of each system, in turns, so that disturbances affect all of them."""
     many: dict[str, list[float]] = {system.name: [] for system in systems}
 
     def drain(system: System, worker: Worker) -> float:

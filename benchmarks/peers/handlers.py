@@ -1,8 +1,8 @@
-"""What every system's handler does, in its worker process: next to nothing, and tell of it.
+"""Defines what every system's handler does: next to nothing, but it tells the benchmark.
 
 The job is the same for all, ``{"to": …, "number": …, "sent": …}``, and reaches the handler decoded.
-``sent`` is 0 in a drain; else it is when the job was enqueued, by the clock that all processes of
-a machine share.
+``sent`` is 0 in a drain. Otherwise it is the moment of enqueuing, by the clock that all processes
+of a machine share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _jobs = int(os.environ.get(JOBS_VARIABLE, "0"))
 
 
 def worker_database() -> str | None:
-    """Where the worker of this process finds its jobs; None where this process is no worker."""
+    """Read the URL of this worker's database → None if this process isn't a worker."""
     return os.environ.get(DATABASE_VARIABLE)
 
 

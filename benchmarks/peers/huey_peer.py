@@ -1,8 +1,8 @@
-"""Huey: `huey_consumer` with threads, on SqliteHuey.
+"""Runs Huey: `huey_consumer` with threads, on SqliteHuey.
 
-Users leave `fsync` alone, and SQLite's own default holds, which is FULL in most builds of it; the
-workers below are also run with it on and, to see what durability costs it, off. The handler
-returns nothing, so that Huey has no result to store.
+Users usually don't set `fsync`, so SQLite's default holds, which is FULL in most builds. The
+workers below also run with it on, and off to see what durability costs. The handler returns
+nothing, so that Huey has no result to store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is measured, the same for every system."""
+"""Measures a system by the same steps as every other."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from benchmarks.support.databases import BenchDatabase, Databases
 from benchmarks.support.measure import Samples
 
 BULK = 1_000
-"""How many jobs one call of a bulk enqueue gets."""
+"""How many jobs one call enqueues in bulk."""
 
 IDLE_SECONDS = (0.05, 0.35)
-"""Between two jobs of which the pickup is measured; at random, so as not to beat in time."""
+"""The bounds of the random pause between two measured pickups."""
 
 PICKUPS_TO_WARM_UP = 5
 
 
 @dataclass(frozen=True)
 class Drained:
-    """How fast jobs went in, many at once, and out; in jobs a second."""
+    """Holds how fast jobs were enqueued, many at once, and drained, in jobs a second."""
 
     enqueued: float
     drained: float
@@ -66,7 +66,7 @@ async def _enqueue_many(producer: Producer, jobs: int) -> float:
 
 
 def _settle(database: BenchDatabase) -> None:
-    """Every system's tables as they are in long use: analysed, the log of writes written back."""
+    """Bring a system's tables into the state of long use: analysed, with the log written back."""
     if database.kind == "postgresql":
         database.run("VACUUM ANALYZE")
         database.run("CHECKPOINT")
@@ -75,7 +75,7 @@ def _settle(database: BenchDatabase) -> None:
 
 
 def enqueue(system: System, databases: Databases, jobs: int) -> float:
-    """Jobs a second, one by one, by one client that waits for each to be committed."""
+    """Enqueue one by one, by a client that waits for each commit → jobs a second."""
     return asyncio.run(_enqueue(system, databases, jobs))
 
 
@@ -92,7 +92,7 @@ async def _enqueue(system: System, databases: Databases, jobs: int) -> float:
 
 
 def pickup(system: System, worker: Worker, databases: Databases, jobs: int) -> Samples:
-    """Milliseconds from calling `enqueue` to the handler's start, in an idle worker."""
+    """Measure from the call of `enqueue` to the handler's start in an idle worker → in ms."""
     return asyncio.run(_pickup(system, worker, databases, jobs))
 
 
@@ -105,7 +105,7 @@ async def _pickup(system: System, worker: Worker, databases: Databases, jobs: in
                 for number in range(PICKUPS_TO_WARM_UP + jobs):
                     await asyncio.sleep(random.uniform(*IDLE_SECONDS))
                     await producer.enqueue(task(number, sent=time.monotonic()))
-                    # It blocks this loop, on which nothing else runs; the worker has the clock.
+                    # This blocks the loop, but nothing else runs on it; the worker takes the time.
                     found.append(float(process.read()) * 1_000)
     return Samples(tuple(found[PICKUPS_TO_WARM_UP:]))
 

@@ -1,6 +1,4 @@
-"""server-jobs, on either database: `server-jobs worker`, with all guarantees on, since it has no
-other way.
-"""
+"""Runs server-jobs on either database: `server-jobs worker`, with all its guarantees."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """Validated when a job is enqueued, and again when it is executed."""
+    """The params, validated when a job is enqueued, and again when it is executed."""
 
     to: str
     number: int
@@ -29,7 +27,7 @@ class Params(BaseModel):
 
 
 class Receipt(BaseModel):
-    """Validated and stored."""
+    """The result, which is validated and stored."""
 
     number: int
 
@@ -58,7 +56,7 @@ def _quiet(concurrency: int) -> Worker:
 
 @dataclass(frozen=True)
 class ServerJobs:
-    """This library."""
+    """Offers server-jobs to the comparison."""
 
     kind: Kind
     name: str = "server-jobs"

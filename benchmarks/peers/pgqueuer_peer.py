@@ -1,9 +1,8 @@
-"""PgQueuer: what `pgq run` does, on asyncpg and uvloop, with the autovacuum settings that it
-recommends. (`pgq run` of PgQueuer 1.6.0 itself doesn't start with Typer 0.29, so that its
-`pgqueuer.run` is called here.)
+"""Runs PgQueuer as `pgq run` does, on asyncpg and uvloop, with its recommended autovacuum settings.
 
-Its page on performance tuning names the batch size as what to turn; it limits concurrency only
-if it is asked to. Durable tables (its default), each finished job moved to its log table.
+`pgq run` of PgQueuer 1.6.0 itself doesn't start with Typer 0.29, so `pgqueuer.run` is called here.
+By PgQueuer's page on performance tuning, the batch size is the setting to vary. Concurrency is
+unlimited by default. Tables are durable (the default), and finished jobs move to a log table.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ async def _tell(job: Job) -> None:
 
 @asynccontextmanager
 async def worker() -> AsyncIterator[PgQueuer]:
-    """The factory that `pgq run` is given."""
+    """Make the PgQueuer that `pgq run` runs."""
     connection = await asyncpg.connect(worker_database())
     pgq = PgQueuer(AsyncpgDriver(connection))
 

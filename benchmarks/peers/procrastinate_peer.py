@@ -1,4 +1,4 @@
-"""Procrastinate: `procrastinate worker`, on psycopg 3 with a pool of ten connections."""
+"""Runs Procrastinate: `procrastinate worker`, on psycopg 3 with a pool of ten connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a system has to offer in order to be measured."""
+"""Defines what a system must offer in order to be measured."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 if TYPE_CHECKING:
-    # Workers import this module too, and are to be no heavier for it.
+    # Workers import this module too, so it mustn't make them heavier.
     from benchmarks.support.databases import Kind
 
 
 class Task(TypedDict):
-    """The params of the one job that all systems run."""
+    """Defines the params of the job that all systems run."""
 
     to: str
     number: int
@@ -22,18 +22,18 @@ class Task(TypedDict):
 
 
 def task(number: int, sent: float = 0.0) -> Task:
-    """A small document, as most params are."""
+    """Make a small document, as most params are."""
     return {"to": "somebody@example.org", "number": number, "sent": sent}
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One way to start a worker process: a Python module and its arguments, as a user would."""
+    """Describes one way to start a worker process: a Python module and its arguments."""
 
     settings: str
     arguments: tuple[str, ...]
     durable: bool = True
-    """Whether a commit survives a power cut. Where it doesn't, the worker is shown, no more."""
+    """Whether a commit survives a power cut. Otherwise the worker is shown, but not compared."""
 
     @property
     def command(self) -> list[str]:
@@ -41,25 +41,25 @@ class Worker:
 
 
 class Producer(Protocol):
-    """A connected client."""
+    """Enqueues jobs, as a connected client."""
 
     async def enqueue(self, task: Task) -> object:
         """Enqueue one job, committed before this returns."""
 
     async def enqueue_many(self, tasks: Sequence[Task]) -> object:
-        """Enqueue many by the system's own way to do that; one by one where it has none."""
+        """Enqueue many in the system's own way; one by one if it has none."""
 
 
 class System(Protocol):
-    """A job queue on a database."""
+    """Offers a job queue on a database to the comparison."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The system's name."""
 
     @property
     def distribution(self) -> str:
-        """What it is called on PyPI."""
+        """The system's name on PyPI."""
 
     @property
     def kind(self) -> Kind:
@@ -67,7 +67,7 @@ class System(Protocol):
 
     @property
     def workers(self) -> Sequence[Worker]:
-        """How its worker is run. The first one is the worker as it comes, but for its log."""
+        """The ways to run its worker. The first one has default settings, except for its log."""
 
     @property
     def has_bulk(self) -> bool:
@@ -81,4 +81,4 @@ class System(Protocol):
         """Make the tables."""
 
     def producer(self, url: str) -> AbstractAsyncContextManager[Producer]:
-        """A client, closed at the end."""
+        """Make a client, which is closed at the end."""

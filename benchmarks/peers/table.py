@@ -1,4 +1,4 @@
-"""The systems beside each other: one table of the best of each, one of every setting."""
+"""Makes the tables: one of each system's best settings, one of all settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.support.report import amount
 
 OURS = "server-jobs"
 
-# What a peer's best is to be exceeded by, with our best; issue 3 set them.
+# By which factor our best is to exceed a peer's best; issue 3 set them.
 TARGETS = {"PgQueuer": 1.0, "Procrastinate": 5.0, "Huey": 4.0}
 
 HEADINGS = (
@@ -25,7 +25,7 @@ SETTINGS_HEADINGS = ("system", "worker", "drain")
 
 @dataclass(frozen=True)
 class Table:
-    """Texts, and what each line is about."""
+    """Holds a table's texts, and the subject of each line."""
 
     title: str
     headings: Sequence[str]
@@ -33,20 +33,20 @@ class Table:
 
 
 def ratios(ours: Result, peer: Result) -> Samples:
-    """Our best worker to its best worker, round by round: both had the same disturbances."""
+    """Compute the ratio of our best worker to a peer's for each round, which both shared."""
     pairs = zip(ours.drained.values, peer.drained.values, strict=True)
     return Samples(tuple(our_rate / its_rate for our_rate, its_rate in pairs))
 
 
 def verdict(found: Samples, target: float) -> str:
-    """Only what all rounds agree on is called reached, or not."""
+    """Say whether the target was reached; unclear unless all rounds agree."""
     held = sum(value > target if target == 1 else value >= target for value in found.values)
     rounds = len(found.values)
     return {rounds: "yes", 0: "NO"}.get(held, f"unclear: in {held} of {rounds} rounds")
 
 
 def best(results: Sequence[Result]) -> Table:
-    """Each system at its best settings."""
+    """Make the table of each system's best settings."""
     ours = next((result for result in results if result.name == OURS), None)
     lines = []
     for result in results:
@@ -75,7 +75,7 @@ def best(results: Sequence[Result]) -> Table:
 
 
 def every_setting(results: Sequence[Result]) -> Table:
-    """How each system's settings change its drain."""
+    """Make the table of the drains by each system's settings."""
     lines = [
         (
             result.name,
@@ -89,7 +89,7 @@ def every_setting(results: Sequence[Result]) -> Table:
 
 
 def markdown(tables: Sequence[Table], machine: Machine, notes: Sequence[str]) -> str:
-    """For a page."""
+    """Write the tables as Markdown, for a page."""
     parts = ["\n".join(f"- {line}" for line in [*machine.lines, *notes])]
     for table in tables:
         alignment = ["---" for _ in table.headings]
@@ -101,7 +101,7 @@ def markdown(tables: Sequence[Table], machine: Machine, notes: Sequence[str]) ->
 
 
 def document(results: Sequence[Result], machine: Machine, notes: Sequence[str]) -> dict[str, Any]:
-    """For programs: every sample."""
+    """Make a JSON document of every sample, for programs."""
     return {
         "machine": asdict(machine),
         "settings": list(notes),

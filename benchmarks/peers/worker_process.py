@@ -1,4 +1,4 @@
-"""One worker of a system, in a process of its own, and what its handlers tell of."""
+"""Runs one worker of a system in a process of its own, and reads what its handlers tell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STOP_SECONDS = 10.0
 
 
 class WorkerProcess:
-    """What it says is one line a call of ``read``."""
+    """Reads what a worker's handlers tell, line by line."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], pipe: int, log: IO[bytes], worker: Worker
@@ -33,7 +33,7 @@ class WorkerProcess:
         self._buffer = b""
 
     def read(self, patience: float = PATIENCE_SECONDS) -> str:
-        """The next line. Raises RuntimeError where none comes."""
+        """Read the next line. Raises RuntimeError if none comes within ``patience`` seconds."""
         deadline = time.monotonic() + patience
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
@@ -53,7 +53,7 @@ class WorkerProcess:
         raise RuntimeError(f"{' '.join(self._worker.arguments)}: the worker {what}\n{log}")
 
     def stop(self) -> None:
-        """Ask it to end, and see to it that it does."""
+        """Ask the process to end, and kill it if it doesn't."""
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
@@ -64,7 +64,7 @@ class WorkerProcess:
 
 @contextmanager
 def working(worker: Worker, url: str, jobs: int = 0) -> Iterator[WorkerProcess]:
-    """A worker that is told how many jobs there are to drain, if there are."""
+    """Start a worker, which is told how many jobs it has to drain, if any."""
     reading, writing = os.pipe()
     try:
         with tempfile.TemporaryFile() as log:

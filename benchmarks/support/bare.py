@@ -1,4 +1,4 @@
-"""A driver's connection with nothing around it, which runs the statements that we run."""
+"""Defines a bare connection of a driver, which runs the same statements as server-jobs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from server_jobs.store.statements.hold import HoldStatements
 from server_jobs.store.statements.settle import SettleStatements
 
 Bound: TypeAlias = tuple[str, Sequence[Any]]
-"""A statement's text and its parameters."""
+"""The text of a statement, and its parameters."""
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 
 class Bare(ABC):
-    """One connection. The statement sets and ``compile`` give our texts: they can't drift."""
+    """One connection. Its statement sets and ``compile`` give the SQL that server-jobs sends."""
 
     def __init__(self, url: str) -> None:
-        # Never opened: it says how its statements are written.
+        # This database is never opened; it only tells how to write statements.
         database = connect(url)
         self.compile = StatementCompiler(database.dialect)
         self.enqueue = EnqueueStatements.of(database)
@@ -47,7 +47,7 @@ class Bare(ABC):
 
     @abstractmethod
     def together(self, bound: Sequence[Bound]) -> list[Rows]:
-        """Run several in one transaction."""
+        """Run several statements in one transaction."""
 
     @abstractmethod
     def wait_for_change(self, seconds: float) -> None:
@@ -55,11 +55,11 @@ class Bare(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
 
 class BareSqlite(Bare):
-    """The standard library's ``sqlite3``."""
+    """Uses the standard library's ``sqlite3``."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -98,7 +98,7 @@ class BareSqlite(Bare):
 
 
 class BarePostgres(Bare):
-    """psycopg, its statements prepared at once and JSON left as text."""
+    """Uses psycopg, which prepares statements at once and leaves JSON as text."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -139,7 +139,7 @@ class BarePostgres(Bare):
 
 @contextmanager
 def bare(url: str) -> Iterator[Bare]:
-    """A bare connection to the database at ``url``."""
+    """Open a bare connection to the database at ``url``."""
     connection = BareSqlite(url) if url.startswith("sqlite") else BarePostgres(url)
     try:
         yield connection

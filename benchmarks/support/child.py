@@ -1,7 +1,7 @@
-"""What runs in a contestant's process: a generator, one step for each line on stdin.
+"""Runs in a contestant's process: a generator, which takes one step for each line on stdin.
 
-It is told what to measure by ``module:function`` and its arguments as JSON. The generator makes
-ready until its first ``yield``; each later one gives the answer to an order, as JSON on stdout.
+``module:function`` and its arguments as JSON say what to measure. The generator prepares until its
+first ``yield``. Each later one gives the answer to an order, as JSON on stdout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def main() -> None:
     module, _, name = function.partition(":")
     steps = getattr(import_module(module), name)(**json.loads(arguments))
     answer = next(steps)
-    # Closed before the interpreter comes apart, so that it can let go of what it holds.
+    # Closed before the interpreter ends, so that it can release what it holds.
     try:
         print(json.dumps(answer), flush=True)
         for line in sys.stdin:

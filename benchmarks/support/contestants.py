@@ -1,4 +1,4 @@
-"""Processes that are measured, in turn or together."""
+"""Manages the processes that are measured, in turn or together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Span:
-    """So many jobs between two moments of the monotonic clock, which all processes share."""
+    """Counts the jobs between two moments of the monotonic clock, which all processes share."""
 
     count: int
     began: float
@@ -31,7 +31,7 @@ class Span:
 
 
 class Contestant:
-    """A process of its own, ready to carry out orders (see :mod:`benchmarks.support.child`)."""
+    """Controls a process that carries out orders (see :mod:`benchmarks.support.child`)."""
 
     def __init__(self, function: str, **arguments: Any) -> None:
         self._function = function
@@ -51,13 +51,13 @@ class Contestant:
         return self._process.pid
 
     def order(self, order: object = None) -> None:
-        """Let it begin."""
+        """Send an order, without waiting for its end."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> Any:
-        """Wait until it is done → what it says."""
+        """Wait until the order is done → its answer."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -65,16 +65,16 @@ class Contestant:
         return json.loads(line)
 
     def run(self, order: object = None) -> Any:
-        """An order, and its answer."""
+        """Send an order, and wait for its answer."""
         self.order(order)
         return self.answer()
 
     def span(self, order: object = None) -> Span:
-        """An order whose answer is a span."""
+        """Send an order whose answer is a span, and wait for it."""
         return Span(*self.run(order))
 
     def end(self) -> None:
-        """Let it go, and wait until it has."""
+        """Ask the process to end, and wait until it has."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -93,7 +93,7 @@ class Contestant:
 
 @contextmanager
 def ready(*functions: str, **arguments: Any) -> Iterator[list[Contestant]]:
-    """A contestant for each function, all with these arguments, once all have made ready."""
+    """Start a contestant for each function, with these arguments, and wait until all are ready."""
     with ExitStack() as stack:
         contestants = []
         for function in functions:
@@ -105,7 +105,7 @@ def ready(*functions: str, **arguments: Any) -> Iterator[list[Contestant]]:
 
 
 def together(contestants: Sequence[Contestant], order: object) -> Span:
-    """Let them begin at once → from the first one's beginning to the last one's end."""
+    """Let all begin at once → the span from the first one's beginning to the last one's end."""
     for contestant in contestants:
         contestant.order(order)
     spans = [Span(*contestant.answer()) for contestant in contestants]

@@ -1,4 +1,4 @@
-"""Throw-away databases as durable as in production, with this release's tables in them."""
+"""Makes throw-away databases with this release's tables, as durable as in production."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 class BenchDatabase(ABC):
-    """An empty database, and what a measurement does to it from outside."""
+    """Offers an empty database, and what a measurement does to it from outside."""
 
     title: str
     kind: Kind
@@ -42,7 +42,7 @@ class BenchDatabase(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """Do at once what the database does in the background sooner or later."""
+        """Do at once what the database would do in the background sooner or later."""
 
     @abstractmethod
     def clear(self) -> None:
@@ -50,25 +50,25 @@ class BenchDatabase(ABC):
 
     @abstractmethod
     def moment(self, seconds: str) -> str:
-        """SQL: so many seconds from now, whole ones."""
+        """Write SQL for the moment so many whole seconds from now."""
 
     @abstractmethod
     def hexadecimal(self, number: str) -> str:
-        """SQL: a number as twelve hexadecimal digits."""
+        """Write SQL for a number as twelve hexadecimal digits."""
 
     @abstractmethod
     def series(self, start: int, end: int) -> str:
-        """SQL: a table whose one column, ``n``, counts from ``start`` to ``end``."""
+        """Write SQL for a table whose only column, ``n``, counts from ``start`` to ``end``."""
 
     def count(self, condition: str = "true") -> int:
-        """How many jobs there are that fulfil a condition."""
+        """Count the jobs that fulfil a condition."""
         found = self.run(f"SELECT count(*) FROM jobs WHERE {condition}")[0][0]
         assert isinstance(found, int)
         return found
 
 
 class SqliteBench(BenchDatabase):
-    """A SQLite file."""
+    """Uses a SQLite file."""
 
     title = "SQLite"
     kind = "sqlite"
@@ -100,7 +100,7 @@ class SqliteBench(BenchDatabase):
 
 
 class PostgresBench(BenchDatabase):
-    """A database of a PostgreSQL server."""
+    """Uses a database of a PostgreSQL server."""
 
     title = "PostgreSQL"
     kind = "postgresql"
@@ -136,12 +136,12 @@ class Databases:
         self.server_url = server_url
 
     def title(self, kind: Kind) -> str:
-        """What people call it."""
+        """Return the name of this kind of database, for people."""
         return SqliteBench.title if kind == "sqlite" else PostgresBench.title
 
     @contextmanager
     def empty(self, kind: Kind) -> Iterator[BenchDatabase]:
-        """A database without a job in it; gone afterwards."""
+        """Make a database without jobs, which is removed afterwards."""
         if kind == "sqlite":
             path = self.folder / f"{uuid4().hex}.db"
             try:
@@ -157,10 +157,10 @@ class Databases:
 
 @contextmanager
 def throw_away(folder: Path, *, postgres: bool) -> Iterator[Databases]:
-    """Databases under ``folder``, with a PostgreSQL server of their own if it is wanted."""
+    """Make databases under ``folder``, with their own PostgreSQL server if it is wanted."""
     with TemporaryDirectory(prefix="sj-bench-", dir=folder) as home:
         if postgres:
-            # No setting is given: the defaults are the durable ones.
+            # No settings are given, since the defaults are durable.
             with running_server(settings={}, parent=folder) as url:
                 yield Databases(Path(home), url)
         else:

@@ -1,4 +1,4 @@
-"""Many rows at once, made by the database itself."""
+"""Lets the database itself make many rows at once."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from benchmarks.app import noop
 from benchmarks.support.databases import BenchDatabase
 
 MIXED_PRIORITIES = "(n * 7919) % 21 - 10"
-"""From −10 to 10, in no order. ``n`` is the row's number in these expressions."""
+"""Priorities from −10 to 10, mixed. In these expressions ``n`` is the row's number."""
 
 _ROWS_PER_STEP = 100_000
 _fills = itertools.count(1)
 
 
 def due(queue: str = "default", priority: str = "0") -> dict[str, str]:
-    """Columns of jobs that a claim may find."""
+    """Return the columns of jobs that a claim may find."""
     return {"queue": f"'{queue}'", "priority": priority, "ready": "true"}
 
 
 def not_due(database: BenchDatabase) -> dict[str, str]:
-    """Columns of jobs that become due within the next days."""
+    """Return the columns of jobs that become due within the next days."""
     return {"priority": MIXED_PRIORITIES, "scheduled_for": database.moment("86400 + n / 10")}
 
 
 def finished(database: BenchDatabase) -> dict[str, str]:
-    """Columns of jobs that were completed during the last days."""
+    """Return the columns of jobs that were completed during the last days."""
     then = database.moment("-200000 + n / 10")
     return {
         "status": "'completed'",
@@ -72,5 +72,5 @@ def fill(
 
 
 def steps(count: int) -> int:
-    """How many steps :func:`fill` takes."""
+    """Compute how many steps :func:`fill` takes."""
     return -(-count // _ROWS_PER_STEP)

@@ -1,4 +1,4 @@
-"""What the figures were measured on: they hold for this machine, the ratios carry further."""
+"""Describes the machine, for which the absolute figures hold; ratios say more about others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psycopg
 
-# A commit here costs nothing, and all that is measured would be too good to be true.
+# A commit to memory costs nothing, so every figure would be too good.
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What matters for a queue's speed; ``sync_ms`` is the median of small synced writes."""
+    """Holds what matters for a queue's speed. ``sync_ms`` is the median of small synced writes."""
 
     cpu: str
     cores: int
@@ -34,7 +34,7 @@ class Machine:
 
     @property
     def lines(self) -> list[str]:
-        """For people."""
+        """The description, line by line, for people."""
         return [
             f"{self.cpu}, {self.cores} cores; {self.system}; {self.file_system}, where"
             f" fdatasync takes {self.sync_ms:.2f} ms",
@@ -44,7 +44,7 @@ class Machine:
 
 
 def describe(folder: Path, postgres_url: str | None) -> Machine:
-    """This machine, with the disk that holds ``folder``."""
+    """Describe this machine, with the disk that holds ``folder``."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
@@ -58,7 +58,7 @@ def describe(folder: Path, postgres_url: str | None) -> Machine:
 
 
 def disk_folder() -> Path:
-    """A folder for temporary files that is on a disk."""
+    """Find a folder for temporary files that is on a disk."""
     candidates = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
     for folder in candidates:
         if folder.is_dir() and _file_system(folder) not in _IN_MEMORY:
@@ -110,7 +110,7 @@ def _postgres(url: str) -> str:
 
 
 def resident_megabytes(process_id: int) -> float:
-    """The memory that a process has now, by its resident set."""
+    """Read the current memory of a process, by its resident set."""
     status = Path(f"/proc/{process_id}/statm")
     if status.exists():
         return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,4 +1,4 @@
-"""Measuring two things so that what disturbs one disturbs the other too."""
+"""Measures several things in turns, so that disturbances affect all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Samples:
-    """The same thing, measured several times."""
+    """Holds the results of one thing that was measured several times."""
 
     values: tuple[float, ...]
 
@@ -19,13 +19,13 @@ class Samples:
 
     @property
     def spread(self) -> float:
-        """Half the distance from the least to the greatest, as a part of the median."""
+        """Half the distance from the least to the greatest, divided by the median."""
         if not self.median:
             return 0.0
         return (max(self.values) - min(self.values)) / 2 / abs(self.median)
 
     def quantile(self, part: float) -> float:
-        """The value that this part of the samples doesn't exceed."""
+        """Compute the value that this share of the samples doesn't exceed."""
         ordered = sorted(self.values)
         return ordered[min(int(part * len(ordered)), len(ordered) - 1)]
 
@@ -34,7 +34,7 @@ class Samples:
 
 
 def one(value: float) -> Samples:
-    """What can be measured only once."""
+    """Hold a result that can be measured only once."""
     return Samples((value,))
 
 
@@ -47,8 +47,8 @@ def alternate(
 ) -> dict[str, Samples]:
     """Measure each in turn, ``rounds`` times: A B C A B C …
 
-    The first round, ``warm_up``, compiles, prepares and fills caches; it isn't counted. ``step``
-    is told what comes next.
+    With ``warm_up``, a first round compiles, prepares and fills caches, and isn't counted. ``step``
+    is called with the name of the next measurement.
     """
     measured: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(-warm_up, rounds):

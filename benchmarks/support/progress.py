@@ -1,4 +1,4 @@
-"""How far the measuring is, on stderr."""
+"""Shows the progress of the benchmarks on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Steps:
-    """A bar on a terminal; elsewhere one line a stage.
+    """Draws a bar on a terminal; elsewhere it prints one line for each stage.
 
     It is drawn only between two measurements, never during one.
     """
@@ -47,7 +47,7 @@ class Steps:
             self._bar.stop()
 
     def stage(self, name: str, total: int) -> None:
-        """What follows is ``total`` steps long."""
+        """Begin a stage of ``total`` steps."""
         self._stage = name
         self._bar.reset(self._task, total=total, description=name)
         if self._live:
@@ -56,7 +56,7 @@ class Steps:
             print(f"{time.monotonic() - self._began:5.0f} s  {name}", file=sys.stderr)
 
     def next(self, what: str = "") -> None:
-        """The next step begins."""
+        """Begin the next step."""
         self._bar.update(
             self._task, advance=1, description=f"{self._stage}: {what}" if what else self._stage
         )

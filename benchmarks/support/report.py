@@ -1,4 +1,4 @@
-"""Figures, beside their limits and targets: as a table, as Markdown, as JSON."""
+"""Writes figures beside their limits and targets: as a table, as Markdown, as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADINGS = ("what", "database", "server-jobs", "raw limit", "ratio", "target", "
 
 @dataclass(frozen=True)
 class Reference:
-    """Another measurement that a figure is to be seen in relation to."""
+    """Another measurement with which a figure is compared."""
 
     name: str
     samples: Samples
@@ -29,7 +29,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure is to reach: itself, or its ratio to the raw limit or to its reference."""
+    """Says what a figure, or its ratio to the raw limit or to its reference, is to reach."""
 
     at: Literal["least", "most"]
     limit: float
@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: what was measured, beside the raw limit measured in the same run."""
+    """One line of the report: a figure, beside the raw limit measured in the same run."""
 
     what: str
     database: str
@@ -64,7 +64,7 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the target is; None where there is none."""
+        """Whether the target is reached; None if there is no target."""
         if self.target is None:
             return None
         judged = {
@@ -76,7 +76,7 @@ class Figure:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The line's texts, in the order of the headings."""
+        """Write the line's texts, in the order of the headings."""
         ratios = []
         if self.to_raw is not None:
             ratios.append(f"{self.to_raw:.2f}")
@@ -107,7 +107,7 @@ class Figure:
 
 
 def amount(samples: Samples, unit: Unit) -> str:
-    """The median with its unit, and the spread where there is one to tell."""
+    """Write the median with its unit, and the spread if there is one."""
     value = samples.median
     text = f"{value:,.0f}" if value >= 100 or unit == "modules" else f"{value:.3g}"
     spread = f" ±{samples.spread:.0%}" if len(samples.values) > 1 else ""
@@ -117,8 +117,8 @@ def amount(samples: Samples, unit: Unit) -> str:
 def print_table(
     figures: Sequence[Figure], machine: Machine, settings: Sequence[str], headings: Sequence[str]
 ) -> None:
-    """For a terminal."""
-    # In a pipe, lines are as long as they need to be.
+    """Print the table on a terminal."""
+    # In a pipe, lines aren't wrapped.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     for line in [*machine.lines, *settings]:
         console.print(escape(line), style="dim")
@@ -139,7 +139,7 @@ def print_table(
 def markdown(
     figures: Iterable[Figure], machine: Machine, settings: Sequence[str], headings: Sequence[str]
 ) -> str:
-    """For a page: the machine, the settings and the table."""
+    """Write the machine, the settings and the table as Markdown, for a page."""
     alignment = ["--:" if heading in headings[2:4] else "---" for heading in headings]
     lines = [*(f"- {line}" for line in [*machine.lines, *settings]), ""]
     for cells in (headings, alignment, *(figure.cells for figure in figures)):
@@ -150,7 +150,7 @@ def markdown(
 def document(
     figures: Iterable[Figure], machine: Machine, settings: Sequence[str]
 ) -> dict[str, Any]:
-    """For programs: every sample, and what was made of them."""
+    """Make a JSON document of every sample and what was computed from them, for programs."""
     return {
         "machine": asdict(machine),
         "settings": list(settings),

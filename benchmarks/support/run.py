@@ -1,4 +1,4 @@
-"""One run of the benchmarks: on what, how big, how often."""
+"""Describes one run of the benchmarks: on which databases, how big, how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.support.report import Figure
 
 @dataclass(frozen=True)
 class Run:
-    """``scale`` is the part of the full sizes, ``rounds`` how often each thing is measured."""
+    """``scale`` is the share of the full sizes, and ``rounds`` how often each thing is measured."""
 
     databases: Databases
     kinds: Sequence[Kind]
@@ -22,11 +22,11 @@ class Run:
     rounds: int = 5
 
     def size(self, full: int, least: int = 20) -> int:
-        """How many instead of so many."""
+        """Scale a number of jobs; the result is at least ``least``."""
         return max(round(full * self.scale), least)
 
     def seconds(self, full: float) -> float:
-        """How long instead of so long."""
+        """Scale a duration in seconds."""
         return max(full * self.scale, 0.2)
 
 

@@ -244,7 +244,7 @@ def _refuse_foreign(connection: Connection, names: Tables) -> None:
 
 def _foreign(name: str) -> ForeignTableError:
     return ForeignTableError(
-        f"the database has a table {name} that server-jobs didn't create and won't change; choose"
+        f"the database has a table {name} that server-jobs didn't make and won't change; choose"
         " other names by a table prefix (SERVER_JOBS_TABLE_PREFIX) or, on PostgreSQL, a schema"
         " (SERVER_JOBS_SCHEMA)"
     )

@@ -260,16 +260,18 @@ def test_roles_can_do_what_they_are_for_and_no_more(roles: Roles, postgres_url: 
 
 
 def work(url: str, job: Any) -> None:
-    """Drain the queue, and prune what is old."""
+    """Drain the queue, declare and fire a schedule, and prune old records."""
 
     async def run() -> None:
         database = connect(url)
+        registry = create_job_registry(app="roles").register(job)
+        registry.schedule(job, "* * * * *", params=1)
         worker = LocalWorker(
-            database=database,
-            job_registry=create_job_registry().register(job),
-            config=WorkerConfig(drain=True),
+            database=database, job_registry=registry, config=WorkerConfig(drain=True)
         )
         await worker.run_until_stopped()
+        execute(url, "UPDATE cron_jobs SET next_run_at = date_trunc('minute', now())")
+        assert len((await worker.fire_schedules()).job_ids) == 1
         assert await Retention(Store(database), Keep()).run_pass() == {JobStatus.COMPLETED: 1}
         await database.close()
 
