@@ -54,9 +54,9 @@ def run(
 ) -> None:
     """Watch the jobs table and launch a Kubernetes Job for each claimed record.
 
-    The database comes from SERVER_JOBS_DATABASE_URL alone: arguments can be
-    read by whoever lists processes. The cluster is the one of the pod that
-    it runs in, else that of the kubeconfig.
+    The database comes from SERVER_JOBS_DATABASE_URL alone, because anyone who
+    can list processes can read their arguments. The cluster is that of the pod
+    that the operator runs in, else that of the kubeconfig.
     """
     configure_logging(log_format, log_level)
     own = settings.pop("own_namespace") or _own_namespace()
@@ -77,7 +77,7 @@ def run(
             **settings,
         )
 
-    # What is set wrongly is refused before anything is asked; an id is had by then, or asked for.
+    # Wrong settings are refused before the cluster is asked for anything, the id included.
     with_id(install_id or "unknown")
 
     async def operate() -> None:
@@ -111,10 +111,10 @@ def run(
 @app.command()
 @takes_settings(READY_SETTINGS)
 def ready(*, settings: dict[str, Any], selector: SelectorOption = OPERATOR_PODS) -> None:
-    """Ask the pods of an operator whether they are ready, and say what isn't.
+    """Ask the pods of an operator whether they are ready, and print what is wrong.
 
-    It ends with 0 where all of them are, else with 1. To be called in the cluster,
-    since it goes by the pods' addresses; `helm test` does.
+    The exit status is 0 if all of them are ready, else 1. Run it within the
+    cluster, because it connects to the pods' addresses. `helm test` does so.
     """
 
     async def ask() -> list[str]:
@@ -153,8 +153,8 @@ async def _install_id(
 ) -> str | None:
     if config_map is None:
         raise ConfigurationError(
-            "which installation is this? Give --install-id, any text that no other installation on"
-            " this database has, or --config-map, whose uid is taken"
+            "which installation is this? Give --install-id, a text that no other installation on"
+            " this database has, or --config-map, whose uid is then used"
         )
     while not stop.is_set():
         try:

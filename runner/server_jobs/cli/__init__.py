@@ -17,7 +17,7 @@ _LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
     match sys.argv[1:]:
-        # What every pod begins with, and what scripts ask: without what the other commands need.
+        # Every pod begins with `run`, and scripts ask for the version. Neither needs Typer.
         case ["run", *arguments]:
             from server_jobs.cli.commands.run import main as run
 
@@ -25,7 +25,7 @@ def main() -> None:
         case ["--version"]:
             print(f"server-jobs {__version__}")
             return
-    # A command is imported when it is invoked, so that either line may find a library missing.
+    # Either line may find a library missing, because commands are imported when they are invoked.
     with needs_extra("server-jobs", "cli", _LIBRARIES):
         from server_jobs.cli.app import app
 

@@ -1,4 +1,4 @@
-"""All commands, put together."""
+"""The command ``server-jobs``: all commands, and the options that come before them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JOBS = "Jobs"
 
 
 class Commands(LazyGroup, ReportingGroup):
-    """All commands. A test compares the table with what each command says of itself."""
+    """All commands. A test compares this table with the help of each command."""
 
     package = "server_jobs.cli"
     listed: ClassVar = {
@@ -29,11 +29,13 @@ class Commands(LazyGroup, ReportingGroup):
             "commands.migrate:migrate", "Make the tables, or bring them up to date.", _BEGIN
         ),
         "schema": Listed(
-            "commands.schema:schema", "Print the tables as they are meant to be, as SQL.", _BEGIN
+            "commands.schema:schema",
+            "Print the SQL of the tables as this release needs them.",
+            _BEGIN,
         ),
         "worker": Listed(
             "commands.worker:worker",
-            "Execute jobs until stopped. Run as many as you like, on as many machines.",
+            "Execute jobs until stopped. Run as many workers as you like.",
             _WORK,
         ),
         "run": Listed(
@@ -41,11 +43,11 @@ class Commands(LazyGroup, ReportingGroup):
         ),
         "enqueue": Listed(
             "commands.enqueue:enqueue",
-            "Enqueue a job, its params checked against its schema, and print its id.",
+            "Enqueue a job, after checking its params, and print its id.",
             _JOBS,
         ),
         "list": Listed(
-            "commands.list:list_jobs", "List jobs, the newest first, times in UTC.", _JOBS
+            "commands.list:list_jobs", "List jobs, the newest first, with times in UTC.", _JOBS
         ),
         "show": Listed(
             "commands.show:show",
@@ -69,12 +71,12 @@ class Commands(LazyGroup, ReportingGroup):
         ),
         "stats": Listed(
             "commands.stats:stats",
-            "Show how the jobs are doing: what waits, what runs, and how the rest ended.",
+            "Show how many jobs wait and run, and how the rest ended.",
             _JOBS,
         ),
         "doctor": Listed(
             "commands.doctor:doctor",
-            "Look whether all is well, and say what to do where it isn't.",
+            "Check that all is well, and say what to do if something isn't.",
             _BEGIN,
         ),
         "prune": Listed(
@@ -94,7 +96,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    # A traceback of ours would show local variables, and with them what they hold of secrets.
+    # Typer's tracebacks show local variables, which may hold secrets.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="[bold]Exit status[/]\n\n"
@@ -133,13 +135,13 @@ def server_jobs_command(
     server-jobs worker --app myapp.jobs:registry   execute jobs until stopped
     server-jobs enqueue SendEmail --param to=ada@example.com
     server-jobs list --status failed               see what went wrong
-    server-jobs show 0197a3c2-5b1e-7f04            and why
-    server-jobs doctor                             whether all is well
-    server-jobs retry --status failed              run it again
-    server-jobs watch                              see all that runs
-    server-jobs schedule list                      what runs again and again
+    server-jobs show 0197a3c2-5b1e-7f04            see why
+    server-jobs doctor                             check that all is well
+    server-jobs retry --status failed              run failed jobs again
+    server-jobs watch                              see all running jobs
+    server-jobs schedule list                      see the schedules
 
-    Two settings that nearly all commands need are best put in the environment:
+    Nearly all commands need two settings. Put them in the environment:
 
     export SERVER_JOBS_DATABASE_URL=postgresql://user:password@host/name
     export SERVER_JOBS_APP=myapp.jobs:registry

@@ -1,4 +1,4 @@
-"""What ``retry`` and ``cancel`` share: they change jobs that are named, or all that fit."""
+"""What ``retry`` and ``cancel`` share: both change named jobs, or all jobs that fit filters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server_jobs.records.status import JobStatus
 from server_jobs.store.store import Store
 
 BATCH = 500
-"""Jobs of one statement: enough to be quick, few enough that workers don't wait for their rows."""
+"""How many jobs one statement changes: it is quick, and workers don't wait long for the rows."""
 
 _SHOWN_REASONS = 10
 _SHOWN_JOBS = 50
@@ -30,7 +30,7 @@ _SHOWN_JOBS = 50
 
 @dataclass(frozen=True)
 class Action:
-    """What is done to jobs, and the words for it, by the status that a job then has."""
+    """A change of jobs, and the words for it, by the status that a job has afterwards."""
 
     verb: str
     takes: frozenset[JobStatus]
@@ -48,7 +48,7 @@ _STATUS_AFTER = {
 
 @dataclass(frozen=True)
 class Request:
-    """Which jobs a person means, and what is done without asking."""
+    """What a person asked for: which jobs, and how the command goes about it."""
 
     job_ids: tuple[str, ...]
     wanted: JobFilter
@@ -80,19 +80,19 @@ def _request(
 
 
 takes_request = takes("request", _request)
-"""Gives a command the options of a Request in the place of its parameter ``request``."""
+"""Gives a command the options of a Request in place of its parameter ``request``."""
 
 
 @dataclass
 class Outcome:
-    """What was done to which jobs, or would be."""
+    """Which jobs were changed, or would be, and which were skipped."""
 
     action: Action
     ids: dict[JobStatus, list[str]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, changed: Changed) -> None:
-        """Count what one statement did."""
+        """Add what one statement changed and skipped."""
         for job_id, status in changed.statuses.items():
             self.ids.setdefault(status, []).append(job_id)
         self.skipped += changed.skipped
@@ -103,7 +103,7 @@ class Outcome:
         return sum(map(len, self.ids.values()))
 
     def document(self, *, dry_run: bool) -> dict[str, Any]:
-        """As JSON, the newest first."""
+        """Return the outcome as JSON, with the newest jobs first."""
         return {
             "dry_run": dry_run,
             **{
@@ -117,7 +117,7 @@ class Outcome:
         }
 
     def sentence(self, *, dry_run: bool) -> str:
-        """In words: ``12 cancelled, 1 asked to stop, 2 skipped``."""
+        """Return the outcome in words: ``12 cancelled, 1 asked to stop, 2 skipped``."""
         first = next(iter(self.action.done))
         parts = [
             f"{len(self.ids.get(status, [])):,} {words}"
@@ -130,7 +130,7 @@ class Outcome:
 
 
 async def change(action: Action, request: Request) -> None:
-    """Do it to the jobs that are meant, and say what was done. Raises BadParameter and Exit."""
+    """Change the jobs that are asked for, and print the outcome. Raises BadParameter and Exit."""
     wanted = _checked(action, request)
     outcome = Outcome(action)
     async with opened_store(existing_database(request.database)) as store:
@@ -148,7 +148,7 @@ async def change(action: Action, request: Request) -> None:
 
 
 def _checked(action: Action, request: Request) -> JobFilter:
-    """The filter with the statuses that the action takes. Raises BadParameter."""
+    """Return the filter with the statuses that the action takes. Raises BadParameter."""
     filtered = request.wanted != JobFilter()
     if bool(request.job_ids) + filtered + request.everything > 1:
         raise typer.BadParameter("give either ids, or filters, or --all.", param_hint="ID")
@@ -180,7 +180,7 @@ async def _change_named(store: Store, request: Request, outcome: Outcome) -> Non
 
 
 async def _foreseen(store: Store, action: Action, ids: Sequence[str]) -> Changed:
-    """What would become of these, as far as their statuses tell."""
+    """Return what the action would change and skip, judged by the statuses alone."""
     jobs = await store.summaries(ids)
     can_be = next(iter(action.done.values()))
     return Changed(
@@ -223,7 +223,7 @@ async def _change_all(store: Store, request: Request, wanted: JobFilter, outcome
 
 
 async def _batches(store: Store, wanted: JobFilter, newest_id: str) -> AsyncIterator[list[str]]:
-    """The ids that fit, from this one on to older ones: jobs that came since aren't meant."""
+    """Yield the ids that fit, from this one to older ones. Jobs that came later aren't included."""
     ids = [newest_id]
     while ids:
         yield ids

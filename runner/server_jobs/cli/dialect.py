@@ -1,4 +1,4 @@
-"""Which dialect of SQL is written."""
+"""The option that chooses a dialect of SQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server_jobs.database import parse_url
 
 
 class Dialect(StrEnum):
-    """Whose SQL is written. SQLite's serves libSQL and D1 too."""
+    """A dialect of SQL. SQLite's also serves libSQL and D1."""
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"

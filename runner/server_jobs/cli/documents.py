@@ -1,4 +1,4 @@
-"""Records as JSON: moments in ISO 8601, documents decoded, secrets masked."""
+"""Records as JSON: times in ISO 8601, documents decoded, secrets masked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from server_jobs.records.rows import JobRecord
 
 
 def masked_document(text: str) -> Any:
-    """A row's JSON text, decoded, its secrets masked."""
+    """Return a row's JSON text decoded, with its secrets masked."""
     try:
         return mask_secrets(json.loads(text))
     except ValueError:
-        # What can't be decoded can't be masked either.
+        # Secrets in a text that can't be decoded can't be masked either.
         return f"(not valid JSON: {len(text)} characters)"
 
 
@@ -24,7 +24,7 @@ _JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
 
 
 def record_document(record: JobRecord) -> dict[str, Any]:
-    """A whole record as JSON: moments in ISO 8601, documents decoded, secrets masked."""
+    """Return a whole record as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(record)
     for column in _JSON_COLUMNS:
         if document[column] is not None:
@@ -33,7 +33,7 @@ def record_document(record: JobRecord) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """A moment as ISO 8601; anything else as it is."""
+    """Return a time as ISO 8601, and any other value as it is."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value

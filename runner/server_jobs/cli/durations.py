@@ -32,7 +32,7 @@ def _seconds(text: str, option: str, expected: str) -> float:
     value = text.strip()
     if value.replace(".", "", 1).isdecimal():
         value += "s"
-    # The parser also reads signs, and 1:30 as a minute and a half, where a person may mean hours.
+    # The parser also reads signs, and takes 1:30 for minutes where a person may mean hours.
     seconds = None if set(value) & set("+-:") else timeparse(value)
     if seconds is None:
         raise typer.BadParameter(f"{text!r} is no duration: write {expected}.", param_hint=hint)

@@ -1,4 +1,4 @@
-"""From an error to what the person at the terminal is told, and to an exit status."""
+"""Turns errors into messages for people, and into exit statuses."""
 
 from __future__ import annotations
 
@@ -38,34 +38,35 @@ _USED_WRONGLY = (
 )
 
 EXIT_CODES = {
-    0: "done; for a worker: stopped as it was asked to, or the queues are drained",
-    FAILED: "failed: the message says why. No record has that id; a job that was named couldn't be"
-    " retried or cancelled; a watched one didn't complete; a worker had to leave handlers behind;"
-    " doctor found something",
-    USAGE: "used wrongly: an option, setting, app, job name or param is wrong; nothing was done",
+    0: "done; a worker was stopped, or has drained its queues",
+    FAILED: "failed, and the message says why: no record has that id, a named job couldn't be"
+    " retried or cancelled, a watched job didn't complete, a worker had to leave handlers behind,"
+    " or doctor found something",
+    USAGE: "used wrongly, and nothing was done: an option, setting, app, job name or param is"
+    " wrong",
     130: "interrupted by Ctrl-C",
 }
 
 
 def exit_code(error: ServerJobsError) -> int:
-    """The exit status that an error ends the process with."""
+    """Return the exit status for an error."""
     if isinstance(error, MissingDependencyError):
         return FAILED
     return USAGE if isinstance(error, _USED_WRONGLY) else FAILED
 
 
 def report(error: ServerJobsError, *, debug: bool = False, database: str | None = None) -> None:
-    """Say what went wrong, on stderr. ``database`` is the URL that the command line gave."""
+    """Print an error on stderr. ``database`` is the URL that the command line gave."""
     if debug:
         typer.echo(mask_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, InvalidAppError) and error.__cause__ is not None:
-        # The app's own code raised: where it did is what its author needs to know.
+        # The app's own code raised. Its author needs to know where.
         typer.echo(mask_passwords(_users_traceback(error.__cause__)), err=True, nl=False)
     error_line(with_database(str(error), database))
 
 
 def with_database(text: str, url: str | None) -> str:
-    """The text, its advice to migrate meant for the database that the command was given."""
+    """Return the text, with advice to migrate completed by the database that was given."""
     if url is None:
         return text
     option = shlex.quote(url) if mask_passwords(url) == url else "…"
@@ -73,7 +74,7 @@ def with_database(text: str, url: str | None) -> str:
 
 
 def _users_traceback(error: BaseException) -> str:
-    """The traceback without the frames that led into the user's code."""
+    """Return the traceback without our own frames, which led into the user's code."""
     inner: TracebackType | None = error.__traceback__
     while inner is not None and _is_machinery(inner.tb_frame.f_code.co_filename):
         inner = inner.tb_next

@@ -1,4 +1,4 @@
-"""The filters: options that say which jobs are meant, the same for each command that takes many."""
+"""The filters: options that choose jobs. They are the same for all commands."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def job_filter(
 
 
 takes_filters = takes("wanted", job_filter)
-"""Gives a command the filters' options in the place of its parameter ``wanted``."""
+"""Gives a command the filters' options in place of its parameter ``wanted``."""
 
 
 def as_arguments(wanted: JobFilter) -> list[str]:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def takes_settings(
     settings: Mapping[str, Setting],
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Give a command an option for each setting in the place of its parameter ``settings``.
+    """Give a command an option for each setting in place of its parameter ``settings``.
 
     The argument is a dict of the values by name: durations in seconds, lists cut at their commas.
     """

@@ -1,4 +1,4 @@
-"""Groups of commands: what their help lists, what they load, and how their errors are reported."""
+"""Groups of commands: their help, when they import a command, and how they report errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server_jobs.cli.failures import NAMED_DATABASE, exit_code, report
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.errors import ServerJobsError
 
-# The parser raises it. Its name isn't public, and that of its child is.
+# The error that the parser raises. Its own name isn't public, but its subclass's is.
 _UsageError: Any = typer.BadParameter.__base__
 
 
@@ -77,7 +77,7 @@ class LazyGroup(PlainGroup):
             super().format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Return what the word may become."""
+        """Return the completions of a word."""
         with self._listing():
             return super().shell_complete(ctx, incomplete)
 
@@ -98,7 +98,7 @@ class ReportingGroup(PlainGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            # It quotes what it didn't understand, a database URL in the wrong place for instance.
+            # The message quotes what wasn't understood, for instance a URL in the wrong place.
             error.message = mask_passwords(error.message)
             raise
         except ServerJobsError as error:

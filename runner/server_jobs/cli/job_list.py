@@ -13,7 +13,7 @@ from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
 
 _SHORT_ID = 18
-"""Thirteen characters are the millisecond at which an id was made; the others here are random."""
+"""The first thirteen characters tell the millisecond; the next five tell ids of one apart."""
 
 
 def job_lines(
@@ -54,7 +54,7 @@ def job_lines(
 
 
 def short_ids(job_ids: Sequence[str]) -> list[str]:
-    """Return beginnings of the ids that tell them apart; the ids themselves where none do."""
+    """Return beginnings of the ids. Ids that begin alike are returned whole."""
     short = [job_id[:_SHORT_ID] for job_id in job_ids]
     return short if len(set(short)) == len(set(job_ids)) else list(job_ids)
 

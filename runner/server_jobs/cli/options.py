@@ -37,7 +37,7 @@ DatabaseOption: TypeAlias = Annotated[str | None, _database_option(DEFAULT_DATAB
 AppsDatabaseOption: TypeAlias = Annotated[
     str | None, _database_option(f"the app's own, else {DEFAULT_DATABASE_URL}")
 ]
-"""Of a command that works on an app, which may have bound a database itself."""
+"""The option of commands that work on an app, which may have bound a database itself."""
 
 AppOption: TypeAlias = Annotated[
     str | None,

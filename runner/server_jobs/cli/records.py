@@ -30,17 +30,17 @@ _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 
 def print_records(records: Sequence[JobRecord]) -> None:
-    """One line each, times in UTC."""
+    """Print a line for each record, with times in UTC."""
     print_lines(job_lines(records, terminal_width()))
 
 
 def print_record(record: JobRecord, now: datetime) -> None:
-    """All there is to know about one job, times in UTC; ``now`` is the database's."""
+    """Print all that is known about one job, with times in UTC. ``now`` is the database's time."""
     print_lines(_lines(record, now, terminal_width()))
 
 
 def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
-    """What a record's JSON doesn't say by itself: how its lease stands, and where it runs."""
+    """Return what a record's columns don't say: the state of its lease, and where the job runs."""
     if record.worker_expires_at is None:
         return {"lease": None}
     return {
@@ -53,7 +53,7 @@ def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
 
 
 def worker_document(worker_id: str) -> dict[str, Any]:
-    """Where that is: backend, host and process, if the id is one of ``backend/host/pid/…``."""
+    """Return the parts of a worker's id, if it has the form ``backend/host/pid/…``."""
     match worker_id.split("/"):
         case [backend, host, pid, _] if pid.isdecimal():
             return {"id": worker_id, "backend": backend, "host": host, "pid": int(pid)}

@@ -13,27 +13,27 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
 
 NO_VARIABLE = "-"
-"""In the place of a variable's name: the setting can't be made in the environment."""
+"""Stands for the name of a variable where there is none: the setting has a flag only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a person is told of a setting. ``settings_of`` fills in what has a default here."""
+    """One setting of a command. ``settings_of`` completes flag, variable and default."""
 
     help: str
     unit: str = ""
-    """What is written behind the flag: seconds, jobs, a name. In ``--help`` in capitals."""
+    """What the value is: seconds, jobs, a name. ``--help`` shows it in capitals."""
     flag: str = ""
     variable: str = ""
     default: Any = None
     shown_default: str = ""
-    """What stands in the place of a default that is found out at the start."""
+    """Describes a default that is only known when the command starts."""
     choices: tuple[str, ...] = ()
     required: bool = False
     is_duration: bool = False
-    """Typed as ``90s``, ``7d`` or ``forever``; for the program a number of seconds, or None."""
+    """The value is typed as ``90s``, ``7d`` or ``forever``, and read as seconds or None."""
     is_list: bool = False
-    """May be repeated, or given with commas."""
+    """The option may be repeated, and its value may have commas."""
 
     @property
     def has_variable(self) -> bool:
@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def default_text(self) -> str | None:
-        """The default as it would be typed. None where there is none, and for a duration."""
+        """The default as it would be typed. None if there is none, and for durations."""
         if self.default is None or self.is_duration:
             return None
         if isinstance(self.default, float):

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def takes(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Give a command the options of ``make`` in the place of its parameter ``name``.
+    """Give a command the options of ``make`` in place of its parameter ``name``.
 
     When the command runs, ``make`` is called with these options, and what it returns becomes the
     argument ``name``.

@@ -1,4 +1,4 @@
-"""How watched jobs stand, look by look; and how that is shown."""
+"""Watched jobs: what changed since the last look, and how it is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Protocol
 
 import typer
@@ -28,7 +27,7 @@ from server_jobs.records.status import JobStatus
 _BAR_WIDTH = 20
 _SHORT_BAR_WIDTH = 8
 _WIDE = 100
-"""From so many columns on, there is room for whole ids and long bars."""
+"""A terminal of so many columns has room for whole ids and long bars."""
 
 _ENDINGS = 8
 _LINES_BESIDE_JOBS = 8
@@ -36,50 +35,50 @@ _LINES_BESIDE_JOBS = 8
 
 @dataclass(frozen=True)
 class Change:
-    """A job as it stands now; ``job.status`` is what it had last where it is gone."""
+    """A watched job after a look. If its record is gone, ``job`` is what was seen last."""
 
     job: JobSummary
     gone: bool = False
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be seen of it."""
+        """Whether the job has ended, or its record is gone."""
         return self.gone or self.job.status.finished
 
     @property
     def word(self) -> str:
-        """Its status, or that its record was deleted."""
+        """The job's status, or ``gone`` if its record was deleted."""
         return "gone" if self.gone else self.job.status.value
 
 
 class Watched:
-    """The jobs that are watched, as they stood at the last look."""
+    """The watched jobs, as the last look found them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Change] = {}
 
     @property
     def live(self) -> list[str]:
-        """The ids of those that haven't ended."""
+        """The ids of jobs that haven't ended."""
         return [job_id for job_id, change in self._jobs.items() if not change.ended]
 
     @property
     def running(self) -> list[JobSummary]:
-        """Those that run, in the order in which they were made."""
+        """The running jobs, in the order in which they were enqueued."""
         running = (c.job for c in self._jobs.values() if c.word == JobStatus.RUNNING)
         return sorted(running, key=lambda job: job.id)
 
     @property
     def all_completed(self) -> bool:
-        """Whether every one ended well."""
+        """Whether every job has completed."""
         return all(change.word == JobStatus.COMPLETED for change in self._jobs.values())
 
     def counts(self) -> Counter[str]:
-        """How many have which status."""
+        """Return how many jobs have each status."""
         return Counter(change.word for change in self._jobs.values())
 
     def look(self, found: Iterable[JobSummary], asked: Iterable[str] = ()) -> list[Change]:
-        """Take in how jobs stand → what changed. Those ``asked`` for and not found are gone."""
+        """Take in what a look found → what changed. Jobs ``asked`` for and not found are gone."""
         changes = []
         missing = dict.fromkeys(asked)
         for job in found:
@@ -95,7 +94,7 @@ class Watched:
         return changes
 
     def forget_what_does_not_run(self) -> None:
-        """Keep a watch without end from growing."""
+        """Forget the jobs that don't run, so that an endless watch doesn't grow."""
         self._jobs = {job.id: Change(job) for job in self.running}
 
 
@@ -110,25 +109,20 @@ def _shown(job: JobSummary) -> tuple[object, ...]:
 
 
 class View(Protocol):
-    """Where changes are shown."""
+    """Shows changes."""
 
     def __enter__(self) -> View: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *raised: object) -> None: ...
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """Show what changed, and how things stand; ``queues`` where all of them are watched."""
+        """Show what changed and how things are. ``queues`` is given if all queues are watched."""
 
 
 class _Lines:
-    """A view that needs no setting up."""
+    """A view that prints a line for each change."""
 
     def __init__(self) -> None:
         self._told: dict[str, dict[str, int]] | None = None
@@ -136,18 +130,13 @@ class _Lines:
     def __enter__(self) -> View:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to take down."""
+    def __exit__(self, *raised: object) -> None:
+        """Do nothing: what is printed stays."""
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """A line for each change, and one for the queues where their counts have changed."""
+        """Print a line for each change, and one for the queues if their counts changed."""
         for change in changes:
             self.tell(change)
         if queues is not None and (counts := _by_queue(queues)) != self._told:
@@ -162,7 +151,7 @@ class _Lines:
 
 
 class PlainView(_Lines):
-    """For pipes and logs: the moment, the id, the name, the status, and a note."""
+    """The view for pipes and logs: time, id, name, status, and a note."""
 
     def tell(self, change: Change) -> None:
         job = change.job
@@ -174,7 +163,7 @@ class PlainView(_Lines):
 
 
 class JsonView(_Lines):
-    """One JSON document a line: a job that changed, or the counts of the queues."""
+    """The view for programs: one JSON document a line, of a changed job or of the queues."""
 
     def tell(self, change: Change) -> None:
         document = {name: json_value(value) for name, value in asdict(change.job).items()}
@@ -188,7 +177,7 @@ class JsonView(_Lines):
 
 
 class LiveView:
-    """For terminals: a bar for each running job, counts, and the last ends."""
+    """The view for terminals: a bar for each running job, counts, and the jobs that ended last."""
 
     def __init__(self) -> None:
         self._console = console()
@@ -196,21 +185,16 @@ class LiveView:
         self._ends: deque[Change] = deque(maxlen=_ENDINGS)
 
     def __enter__(self) -> View:
-        self._live.__enter__()
+        self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._live.stop()
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """Draw it anew."""
+        """Draw everything again."""
         self._ends.extend(change for change in changes if change.ended)
         parts: list[RenderableType] = []
         width = self._console.width

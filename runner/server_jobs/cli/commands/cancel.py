@@ -20,10 +20,10 @@ CANCEL = Action(
 def cancel(request: Request) -> None:
     """Cancel pending jobs at once, and ask running ones to stop.
 
-    Jobs that are named are cancelled at once. Where filters choose them, they
-    are counted first and you are asked, unless --yes is given. A running job is
-    cancelled by its worker: it ends once its handler does, and completes if
-    that was quicker.
+    Jobs that you name are cancelled at once. Jobs that filters choose are
+    counted, and you are asked first, unless --yes is given. The worker of a
+    running job cancels it once its handler has stopped. If the handler finishes
+    first, the job completes.
 
     server-jobs cancel 0197a3c2-5b1e-7f04
     server-jobs cancel --queue mail --status pending --older-than 7d --dry-run

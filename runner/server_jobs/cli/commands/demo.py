@@ -1,4 +1,4 @@
-"""``demo``: real jobs to watch."""
+"""``demo``: runs real jobs to watch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def demo(
             help="How many of the modules to read. By default, all of them.",
         ),
     ] = None,
-    # Not from the environment: a demonstration has no business in the database of an app.
+    # Not from the environment: the demo mustn't run in an app's database by mistake.
     database: Annotated[
         str | None,
         typer.Option(
@@ -35,8 +35,8 @@ def demo(
 ) -> None:
     """Run real jobs and watch them: one per module of Python's standard library.
 
-    One fails twice and then succeeds, one is delayed, and the worker of one is
-    killed half-way, so that another worker rescues it.
+    One job fails twice and then succeeds, one is delayed, and one loses its
+    worker half-way, so that another worker rescues it.
 
     server-jobs demo
     server-jobs demo --files 200 --keep

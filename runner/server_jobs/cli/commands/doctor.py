@@ -1,4 +1,4 @@
-"""``doctor``: whether all is well, and what to do where it isn't."""
+"""``doctor``: checks the database and the workers, and says what to do."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether all is well, and say what to do where it isn't.
+    """Check that all is well, and say what to do if something isn't.
 
     server-jobs doctor
     server-jobs doctor --app myapp.jobs:registry --json | jq '.[] | select(.level != "ok")'
 
-    It ends with 0 where all is well and with 1 where something needs attention.
-    It changes nothing; on PostgreSQL it wakes the workers once, to see that they
-    can be woken.
+    The exit status is 0 if all is well, and 1 if something needs attention.
+    It changes nothing. On PostgreSQL it wakes the workers once, to check that
+    they can be woken.
     """
     findings = asyncio.run(_examine(database, app, quick_check=quick_check))
     if as_json:
@@ -64,7 +64,9 @@ async def _examine(url: str | None, app: str | None, *, quick_check: bool) -> li
         async for finding in _all(Patient(database, known, quick_check), url):
             findings.append(finding)
     except DatabaseError as error:
-        findings.append(Finding("database", Level.FAIL, str(error), "look again once it is back"))
+        findings.append(
+            Finding("database", Level.FAIL, str(error), "run doctor again once it is back")
+        )
     finally:
         await database.close()
     return findings
@@ -72,16 +74,18 @@ async def _examine(url: str | None, app: str | None, *, quick_check: bool) -> li
 
 def _load(app: str | None) -> tuple[Finding, frozenset[str] | None]:
     if not app:
-        return Finding("app", Level.OK, "not looked at: --app says where it is"), None
+        return Finding("app", Level.OK, "not checked: --app says where it is"), None
     try:
         names = frozenset(load_registry(app).get_names())
     except InvalidAppError as error:
-        return Finding("app", Level.FAIL, str(error), "--debug worker --app … shows where"), None
+        return Finding(
+            "app", Level.FAIL, str(error), "`server-jobs --debug worker --app …` shows where"
+        ), None
     return Finding("app", Level.OK, f"{app} has {len(names)} job" + "s" * (len(names) != 1)), names
 
 
 async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
-    """Every check in turn; what cannot be asked after a failure is left out."""
+    """Run the checks in turn. After a failure, skip the checks that can't work any more."""
     in_turn: Sequence[checks.Check] = (
         checks.reachable,
         _of_its_kind(url or DEFAULT_DATABASE_URL),

@@ -1,4 +1,4 @@
-"""``enqueue``: new jobs."""
+"""``enqueue``: enqueues a job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def enqueue(
     ] = None,
     max_attempts: options.MaxAttemptsOption = None,
 ) -> None:
-    """Enqueue a job, its params checked against its schema, and print its id.
+    """Enqueue a job, after checking its params, and print its id.
 
     server-jobs enqueue SendEmail --param to=ada@example.com --param urgent=yes
     server-jobs enqueue Report --param year=2026 --delay 1h30m --unique-key nightly
@@ -53,8 +53,8 @@ def enqueue(
     server-jobs enqueue Order --param 'items:=["tea"]' --param note:=null
     curl -s https://example.com/order.json | server-jobs enqueue Order --params-json -
 
-    Other programs can see a command's arguments, and shells keep them: give
-    secrets by --params-json - on standard input.
+    Other programs can see a command's arguments, and shells keep them. Give
+    secrets on standard input, with --params-json -.
     """
     job = load_registry(app).get(name)
     seconds = None if delay is None else seconds_of(delay, "--delay")

@@ -1,4 +1,4 @@
-"""``list``: jobs, one line each."""
+"""``list``: lists jobs, one line each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def list_jobs(
     ids: Annotated[bool, typer.Option("--ids", help="Print ids only, one a line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, the newest first, times in UTC.
+    """List jobs, the newest first, with times in UTC.
 
     server-jobs list --status failed --newer-than 2h
     server-jobs list --name SendEmail --name SendText --queue mail --limit 10
@@ -48,14 +48,14 @@ def list_jobs(
     server-jobs list --ids --status failed | head -n 3 | xargs server-jobs retry
     """
     if ids and as_json:
-        raise typer.BadParameter("say either --ids or --json.", param_hint="--ids")
+        raise typer.BadParameter("give either --ids or --json.", param_hint="--ids")
 
     async def run() -> tuple[list[JobRecord], list[str]]:
         async with opened_store(existing_database(database)) as store:
             before_id = before
             if before_id is not None and not is_whole_id(before_id):
                 before_id = (await the_job(store, before_id)).id
-            # One more than is shown tells whether there are more.
+            # One job more than is shown tells whether there are more.
             if ids:
                 return [], await store.list_ids(wanted, before_id=before_id, limit=limit + 1)
             records = await store.list_jobs(wanted, before_id=before_id, limit=limit + 1)
@@ -78,7 +78,7 @@ def list_jobs(
 
 
 def _typed(context: typer.Context, database: str | None) -> list[str]:
-    """The database, if it was typed and not set in the environment."""
+    """Return the option for the database, if it was typed and not set in the environment."""
     source = context.get_parameter_source("database")
     if database is None or source is None or source.name != "COMMANDLINE":
         return []

@@ -45,16 +45,16 @@ def migrate(
 ) -> None:
     """Make the tables, or bring them up to date.
 
-    Safe to run at every deployment and from several machines at once. Tables
-    that aren't server-jobs' own are never touched.
+    It is safe to run at every deployment and from several machines at once. It
+    changes no table that server-jobs didn't create.
 
     server-jobs migrate
     server-jobs migrate --database postgresql://user:password@host/name
     server-jobs migrate --sql --dialect postgresql > server-jobs.sql
     server-jobs migrate --sql --dialect sqlite --into migrations
 
-    SERVER_JOBS_SCHEMA (PostgreSQL) and SERVER_JOBS_TABLE_PREFIX say where the
-    tables are, if not in the usual place; set them for your program too.
+    To put the tables elsewhere, set SERVER_JOBS_SCHEMA (PostgreSQL) or
+    SERVER_JOBS_TABLE_PREFIX; set them for your program, too.
     """
     url = database or DEFAULT_DATABASE_URL
     if sql and into is not None:
@@ -80,7 +80,7 @@ def migrate(
 
 
 def _patiently(url: str, patience: float | None) -> list[str]:
-    """``patience`` in seconds; None is for ever. Raises DatabaseUnavailableError."""
+    """Migrate. Wait up to ``patience`` seconds for a database that is away; None is for ever."""
     began, pause = time.monotonic(), 0.5
     while True:
         try:

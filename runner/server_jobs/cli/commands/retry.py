@@ -15,10 +15,10 @@ RETRY = Action("retry", RETRYABLE, {JobStatus.PENDING: "retried"}, Store.retry_m
 def retry(request: Request) -> None:
     """Run failed and cancelled jobs again, with all their attempts.
 
-    Jobs that are named are retried at once. Where filters choose them, they are
-    counted first and you are asked, unless --yes is given. What can't be
-    retried is skipped, with the reason: a pending or running job has its unique
-    key, for instance. Of several with one key the newest is retried.
+    Jobs that you name are retried at once. Jobs that filters choose are counted,
+    and you are asked first, unless --yes is given. A job that can't be retried
+    is skipped, with the reason: for instance, a pending or running job has its
+    unique key. Of several jobs with one key, the newest is retried.
 
     server-jobs retry 0197a3c2-5b1e-7f04
     server-jobs retry --name SendEmail --status failed --newer-than 2h --dry-run

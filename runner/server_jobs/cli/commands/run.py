@@ -1,7 +1,7 @@
 """``run``: executes one job that was claimed for this process, and ends.
 
-The entrypoint of a pod. Every pod pays for what is imported here, so the options are argparse's
-and log lines are formatted by what is imported when there is one.
+A pod runs this command. Every pod waits for the imports here, so the options are argparse's, and
+the formatter of log lines is imported when the first line is logged.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from server_jobs.records.rows import Claim
 _log = logging.getLogger("server_jobs.runner")
 
 _DESCRIPTION = """\
-Execute one job that was claimed for this process, settle its record, and end:
-what a Kubernetes pod runs. Where somebody else has it, nothing is done.
+Execute one job that was claimed for this process, settle its record, and end.
+A Kubernetes pod runs this. If another process has the job, nothing is done.
 
 server-jobs run --app myapp.jobs:registry --job-id 0197a3c2-5b1e-7f04-8c11-2f6a7d5e9b10 --fence 1
 """
 _EPILOG = """\
-SIGTERM asks the handler to stop and gives the job back.
+On SIGTERM, the handler is asked to stop, and the job is given back.
 
 Exit status: 0 the record is settled, or there was nothing to do; 1 it couldn't
 be settled; 2 used wrongly; 78 the tables are too new or too old for this release.
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     for setting in SETTINGS.values():
-        # The app may come from either place, and is asked for when it is loaded.
+        # The app may be in the environment. If it isn't, load_registry says what to give.
         required = setting.required and not setting.has_variable
         parser.add_argument(
             setting.flag,
@@ -144,7 +144,7 @@ def _help(setting: Setting) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run with these arguments → the exit status."""
+    """Run the command with these arguments → its exit status."""
     options = parser().parse_args(arguments)
     _configure_logging(options.log_format, options.log_level)
     try:
@@ -163,8 +163,8 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
     url = url_from_environment()
     if not url:
         raise DatabaseNotConfiguredError(
-            f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret; there is no option"
-            " for it, since options can be read by whoever lists processes"
+            f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret. There is no option"
+            " for it, because anyone who can list processes can read their options"
         )
     own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     config = RunnerConfig(
@@ -188,7 +188,7 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
 
 
 class _Later(logging.Formatter):
-    """The formatter that the other commands use, made for the first line."""
+    """Makes the formatter that the other commands use when the first line is logged."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

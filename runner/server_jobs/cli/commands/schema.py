@@ -1,4 +1,4 @@
-"""``schema``: the tables as SQL."""
+"""``schema``: prints the tables as SQL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from server_jobs.migrate import schema_sql
 
 
 def schema(dialect: DialectOption = None, database: DatabaseOption = None) -> None:
-    """Print the tables as they are meant to be, as SQL.
+    """Print the SQL of the tables as this release needs them.
 
-    For reading and for comparing: `server-jobs migrate` is what makes them.
+    It is for reading and comparing. `server-jobs migrate` makes the tables.
 
     server-jobs schema --dialect postgresql
     """

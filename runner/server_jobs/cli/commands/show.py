@@ -1,4 +1,4 @@
-"""``show``: all that is known about one job."""
+"""``show``: shows all that is known about one job."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def show(
 ) -> None:
     """Show one job: params, result, progress, who holds it, and what went wrong.
 
-    Ids that were made within a minute share their first eight characters, so
-    that a beginning of thirteen or more is what usually tells one job. Secrets
-    (pydantic's SecretStr and its like) are shown as asterisks. Whether a lease
-    has expired is judged by the database's clock.
+    Ids that were made within a minute share their first eight characters. The
+    first thirteen are usually enough to tell one job. Secrets (pydantic's
+    SecretStr and similar types) are shown as asterisks. The database's clock
+    decides whether a lease has expired.
 
     server-jobs show 0197a3c2-5b1e-7f04
     server-jobs show 0197a3c2-5b1e-7f04-9c3d-2a6b8e1f4d70 --json | jq .errors

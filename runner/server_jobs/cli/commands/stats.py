@@ -1,4 +1,4 @@
-"""``stats``: how the jobs are doing, in figures."""
+"""``stats``: figures about queues and jobs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from server_jobs.records.status import JobStatus
 
 _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 _GIVE_WAY = ("MEAN", "LONGEST", "CANCELLED", "P50", "FAILED %", "P95")
-"""What is left out where the terminal is narrow, in this order."""
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What is live and how the rest ended, with the names that the app has, if one is given."""
+    """The figures. ``known`` has the app's job names, or is None if no app is given."""
 
     live: Sequence[LiveJobs]
     ended: Sequence[EndedJobs]
@@ -42,26 +42,26 @@ class Stats:
     known: frozenset[str] | None
 
     def names(self) -> list[str]:
-        """Every job name that the figures speak of."""
+        """Return every job name in the figures."""
         live, ended = ({jobs.job_name for jobs in part} for part in (self.live, self.ended))
         return sorted(live | ended)
 
     def unknown(self) -> list[str] | None:
-        """The names in the table that the app doesn't have; None where no app says so."""
+        """Return the names that the app doesn't have, or None if no app is given."""
         if self.known is None:
             return None
         return [name for name in self.names() if name not in self.known]
 
     def by_queue(self) -> dict[str, dict[LiveKind, int]]:
-        """How many are of each kind, by queue."""
+        """Return how many live jobs of each kind each queue has."""
         return self._counts("queue")
 
     def by_name(self) -> dict[str, dict[LiveKind, int]]:
-        """How many are of each kind, by name."""
+        """Return how many live jobs of each kind each name has."""
         return self._counts("job_name")
 
     def oldest_due(self, queue: str) -> float | None:
-        """How long the oldest due job of a queue has been so; None where none is due."""
+        """Return for how long the oldest due job of a queue has been due, or None if none is."""
         ages = [
             jobs.seconds for jobs in self.live if (jobs.queue, jobs.kind) == (queue, LiveKind.DUE)
         ]
@@ -96,15 +96,16 @@ def stats(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how the jobs are doing: what waits, what runs, and how the rest ended.
+    """Show how many jobs wait and run, and how the rest ended.
 
     server-jobs stats
     server-jobs stats --since 1h --queue mail
     server-jobs stats --json | jq '.queues[] | select(.oldest_due_seconds > 60)'
 
-    Pending and running jobs are counted whatever their age. MEAN, P50, P95 and
-    LONGEST are of handlers that completed; FAILED % is of those that completed or
-    failed. With an app, job names that it doesn't have are pointed out.
+    Pending and running jobs are counted, whatever their age. MEAN, P50, P95 and
+    LONGEST are the times of handlers that completed. FAILED % is the part that
+    failed of the jobs that completed or failed. With an app, job names that it
+    doesn't have are pointed out. A narrow terminal shows fewer columns.
     """
     within = seconds_or_forever(since, "--since")
     known = frozenset(load_registry(app).get_names()) if app else None
@@ -126,11 +127,11 @@ def stats(
         return
     print_lines(_lines(figures, terminal_width()))
     if figures.unknown() is None:
-        remark("whether jobs wait for a name that no code has can't be told without --app")
+        remark("without --app, stats can't tell whether jobs have a name that no app has")
 
 
 def stats_document(figures: Stats) -> dict[str, Any]:
-    """The figures as JSON: seconds, and null where there is nothing to measure."""
+    """Return the figures as JSON, with times in seconds. Null means that nothing was measured."""
     return {
         "since_seconds": figures.since,
         "queues": [
@@ -231,7 +232,7 @@ def _job_lines(figures: Stats, width: int | None) -> Iterator[Text]:
 
 
 def _failure_rates(figures: Stats) -> dict[str, float | None]:
-    """Of those that completed or failed, which part failed, by name."""
+    """Return by name which part of the jobs that completed or failed has failed."""
     counts: dict[str, dict[JobStatus, int]] = defaultdict(dict)
     for jobs in figures.ended:
         counts[jobs.job_name][jobs.status] = jobs.count

@@ -73,16 +73,17 @@ def worker(
     log_format: LogFormatOption = LogFormat.AUTO,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Execute jobs until stopped. Run as many as you like, on as many machines.
+    """Execute jobs until stopped. Run as many workers as you like.
 
     server-jobs worker --app myapp.jobs:registry
     server-jobs worker --app myapp.jobs:registry --queue default,mail --concurrency 50
     server-jobs worker --app myapp.jobs:registry --drain
 
-    SIGTERM or Ctrl-C stops it: nothing more is claimed, running handlers get
-    the grace period, then they are interrupted and their jobs given back. A
-    second signal skips the grace period. What doesn't end even then is left
-    behind, and its job goes to another worker once its lease has expired.
+    SIGTERM or Ctrl-C stops it. It claims no more jobs, and running handlers have
+    the grace period to finish. Then they are interrupted, and their jobs are
+    given back. A second signal skips the grace period. A handler that doesn't
+    end even then is left behind, and its job is given to another worker once
+    its lease has expired.
     """
     configure_logging(log_format, log_level)
     config = WorkerConfig(**settings)
@@ -99,7 +100,7 @@ async def _work(registry: JobRegistry, database: Database, config: WorkerConfig)
             totals = await local.run_until_stopped()
     finally:
         if not signals.asked:
-            # Threads that handlers have left behind mustn't keep the process for ever.
+            # Handlers may have left threads behind. They mustn't keep the process alive for ever.
             leave_after(max(config.grace, SPARE_SECONDS))
         await database.close()
     log.info(

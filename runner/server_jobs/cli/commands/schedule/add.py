@@ -1,4 +1,4 @@
-"""``schedule add``: a new schedule, or another definition for one of that name."""
+"""``schedule add``: adds a schedule, or replaces the schedule of that name."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def add(
         ),
     ] = False,
 ) -> None:
-    """Add a schedule of a job, its params checked against the job's schema.
+    """Add a schedule of a job, after checking the job's params.
 
     server-jobs schedule add nightly "30 2 * * *" Report --time-zone Europe/Zurich
     server-jobs schedule add sync "*/5 * * * *" Sync --overlap skip --param shop=7
     server-jobs schedule add nightly "0 4 * * *" Report --replace
 
-    It never fires for the past. Prints when it fires next.
+    It never fires for the past. The command prints when it fires next.
     """
     registry = load_registry(app)
     job = registry.get(job_name)
@@ -146,5 +146,5 @@ def add(
     lines = [f"{record.name}: {record.job_name} at {record.cron_expression} {record.time_zone}"]
     if not record.enabled:
         lines.append(f"It is off: server-jobs schedule enable {record.name}")
-    lines += [f"  {line}" for line in times] or ["  it never fires any more"]
+    lines += [f"  {line}" for line in times] or ["  it never fires again"]
     print_lines(map(plain, lines))

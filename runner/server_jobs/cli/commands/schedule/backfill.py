@@ -1,4 +1,4 @@
-"""``schedule backfill``: jobs for fire times that have passed."""
+"""``schedule backfill``: makes jobs for fire times that have passed."""
 
 from __future__ import annotations
 
@@ -54,11 +54,10 @@ def backfill(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make jobs for past fire times of a schedule that have none yet.
+    """Make jobs for past fire times of a schedule that have no job yet.
 
-    They are due now, all of them at once: overlap, catch-up and jitter don't
-    apply. A fire time that has its job gets no other, so that it may be given
-    again.
+    All of them are due now. Overlap, catch-up and jitter don't apply. A fire
+    time that has a job gets no other, so the command can be given again.
 
     server-jobs schedule backfill nightly --from 2026-03-01 --to 2026-03-08 --dry-run
     server-jobs schedule backfill nightly --from 2026-03-01 --to 2026-03-08

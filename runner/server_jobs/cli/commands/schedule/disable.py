@@ -8,7 +8,7 @@ from server_jobs.cli.options import DatabaseOption
 
 
 def disable(names: NamesArgument, database: DatabaseOption = None) -> None:
-    """Turn schedules off. Their jobs stay, and so does the switch when workers start.
+    """Turn schedules off. Their jobs stay, and workers don't turn them on again.
 
     server-jobs schedule disable nightly sync
     """

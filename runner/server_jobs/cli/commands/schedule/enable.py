@@ -8,7 +8,7 @@ from server_jobs.cli.options import DatabaseOption
 
 
 def enable(names: NamesArgument, database: DatabaseOption = None) -> None:
-    """Turn schedules on. They go on from now; nothing is made up for.
+    """Turn schedules on. Fire times that they missed get no jobs.
 
     server-jobs schedule enable nightly sync
     """

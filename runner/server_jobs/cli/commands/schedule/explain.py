@@ -1,4 +1,4 @@
-"""``schedule explain``: when something fires, and why then."""
+"""``schedule explain``: says when a schedule or an expression fires, and why."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def explain(
 ) -> None:
     """Say when a schedule or an expression fires, in its zone and in UTC.
 
-    Notes tell where a zone's clock is put forward or back. Of a schedule, it
-    also says what overlap and catch-up would do now. An expression needs no
-    database.
+    Notes say where the zone's clock is put forward or back. For a schedule, it
+    also says what overlap and catch-up would do now. For an expression, no
+    database is needed.
 
     server-jobs schedule explain nightly
     server-jobs schedule explain "30 2 * * *" --time-zone Europe/Zurich --from 2026-03-27
@@ -119,7 +119,7 @@ def explain(
         for fire_time, note in zip(times, notes, strict=True)
     )
     print_lines(labelled_lines(rows, terminal_width(), gap=2))
-    print_lines(map(plain, outlook if times else ["it never fires any more", *outlook]))
+    print_lines(map(plain, outlook if times else ["it never fires again", *outlook]))
 
 
 async def _read(
@@ -131,7 +131,7 @@ async def _read(
 
 
 def notes_on(schedule: Schedule, zone: ZoneInfo, times: Sequence[datetime]) -> Iterator[str]:
-    """For each fire time, what a change of the zone's clock has to do with it."""
+    """Yield a note for each fire time: how a change of the zone's clock affects it, if one does."""
     expression = parse(schedule.cron_expression, name=schedule.name)
     before = None
     for fire_time in times:

@@ -1,4 +1,4 @@
-"""``schedule``: the commands about schedules, put together."""
+"""``schedule``: the group of the commands about schedules."""
 
 from __future__ import annotations
 
@@ -10,33 +10,29 @@ from server_jobs.cli.groups import LazyGroup, Listed
 
 
 class ScheduleCommands(LazyGroup):
-    """The commands about schedules. A test compares the table with what each says of itself."""
+    """The commands about schedules. A test compares this table with the help of each command."""
 
     package = "server_jobs.cli.commands.schedule"
     listed: ClassVar = {
-        "list": Listed("list:list_schedules", "List schedules by name, times in UTC."),
+        "list": Listed("list:list_schedules", "List schedules by name, with times in UTC."),
         "show": Listed(
             "show:show", "Show one schedule: its definition, params, last decision and live jobs."
         ),
         "explain": Listed(
             "explain:explain", "Say when a schedule or an expression fires, in its zone and in UTC."
         ),
-        "add": Listed(
-            "add:add", "Add a schedule of a job, its params checked against the job's schema."
-        ),
+        "add": Listed("add:add", "Add a schedule of a job, after checking the job's params."),
         "enable": Listed(
-            "enable:enable", "Turn schedules on. They go on from now; nothing is made up for."
+            "enable:enable", "Turn schedules on. Fire times that they missed get no jobs."
         ),
         "disable": Listed(
             "disable:disable",
-            "Turn schedules off. Their jobs stay, and so does the switch when workers start.",
+            "Turn schedules off. Their jobs stay, and workers don't turn them on again.",
         ),
-        "remove": Listed("remove:remove", "Delete a schedule; its jobs stay."),
-        "run-now": Listed(
-            "run_now:run_now", "Make a job of a schedule at once, on or off, and print its id."
-        ),
+        "remove": Listed("remove:remove", "Delete a schedule. Its jobs stay."),
+        "run-now": Listed("run_now:run_now", "Make a job of a schedule at once, and print its id."),
         "backfill": Listed(
-            "backfill:backfill", "Make jobs for past fire times of a schedule that have none yet."
+            "backfill:backfill", "Make jobs for past fire times of a schedule that have no job yet."
         ),
     }
 

@@ -1,4 +1,4 @@
-"""``schedule list``: schedules, one line each."""
+"""``schedule list``: lists schedules, one line each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from server_jobs.schedules.schedule import ScheduleRecord
 
 
 def list_schedules(database: DatabaseOption = None, *, as_json: JsonOption = False) -> None:
-    """List schedules by name, times in UTC.
+    """List schedules by name, with times in UTC.
 
     server-jobs schedule list
     server-jobs schedule list --json | jq '.[] | select(.last_decision == "broken")'
 
-    STATE is on, off, or broken: such a one doesn't fire, and the line below it
-    says why. SOURCE is what manages it: cli, code:APP, or another one.
+    STATE is on, off or broken. A broken schedule doesn't fire, and the line
+    below it says why. SOURCE says who manages it: cli, code:APP, or another.
     """
 
     async def run() -> list[ScheduleRecord]:

@@ -1,4 +1,4 @@
-"""From what a person typed to the schedule that is meant."""
+"""Finds the schedule whose name a person typed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NamesArgument: TypeAlias = Annotated[
 
 @asynccontextmanager
 async def opened_schedules(where: Database | str | None) -> AsyncIterator[ScheduleStore]:
-    """The schedules of a database, or of the one at a URL; it is closed at the end."""
+    """Open the schedules of a database, or of the database at a URL, and close it at the end."""
     database = existing_database(where) if where is None or isinstance(where, str) else where
     async with opened_store(database):
         yield ScheduleStore(database)
 
 
 async def the_schedule(schedules: ScheduleStore, name: str) -> ScheduleRecord:
-    """The schedule of that name. Raises ScheduleNotFoundError, with a suggestion."""
+    """Return the schedule of that name. Raises ScheduleNotFoundError with a suggestion."""
     found = await schedules.find(name)
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""What manages a schedule, and so what may change it from here."""
+"""Who manages a schedule, which decides whether the command line may change it."""
 
 from __future__ import annotations
 

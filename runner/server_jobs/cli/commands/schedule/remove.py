@@ -21,10 +21,10 @@ def remove(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
-    """Delete a schedule; its jobs stay.
+    """Delete a schedule. Its jobs stay.
 
-    One that code declares must be off: a worker that still declares it would
-    write it again when it starts.
+    A schedule that code declares must be turned off first. A worker that still
+    declares it would write it again when it starts.
 
     server-jobs schedule remove nightly --yes
     """
@@ -36,8 +36,8 @@ def remove(
             if schedule.managed_by != OURS and schedule.enabled:
                 raise ScheduleManagedElsewhereError(
                     f"schedule {name!r} is declared by {schedule.managed_by}: remove it from the"
-                    " code and start a worker with --prune-schedules, which turns it off; one that"
-                    " is off can be removed here"
+                    " code and start a worker with --prune-schedules, which turns it off; then it"
+                    " can be removed here"
                 )
             if not yes:
                 ask(f"Delete the schedule {name!r} of {schedule.job_name}, for good?")

@@ -1,4 +1,4 @@
-"""``schedule run-now``: a job of a schedule at once."""
+"""``schedule run-now``: makes a job of a schedule at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from server_jobs.cli.options import DatabaseOption
 
 
 def run_now(name: NameArgument, database: DatabaseOption = None) -> None:
-    """Make a job of a schedule at once, on or off, and print its id.
+    """Make a job of a schedule at once, and print its id.
 
-    Its fire times stay as they are, and overlap doesn't apply.
+    It works on schedules that are off, too. The schedule's fire times stay as
+    they are, and its overlap doesn't apply.
 
     server-jobs schedule run-now nightly
     """

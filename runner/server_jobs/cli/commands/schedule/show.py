@@ -1,4 +1,4 @@
-"""``schedule show``: all that is known about one schedule."""
+"""``schedule show``: shows all that is known about one schedule."""
 
 from __future__ import annotations
 

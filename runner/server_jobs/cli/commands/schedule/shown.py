@@ -17,11 +17,11 @@ from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 
 _GIVE_WAY = ("ZONE", "SOURCE", "LAST", "JOB")
-"""What is left out where the terminal is narrow, in this order."""
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[Text]:
-    """Return headings and a line for each schedule. Below a broken one, a line has the reason."""
+    """Return headings and a line for each schedule. Below a broken schedule, a line says why."""
 
     def column(heading: str, values: Iterable[object], least: int | None = None) -> Column:
         return Column(heading, [cell(value) for value in values], least)
@@ -50,7 +50,7 @@ def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[T
 def schedule_document(
     schedule: ScheduleRecord, live: dict[str, JobStatus] | None = None
 ) -> dict[str, Any]:
-    """A schedule as JSON: moments in ISO 8601, documents decoded, secrets masked."""
+    """Return a schedule as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(schedule)
     del document["fire_token"]
     for column in ("params", "retry_policy", "runtime"):
@@ -81,12 +81,12 @@ def schedule_lines(
 
 
 def is_broken(schedule: ScheduleRecord) -> bool:
-    """Whether it can't be read, and so doesn't fire."""
+    """Return whether a schedule can't be read, and therefore doesn't fire."""
     return schedule.enabled and schedule.last_decision == Decision.BROKEN
 
 
 def next_time(schedule: ScheduleRecord) -> str:
-    """When it fires next, in words."""
+    """Return when a schedule fires next, in words."""
     if not schedule.enabled or is_broken(schedule):
         return ""
     if schedule.next_run_at is None:
@@ -95,7 +95,7 @@ def next_time(schedule: ScheduleRecord) -> str:
 
 
 def both_clocks(fire_time: datetime, schedule_zone: Any) -> str:
-    """A fire time by its zone's clock and in UTC."""
+    """Return a fire time by the schedule's clock and in UTC."""
     local = fire_time.astimezone(schedule_zone)
     return f"{local:%a %Y-%m-%d %H:%M %z}  {fire_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
