@@ -1,4 +1,4 @@
-"""Jobs on Cloudflare Workers: a Cron Trigger claims them from D1 and executes them."""
+"""The backend for Cloudflare Workers: a Cron Trigger wakes a Worker, which executes due jobs."""
 
 from server_jobs_cloudflare.backend import CloudflareWorkerBackend
 from server_jobs_cloudflare.config import EdgeConfig

@@ -1,4 +1,4 @@
-"""What a Worker answers over HTTP: whether it is well and, behind a token, jobs in and out."""
+"""The HTTP interface of a Worker: a health check and, with a token, enqueuing and reading jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 from server_jobs.database import Database
 from server_jobs.definition.enqueue import new_job
 from server_jobs.errors import (
-    DatabaseError,
     DataRefusedError,
     InvalidOptionError,
     InvalidParamsError,
     JobNotFoundError,
-    SchemaError,
+    StoreError,
 )
 from server_jobs.registry import JobRegistry
 from server_jobs.store.store import Store
@@ -32,7 +31,7 @@ _FIELDS = ("job_name", "params", "queue", "delay", "unique_key", "correlation_id
 
 @dataclass(frozen=True)
 class Request:
-    """A request, whoever brought it. The body is read only where one is asked for."""
+    """An HTTP request. ``body`` is awaited only for requests that should have one."""
 
     method: str
     url: str
@@ -43,14 +42,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and a JSON document."""
+    """An HTTP answer: a status and a JSON document."""
 
     status: HTTPStatus
     document: Mapping[str, Any]
 
 
 class Refused(Exception):
-    """A request that is answered by an error, which says what to do."""
+    """Raised for a request that is refused. The answer says what to do."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -62,9 +61,10 @@ def _not_found() -> Refused:
 
 
 class Api:
-    """Everything that isn't named here is answered 404; without a token, all but ``/healthz``.
+    """Answers ``GET /healthz`` and, with a token, ``POST /jobs`` and ``GET /jobs/ID``.
 
-    A caller chooses neither priority nor attempts nor runtime: the job's code does.
+    Anything else is answered by 404. A caller can't choose priority, attempts or runtime: the job's
+    code does.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Api:
         self._queues = list(config.queues if config.api_queues is None else config.api_queues)
 
     async def answer(self, request: Request) -> Answer:
-        """Never raises an ``Exception``, and never tells what went wrong inside."""
+        """Answer a request. No ``Exception`` is raised, and no answer tells what failed inside."""
         try:
             return await self._route(request)
         except Refused as refused:
             return refused.answer
-        except (DatabaseError, SchemaError) as error:
+        except StoreError as error:
             say("api", error=type(error).__name__)
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, "the database can't be used just now")
-        except Exception as error:  # noqa: BLE001 - whatever it is, a stranger isn't told
+        except Exception as error:  # noqa: BLE001 - no error may be shown to a stranger
             say("api", error=type(error).__name__)
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong; see the log")
 
@@ -110,10 +110,10 @@ class Api:
     def _check_token(self, request: Request) -> None:
         scheme, _, given = request.authorization.partition(" ")
         expected = (self._token or "").encode()
-        # In constant time: how long a refusal takes must not tell how much was right.
+        # In constant time: how long a refusal takes must not tell which part was right.
         right = hmac.compare_digest(given.strip().encode(), expected)
         if scheme.lower() != "bearer" or not right:
-            # What was sent isn't shown: it may be right but for a letter.
+            # The log doesn't show what was sent: it may differ from the token by one letter.
             say("api", error="refused token", method=request.method)
             raise Refused(
                 HTTPStatus.UNAUTHORIZED,
@@ -150,7 +150,7 @@ class Api:
             say("api", error=type(error).__name__)
             raise Refused(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                "the database doesn't take these values: one is too large, or no text",
+                "the database refuses these values: one is too large, or isn't valid text",
             ) from None
         return Answer(HTTPStatus.ACCEPTED, {"id": job_id})
 
@@ -158,7 +158,8 @@ class Api:
         most = self._config.api_max_bytes
         too_large = Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the body is larger than {most} bytes; store the data elsewhere, and enqueue where",
+            f"the body is larger than {most} bytes; store the data elsewhere and enqueue its"
+            " address",
         )
         if request.content_length.isdigit() and int(request.content_length) > most:
             raise too_large

@@ -1,4 +1,4 @@
-"""How a Worker works: what its code says, then what its environment says."""
+"""The settings of a Worker. Variables in its environment go before arguments in its code."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.errors import ConfigurationError
 
 LONGEST_BUDGET = 840.0
-"""Seconds. The platform ends an invocation after fifteen minutes; what is interrupted needs a
-moment to be settled.
+"""Seconds. The platform ends an invocation after fifteen minutes, and jobs that are interrupted
+before that need a moment to be settled.
 """
 
 LONGEST_ALONE = 55.0
-"""Seconds. The next tick comes after a minute: longer ones overlap, and take turns in claiming."""
+"""Seconds. The next tick comes after a minute, so that longer ticks overlap and take turns."""
 
 CLAIMING = 0.8
-"""The part of a tick in which it claims: what is claimed later would only be given back."""
+"""The part of a tick in which it claims. Jobs that it claimed later would only be given back."""
 
 LAST_MOMENT_SECONDS = 3.0
 """How long interrupted handlers may take to end, so that their jobs can be given back."""
 
 QUERY_LIMIT = 1_000
-"""Of one invocation, by the platform."""
+"""How many queries the platform allows one invocation."""
 
 RESERVED_QUERIES = 100
-"""Of those, what a tick needs at the least to settle what runs when it claims no more."""
+"""How many of those a tick needs at least to settle its jobs after it has stopped claiming."""
 
 MOST_AT_ONCE = 100
-"""Handlers. They have four connections together, so that more only wait for each other."""
+"""Handlers at once. They share four connections, so that more would only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig(WorkerBackendConfig):
     """How a Worker works. Times are in seconds.
 
-    A tick claims until four fifths of ``wall_budget`` are over, so that what it claims has some
-    time, and interrupts at its end. Of ticks that are longer than the minute after which the next
-    one comes, one claims at a time. It claims no more once it has sent ``max_queries`` queries;
-    soon after that handlers may send none, then they are interrupted, and the rest of the
-    platform's 1,000 settles what ran.
+    A tick claims until four fifths of ``wall_budget`` are over, so that every job has some time,
+    and interrupts handlers at its end. The next tick comes after a minute; of ticks that last
+    longer, one claims at a time. A tick stops claiming when it has sent ``max_queries`` queries.
+    Soon after that, handlers may send no more, then they are interrupted. The rest of the
+    platform's 1,000 queries settles their jobs. Raises ConfigurationError for values that make no
+    sense.
     """
 
     queues: Sequence[str] = ("edge",)
@@ -89,26 +90,29 @@ class EdgeConfig(WorkerBackendConfig):
 
     @property
     def takes_turns(self) -> bool:
-        """Whether a tick lasts so long that the next one comes meanwhile."""
+        """Whether a tick may last so long that the next one comes before its end."""
         return self.wall_budget > LONGEST_ALONE
 
     @property
     def claiming_seconds(self) -> float:
-        """How long a tick claims."""
+        """For how many seconds a tick claims."""
         return CLAIMING * self.wall_budget
 
     @property
     def handler_ceiling(self) -> int:
-        """How many queries a tick has sent when its handlers may send no more."""
+        """The number of queries in a tick after which its handlers may send no more."""
         return self.max_queries + max(self.max_queries // 25, 5)
 
     @property
     def ceiling(self) -> int:
-        """How many it has sent when it waits for its handlers no longer: the rest settles them."""
+        """The number of queries after which handlers are interrupted, and the rest settles jobs."""
         return self.max_queries + max(self.max_queries * 2 // 25, 10)
 
     def in_environment(self, env: Any) -> EdgeConfig:
-        """The same, but for what variables of the Worker say. Raises ConfigurationError."""
+        """Return these settings with those that the Worker's variables change.
+
+        Raises ConfigurationError for a variable that can't be read.
+        """
         said: dict[str, Any] = {}
         for name, (option, read) in VARIABLES.items():
             text = variable(env, name)
@@ -124,7 +128,7 @@ class EdgeConfig(WorkerBackendConfig):
 
 
 def variable(env: Any, name: str) -> str | None:
-    """A variable or secret of the Worker; one that is empty counts as unset."""
+    """Return a variable or secret of the Worker. None is one that is unset or empty."""
     value = getattr(env, name, None)
     return value if isinstance(value, str) and value else None
 
@@ -161,4 +165,4 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SERVER_JOBS_API_QUEUES": ("api_queues", _names),
     "SERVER_JOBS_API_MAX_BYTES": ("api_max_bytes", int),
 }
-"""What the environment can say, and the option that it stands for."""
+"""Each variable, the field of ``EdgeConfig`` that it sets, and how its text is read."""

@@ -1,4 +1,4 @@
-"""D1, reached through a Worker's binding."""
+"""The driver of D1, which a Worker reaches through a binding."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from server_jobs.sql.tables import tables as usual_tables
 from server_jobs_cloudflare.under_way import UnderWay
 
 MAX_INTEGER = 2**53 - 1
-"""The largest integer that JavaScript's numbers, through which all of D1's go, keep exactly."""
+"""The largest integer that JavaScript's numbers keep exactly. D1 passes all numbers as such."""
 MAX_PARAMETERS = 100
 MAX_SQL_BYTES = 100_000
 MAX_VALUE_BYTES = 2_000_000
-"""Of one text or blob, and of one row."""
+"""The largest text, blob and row that D1 stores."""
 
 CAPABILITIES = Capabilities(
     max_statement_bytes=MAX_VALUE_BYTES,
-    # Params, result and the last errors lie in one row.
+    # Params, result and the last errors are in one row.
     max_payload_bytes=512 * 1024,
     max_integer=MAX_INTEGER,
 )
 
 CONNECTIONS = 2
-"""Of the six that an invocation may have, so that handlers keep four."""
+"""How many requests may be under way: two of the platform's six, so that handlers have four."""
 
 POLL_SECONDS = 1.0
 
@@ -52,9 +52,9 @@ _REFUSED = ("d1_type_error",)
 
 
 class D1Database:
-    """A ``Database`` over a binding, as it comes or wrapped by the vendor's SDK.
+    """A ``Database`` on a binding, which may be wrapped by the vendor's SDK.
 
-    ``queries`` counts the statements that were sent: the platform lets an invocation send 1,000.
+    ``queries`` counts the statements that were sent; the platform allows an invocation 1,000.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class D1Database:
         tables: Tables | None = None,
         capabilities: Capabilities = CAPABILITIES,
     ) -> None:
-        # The wrapper converts what it passes on, and we convert better: in bulk.
+        # Without the SDK's wrapper, which converts value by value. Here rows are converted in bulk.
         self._binding = getattr(binding, "_binding", binding)
         self.dialect: Dialect = _DIALECT
         self.tables = tables or usual_tables()
@@ -83,16 +83,16 @@ class D1Database:
     async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         if not statements:
             return []
-        # All are made before anything is sent, so that a value which can't be leaves no trace.
+        # All are prepared before any is sent, so that a value which is refused leaves no trace.
         prepared = [self._bound(statement) for statement in statements]
         return await self._under_way.to_its_end(self._send(statements, prepared))
 
     async def wait_for_change(self, timeout: float) -> None:
-        # D1 tells nobody, and a look costs a query: let time pass.
+        # D1 announces no changes, and to look for them costs queries: let time pass.
         await asyncio.sleep(min(timeout, POLL_SECONDS))
 
     async def close(self) -> None:
-        # There is nothing to close but what is under way.
+        # There is nothing to close, but requests that are under way.
         await self._under_way.end()
 
     async def _send(
@@ -133,7 +133,7 @@ class D1Database:
             raise _translated(error) from error
 
     def _rows(self, shape: Executable, results: Any) -> list[Row]:
-        """Objects by column name → rows. As one JSON text they cross over at once."""
+        """Objects by column name → rows. As one JSON text, they leave JavaScript all at once."""
         from js import JSON
 
         rows = [tuple(row.values()) for row in json.loads(JSON.stringify(results))]
@@ -144,7 +144,7 @@ class D1Database:
 
 
 class _D1Integer(Integer):
-    """Refuses what would come to D1, or come from it, as another number."""
+    """Refuses integers that would change on their way to D1 or back."""
 
     def bind_processor(self, dialect: Dialect) -> Any:
         return _checked
@@ -154,14 +154,14 @@ class _D1Integer(Integer):
 
 
 class _D1Float(Float[float]):
-    """JavaScript writes 1.0 as 1."""
+    """Makes floats of integers, since JavaScript writes 1.0 as 1."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         return float
 
 
 class _D1Binary(LargeBinary):
-    """Blobs come back as lists of their bytes."""
+    """Makes ``bytes`` of lists of numbers, as which D1 returns blobs."""
 
     def bind_processor(self, dialect: Dialect) -> None:
         return None
@@ -171,7 +171,7 @@ class _D1Binary(LargeBinary):
 
 
 class _D1Dialect(SQLiteDialect):
-    """SQLite's SQL, and JavaScript's numbers."""
+    """SQLite's dialect, with values that pass through JavaScript."""
 
     supports_statement_cache = True
     colspecs = {  # noqa: RUF012 - an attribute of SQLAlchemy's
@@ -182,7 +182,7 @@ class _D1Dialect(SQLiteDialect):
     }
 
 
-# Of the module, not of a database: each invocation makes its own, and would compile every statement
+# One for all databases: each invocation makes a new database, which would compile every statement
 # anew.
 _DIALECT = _D1Dialect(paramstyle="qmark")
 _COMPILER = StatementCompiler(_DIALECT)
@@ -201,7 +201,9 @@ def _checked(value: Any) -> Any:
 
 def _exact(value: Any) -> int:
     if abs(value) > MAX_INTEGER:
-        raise DatabaseError(f"D1 answered about {value}, an integer that it can't tell exactly")
+        raise DatabaseError(
+            f"D1 answered about {value}, an integer beyond 2^53 - 1, which it can't return exactly"
+        )
     return int(value)
 
 
@@ -215,10 +217,10 @@ def _to_javascript(value: Any) -> Any:
             return value
         case float():
             if not math.isfinite(value):
-                raise DataRefusedError(f"D1 takes no {value}: JSON has no word for it")
+                raise DataRefusedError(f"D1 takes no {value}: JSON can't express it")
             return value
         case int():
-            # Of a large integer Pyodide would make a BigInt, which D1 doesn't take.
+            # Pyodide would make a BigInt of a large integer, which D1 doesn't take.
             return float(_checked(value))
         case str():
             return _text(value)
@@ -251,7 +253,7 @@ def _translated(error: Exception) -> DatabaseError | MigrationRequiredError:
         " apply runs them)",
         refused=_REFUSED,
         unavailable=_UNAVAILABLE,
-        # SQLite's own refusals say so. What anything before or after it says may come after a
-        # commit, and is looked up.
+        # Errors of SQLite itself are named so, and nothing was committed. Any other error may come
+        # after a commit, so that the caller has to look it up.
         otherwise=DatabaseError if "SQLITE_" in text else DatabaseUnavailableError,
     )

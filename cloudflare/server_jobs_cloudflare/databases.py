@@ -1,4 +1,4 @@
-"""Which database a Worker works on: its environment says so, not its code."""
+"""Opens the database that a Worker's environment names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from server_jobs.errors import ConfigurationError
 from server_jobs_cloudflare.config import variable
 
 DatabaseChoice: TypeAlias = "str | Callable[[Any], Database]"
-"""The name of a D1 binding, or what makes a database of the Worker's environment."""
+"""The name of a D1 binding, or a function from the Worker's environment to a database."""
 
 
 def open_database(choice: DatabaseChoice, env: Any) -> Database:
-    """The database of this invocation. A URL in the environment goes before the D1 binding.
+    """Open the database of one invocation. A URL in the environment goes before the D1 binding.
 
     Raises ConfigurationError.
     """

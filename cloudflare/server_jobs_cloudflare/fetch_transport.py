@@ -1,4 +1,4 @@
-"""HTTP in a Worker: the platform's ``fetch``, since there are no sockets."""
+"""Sends HTTP requests in a Worker, by the platform's ``fetch``: there are no sockets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from server_jobs.errors import DatabaseUnavailableError
 from server_jobs_cloudflare.under_way import UnderWay
 
 CONNECTIONS = 2
-"""Of the six that an invocation may have, so that handlers keep four."""
+"""How many requests may be under way: two of the platform's six, so that handlers have four."""
 
 
 class FetchTransport:
-    """Sends a request and reads its answer whole, at most two at once."""
+    """Sends requests, at most two at once, and reads their whole answers."""
 
     def __init__(self) -> None:
         self._connections = asyncio.Semaphore(CONNECTIONS)
@@ -40,5 +40,5 @@ class FetchTransport:
                 answer = await fetch(url, options)
                 return int(answer.status), str(await answer.text())
             except JsException as error:
-                # fetch doesn't tell whether anything was sent, so it isn't sent again.
+                # `fetch` doesn't tell whether anything was sent, so nothing is sent again.
                 raise DatabaseUnavailableError(f"no answer: {error}") from error

@@ -1,4 +1,4 @@
-"""The class that a Worker exports."""
+"""Makes the class that a Worker exports."""
 
 from __future__ import annotations
 
@@ -42,21 +42,24 @@ def create_cron_handler(
     api_queues: Sequence[str] | None = None,
     api_max_bytes: int = _DEFAULTS.api_max_bytes,
 ) -> type[Any]:
-    """The entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
+    """Make the entrypoint class of a Worker that a Cron Trigger wakes. Export it as ``Default``.
 
-    ``database`` is the name of a D1 binding, unless the environment has the URL of a libSQL
-    database, or a function from the environment to a database. ``max_concurrency`` handlers share
-    four of the six connections that the platform gives an invocation; the driver keeps two.
-    ``lock_timeout_ms`` is another name of ``lease_seconds``, in milliseconds. Of ticks with a
-    ``wall_budget_seconds`` above 55 one claims at a time. ``api_jobs`` and ``api_queues`` are what
-    the HTTP interface takes: by default the registry's jobs and the Worker's queues. The Worker's
-    variables (docs/cloudflare.md) go before all of these.
+    ``database`` is the name of a D1 binding, or a function from the Worker's environment to a
+    database. If the environment has the URL of a libSQL database, that goes before the binding.
+    ``max_concurrency`` is how many handlers run at once. They share four of the six connections
+    that the platform gives an invocation; the driver has two. ``lock_timeout_ms`` is another name
+    of ``lease_seconds``, in milliseconds. Ticks whose ``wall_budget_seconds`` is above 55 take
+    turns in claiming. ``api_jobs`` and ``api_queues`` are the jobs and queues that can be enqueued
+    over HTTP: by default the registry's jobs and the Worker's queues. The Worker's variables go
+    before these arguments; docs/cloudflare.md has them all.
 
     Raises ConfigurationError, also for a job that the edge can't execute.
     """
     if lock_timeout_ms is not None:
         if lease_seconds != _DEFAULTS.lease:
-            raise ConfigurationError("lock_timeout_ms is lease_seconds in milliseconds: give one")
+            raise ConfigurationError(
+                "lock_timeout_ms is lease_seconds in milliseconds: give one of the two"
+            )
         lease_seconds = lock_timeout_ms / 1000
     config = EdgeConfig(
         queues=queues,
@@ -76,19 +79,19 @@ def create_cron_handler(
     worker = _Worker(job_registry, database, config)
     base: Any = _entrypoint()
 
-    # The platform finds it by this name, and makes each public method one that can be called
-    # from outside: two of them, and no more.
+    # The platform finds the class by this name. Each public method can be called from outside, so
+    # there are only these two.
     class Default(base):  # type: ignore[misc]
         """A Worker that executes jobs."""
 
         async def scheduled(self, controller: Any, env: Any = None, ctx: Any = None) -> None:
-            """One tick."""
-            # The platform passes the first argument alone; the environment is our own.
+            """Execute one tick."""
+            # The platform passes only the first argument; the environment is an attribute.
             del controller, env, ctx
             await worker.tick(self.env)
 
         async def fetch(self, request: Any) -> Any:
-            """One request."""
+            """Answer one request."""
             return _response(await worker.answer(self.env, request))
 
     Default.__qualname__ = "Default"
@@ -96,14 +99,14 @@ def create_cron_handler(
 
 
 class _Worker:
-    """What outlives an invocation, in an isolate that serves many, some of them at once."""
+    """What an isolate keeps from one invocation to the next. It may serve several at once."""
 
     def __init__(self, registry: JobRegistry, database: DatabaseChoice, config: EdgeConfig) -> None:
         self._registry = registry
         self._database = database
         self._config = config
         self._declared = False
-        # Handlers that enqueue do it in the invocation's database, of several that overlap.
+        # Handlers that enqueue use the database of the invocation that they run in.
         registry.bind(InvocationDatabase())
 
     def _config_in(self, env: Any) -> EdgeConfig:
@@ -118,7 +121,8 @@ class _Worker:
                 database=database, job_registry=self._registry, config=config
             )
             with serving_with(backend.handler_database):
-                # Once an isolate: a registry doesn't change in it, and a release starts new ones.
+                # Declare schedules once in an isolate: its registry doesn't change, and a new
+                # release starts new isolates.
                 try:
                     return await backend.tick(declare=not self._declared)
                 finally:
@@ -147,15 +151,16 @@ def _check_names(registry: JobRegistry, api_jobs: Sequence[str] | None) -> None:
             registry.get(name)
         except UnknownJobError as error:
             raise ConfigurationError(
-                f"api_jobs= or SERVER_JOBS_API_JOBS names a job that the Worker hasn't got: {error}"
+                "api_jobs= or SERVER_JOBS_API_JOBS names a job that the Worker doesn't have:"
+                f" {error}"
             ) from None
 
 
 @asynccontextmanager
 async def _opened(choice: DatabaseChoice, env: Any) -> AsyncIterator[Database]:
-    """The database of an invocation, and what is still under way to it when the block ends.
+    """Open the database of an invocation. At the end of the block, await what is under way to it.
 
-    Nothing is awaited for what isn't an ``Exception``: there may be no time.
+    Nothing is awaited after an exception that isn't an ``Exception``: there may be no time.
     """
     database = open_database(choice, env)
     try:

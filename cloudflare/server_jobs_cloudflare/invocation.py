@@ -1,6 +1,6 @@
-"""The database of whichever invocation is being served, for jobs that are bound once.
+"""The database of the current invocation, for jobs that are bound once.
 
-An isolate serves several invocations at once, and what one of them has opened, no other may use.
+An isolate serves several invocations at once. None may use what another one has opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _current: ContextVar[Database] = ContextVar("server_jobs_cloudflare.database")
 
 @contextmanager
 def serving_with(database: Database) -> Iterator[None]:
-    """Within, and in tasks that are begun there, this is the invocation's database."""
+    """Make this the invocation's database, within the block and in tasks that begin there."""
     token = _current.set(database)
     try:
         yield
@@ -27,21 +27,21 @@ def serving_with(database: Database) -> Iterator[None]:
 
 
 class InvocationDatabase(PassingDatabase):
-    """Passes all on to the database of the invocation that it is used in."""
+    """Passes every call on to the database of the invocation in which it is made."""
 
     def __repr__(self) -> str:
         return "InvocationDatabase()"
 
     @property
     def behind(self) -> Database:
-        """Raises DatabaseNotConfiguredError where nothing is being served."""
+        """The database of this invocation. Raises DatabaseNotConfiguredError outside of any."""
         database = _current.get(None)
         if database is None:
             raise DatabaseNotConfiguredError(
-                "a Worker's jobs have a database while it serves a tick or a request, and none"
-                " before or after that: enqueue in a handler"
+                "a Worker's jobs have a database only while it serves a tick or a request:"
+                " enqueue in a handler"
             )
         return database
 
     async def close(self) -> None:
-        """Nothing: who opened the invocation's database closes it."""
+        """Do nothing: the invocation closes its database."""

@@ -1,4 +1,4 @@
-"""What a tick does before it claims: for all jobs and schedules, whoever executes them."""
+"""What a tick does before it claims, for all jobs and schedules, also those of other backends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from server_jobs_cloudflare.summary import TickSummary
 _log = logging.getLogger("server_jobs.edge")
 
 STEP_SECONDS = 10.0
-"""How long each step may wait for the database."""
+"""How long each step may wait for the database, in seconds."""
 
 
 class Maintenance:
-    """Stage, rescue, declare, fire; each for itself, so that none fails with another.
+    """Stages, rescues, declares schedules and fires them. If a step fails, the others still run.
 
-    ``declared`` is whether the registry's schedules were written.
+    ``declared`` says whether the registry's schedules were written.
     """
 
     def __init__(self, backend: BaseWorkerBackend, summary: TickSummary, *, prune: bool) -> None:
@@ -30,8 +30,9 @@ class Maintenance:
         self.declared = False
 
     async def run(self, *, declare: bool, left: Callable[[], float]) -> None:
-        """What can't be done now has to wait for the next tick, which is a minute away.
+        """Run the steps one by one. A step that fails is left to the next tick, in a minute.
 
+        ``declare`` includes the third step. ``left`` returns how many seconds the tick may go on.
         Raises SchemaError.
         """
         steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [

@@ -1,7 +1,7 @@
-"""One count of what an invocation sends, and views of the database that stop at a part of it.
+"""Counts the queries of an invocation, and refuses those of handlers beyond a limit.
 
-The platform lets an invocation send so many queries; then all fail, settlements included. So what
-handlers send is refused a little earlier, and their backend can still write how they ended.
+The platform allows an invocation a number of queries. After that every query fails, also those
+that settle jobs. Therefore handlers' queries are refused a little earlier.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from server_jobs_cloudflare.pass_through import PassingDatabase
 
 
 class Meter:
-    """How many queries have gone to a database in this invocation.
+    """Counts the queries that an invocation sends to a database.
 
-    A driver that counts for itself knows best: of D1 each statement counts, of libSQL each
-    request, those that were sent again included. For others, statements are counted here.
+    The drivers of D1 and libSQL count for themselves, as the platform does: each statement on D1,
+    on libSQL each request, also those that are sent again. For other drivers it counts statements.
     """
 
     def __init__(self, database: Database) -> None:
@@ -29,13 +29,16 @@ class Meter:
 
     @property
     def queries(self) -> int:
-        """Those that were sent."""
+        """How many queries were sent."""
         queries: int = getattr(self.database, "queries", self._passed)
         return queries
 
     @contextmanager
     def counting(self, statements: int, ceiling: int | None) -> Iterator[None]:
-        """Within, so many are sent. Raises DatabaseError where that would be above the ceiling."""
+        """Count the statements that this block sends.
+
+        Raises DatabaseError, before it begins, where the count would be above the ceiling.
+        """
         if ceiling is not None and self.queries + self._under_way + statements > ceiling:
             raise DatabaseError(
                 f"handlers may send no more queries in this tick: it has sent {self.queries}, and"
@@ -52,7 +55,7 @@ class Meter:
 
 
 class MeteredDatabase(PassingDatabase):
-    """The meter's database; with a ceiling, it refuses what would be counted above it."""
+    """The meter's database. With a ceiling, it refuses statements that would exceed it."""
 
     def __init__(self, meter: Meter, ceiling: int | None = None) -> None:
         self._meter = meter

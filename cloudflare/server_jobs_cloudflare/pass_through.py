@@ -1,4 +1,4 @@
-"""A database that passes everything on to another one, for those who step in between."""
+"""The base class of databases that pass their calls on to another one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from server_jobs.sql.tables import Tables
 
 
 class PassingDatabase(ABC):
-    """Whatever it is asked, :attr:`behind` answers."""
+    """Passes every call on to the database :attr:`behind` it."""
 
     @property
     @abstractmethod
     def behind(self) -> Database:
-        """The database that is meant just now."""
+        """The database that answers the next call."""
 
     @property
     def tables(self) -> Tables:

@@ -1,4 +1,4 @@
-"""Which jobs a Worker can execute: said when it is built, not when the first one fails."""
+"""Checks, when a Worker is built, that it can execute its jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server_jobs.registry import JobRegistry
 
 
 def check_routes(registry: JobRegistry, wall_budget: float) -> None:
-    """Refuse a registry with jobs that the edge can't execute. Raises ConfigurationError."""
+    """Raise ConfigurationError for a registry with jobs that the edge can't execute."""
     reasons = []
     for name in registry.get_names():
         reason = _why_not(registry.get(name).definition, wall_budget)
@@ -18,8 +18,8 @@ def check_routes(registry: JobRegistry, wall_budget: float) -> None:
             reasons.append(f"{name} {reason}")
     if reasons:
         raise ConfigurationError(
-            f"a Worker can't execute {'; '.join(reasons)}. Give the Worker a registry without it,"
-            " and enqueue it to a queue that another backend serves"
+            f"a Worker can't execute {'; '.join(reasons)}. Give the Worker a registry without that"
+            " job, and enqueue it to a queue that another backend serves"
         )
 
 

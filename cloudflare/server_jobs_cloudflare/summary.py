@@ -1,7 +1,7 @@
-"""What a tick came to, and the lines that say so: JSON, for ``wrangler tail --search``.
+"""The summary of a tick, and the log lines of ticks and jobs: JSON, for ``wrangler tail --search``.
 
-Neither params nor results nor the text of errors is in them: those may hold what nobody else
-should read, and the record has them.
+They show neither params nor results nor the text of errors, which may be private. Those are in the
+record.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.status import JobStatus
 
 LOST = "lost"
-"""The lease was, and with it whatever the handler came to."""
+"""The status of an execution whose lease was lost, so that its outcome isn't written."""
+
+CAME_TOO_LATE = Postponed("given back: its tick ended soon after it had begun", 0.0)
+"""The outcome of a job that is given back and doesn't count as too long for a tick."""
 
 
 @dataclass
 class TickSummary:
-    """What one tick did. ``ended`` says why it claimed no more."""
+    """How many jobs a tick has staged, rescued and so on. ``ended`` says why it claimed no more."""
 
     worker: str
     ended: str = "spent"
@@ -35,28 +38,27 @@ class TickSummary:
     cancelled: int = 0
     lost: int = 0
     unsettled: int = 0
-    """What it had to leave to the rescue, its lease to expire."""
+    """How many jobs it couldn't settle: their leases expire, and a later tick rescues them."""
     queries: int = 0
     duration_ms: float = 0.0
 
     def count(self, status: str) -> None:
-        """One more job has ended so."""
+        """Count one more execution with this status."""
         setattr(self, status, getattr(self, status) + 1)
 
 
-def status_of(meant: Outcome, status: JobStatus | None) -> str:
-    """How an execution ended, in a word: what its job has become; None is a lease that was lost."""
+def status_of(outcome: Outcome, status: JobStatus | None) -> str:
+    """Return in a word how an execution ended: its outcome, and the status of its job by now.
+
+    A status of None is a lease that was lost.
+    """
     match status:
         case None:
             return LOST
         case JobStatus.PENDING:
-            match meant:
-                case Released():
-                    return "released"
-                case Postponed():
-                    return "postponed"
-                case _:
-                    return "retrying"
+            if outcome is CAME_TOO_LATE or isinstance(outcome, Released):
+                return "released"
+            return "postponed" if isinstance(outcome, Postponed) else "retrying"
         case _:
             return str(status)
 
@@ -67,17 +69,15 @@ def say(event: str, **fields: object) -> None:
     print(line, flush=True)  # noqa: T201 - a Worker's log is its console
 
 
-def say_job(
-    job: ClaimedJob, status: str, duration_ms: float, outcome: Outcome | None = None
-) -> None:
-    """One line for each execution."""
+def say_job(job: ClaimedJob, status: str, seconds: float, outcome: Outcome | None = None) -> None:
+    """Write the line of one execution, which took so many seconds."""
     fields: dict[str, object] = {
         "job_name": job.job_name,
         "job_id": job.id,
         "queue": job.queue,
         "attempt": job.attempt_count,
         "status": status,
-        "duration_ms": round(duration_ms, 1),
+        "duration_ms": round(seconds * 1000, 1),
     }
     if isinstance(outcome, Failed):
         fields["error"] = outcome.error.type
@@ -85,5 +85,5 @@ def say_job(
 
 
 def say_tick(summary: TickSummary) -> None:
-    """One line for each tick."""
+    """Write the line of one tick."""
     say("tick", **asdict(summary))

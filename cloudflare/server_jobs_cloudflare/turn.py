@@ -1,11 +1,11 @@
-"""Whose turn it is to claim: of ticks so long that the next ones come while they last, one's."""
+"""Long ticks overlap with the next ones. They take turns in claiming, by a lease on a name."""
 
 from __future__ import annotations
 
 import logging
 
 from server_jobs.database import Database
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.errors import StoreError
 from server_jobs.records.text import message_of
 from server_jobs.store.named_lease import NamedLease
 from server_jobs_cloudflare.config import EdgeConfig
@@ -14,10 +14,10 @@ _log = logging.getLogger("server_jobs.edge")
 
 
 class Turn:
-    """A short tick's turn is always; a long one's is while it has the lease of its queues.
+    """The right of a tick to claim. Short ticks always have it.
 
-    It is let go of once the tick claims no more. After a tick that was killed it expires when
-    that one would have stopped claiming.
+    A long tick needs the lease on its queues' names, and lets go of it when it claims no more. The
+    lease of a tick that was killed expires when that tick would have stopped claiming.
     """
 
     def __init__(self, database: Database, holder: str, config: EdgeConfig) -> None:
@@ -27,18 +27,24 @@ class Turn:
         self._ours = False
 
     async def take(self) -> bool:
-        """Whether it is ours to claim. Raises DatabaseError, and SchemaError for old tables."""
+        """Try to take the turn → whether this tick may claim.
+
+        Raises DatabaseError, and SchemaError where the tables are of an older release.
+        """
         if self._lease is None:
             return True
         self._ours = await self._lease.take(self._seconds)
         return self._ours
 
     async def let_go(self) -> None:
-        """It may be another's now; where that can't be written, it expires."""
+        """Give up the turn. Where that can't be written, the lease expires."""
         if self._lease is None or not self._ours:
             return
         self._ours = False
         try:
             await self._lease.let_go()
-        except (DatabaseError, SchemaError) as error:
-            _log.warning("the next tick has to wait for this one's turn: %s", message_of(error))
+        except StoreError as error:
+            _log.warning(
+                "the turn can't be given up; the next tick waits until its lease expires: %s",
+                message_of(error),
+            )

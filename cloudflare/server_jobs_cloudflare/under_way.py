@@ -1,4 +1,4 @@
-"""Work that a caller who is cancelled doesn't take back: it has been sent."""
+"""Requests that go on although their caller is cancelled: they have been sent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class UnderWay:
-    """What was begun and hasn't ended."""
+    """The requests that were begun and haven't ended."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it to its end, whether or not the caller still waits."""
+        """Await a request, and let it go on if the caller is cancelled."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -30,4 +30,4 @@ class UnderWay:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, should its caller be gone
+            task.exception()  # marks it as retrieved, if the caller is gone

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from server_jobs.database import Database
-from server_jobs.errors import ConfigurationError, DatabaseError, SchemaError
+from server_jobs.errors import ConfigurationError, StoreError
 from server_jobs.launches.store import LaunchStore
 from server_jobs_operator.cluster.kube import Kube, KubeError
 from server_jobs_operator.leadership.election import LeaderElection
@@ -72,7 +72,7 @@ class Operator:
             try:
                 await self._launches.records.check_schema()
                 self._health.answers("database")
-            except (DatabaseError, SchemaError) as error:
+            except StoreError as error:
                 self._health.fails("database", str(error))
             try:
                 await self._kube.get("/version")

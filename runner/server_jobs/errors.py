@@ -9,14 +9,15 @@
     │   ├── InvalidAppError               --app / SERVER_JOBS_APP doesn't lead to a registry
     │   ├── InvalidJobDefinitionError     define_job() can't make a job of this
     │   └── MissingDependencyError        an extra isn't installed; the message names it
-    ├── SchemaError                   the tables aren't what this code needs
-    │   ├── MigrationRequiredError        missing or too old: run `server-jobs migrate`
-    │   ├── SchemaTooNewError             migrated by a release that this one is too old for
-    │   └── ForeignTableError             server-jobs didn't create the table of that name
-    ├── DatabaseError                 the database refused a statement, or can't be reached
-    │   ├── DatabaseUnavailableError      no connection, or it broke; trying again may help
-    │   └── DataRefusedError              the database doesn't take these values
-    │       └── ConstraintViolatedError       a row broke a constraint of the schema
+    ├── StoreError                    the records can't be read or written; drivers raise these
+    │   ├── SchemaError                   the tables aren't what this code needs
+    │   │   ├── MigrationRequiredError        missing or too old: run `server-jobs migrate`
+    │   │   ├── SchemaTooNewError             migrated by a release that this one is too old for
+    │   │   └── ForeignTableError             server-jobs didn't create the table of that name
+    │   └── DatabaseError                 the database refused a statement, or can't be reached
+    │       ├── DatabaseUnavailableError      no connection, or it broke; trying again may help
+    │       └── DataRefusedError              the database doesn't take these values
+    │           └── ConstraintViolatedError       a row broke a constraint of the schema
     ├── InvalidJobDataError           data that doesn't fit a job's schema or limits
     │   ├── InvalidParamsError
     │   ├── InvalidResultError
@@ -78,7 +79,11 @@ class MissingDependencyError(ConfigurationError):
     """An optional dependency isn't installed."""
 
 
-class SchemaError(ServerJobsError):
+class StoreError(ServerJobsError):
+    """The records can't be read or written: because of the tables, or of the database."""
+
+
+class SchemaError(StoreError):
     """The tables in the database aren't what this code needs."""
 
 
@@ -94,7 +99,7 @@ class ForeignTableError(SchemaError):
     """The database has a table of the same name that server-jobs didn't create."""
 
 
-class DatabaseError(ServerJobsError):
+class DatabaseError(StoreError):
     """The database refused a statement."""
 
 

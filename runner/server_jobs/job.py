@@ -13,6 +13,7 @@ from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.enqueue import enqueue_in_transaction, new_job
 from server_jobs.definition.options import EnqueueOptions
+from server_jobs.definition.stop_request import StopRequest
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseNotConfiguredError,
@@ -24,7 +25,7 @@ from server_jobs.errors import (
     NotStartedError,
     WaitTimeoutError,
 )
-from server_jobs.execution.execution import call_handler
+from server_jobs.execution.handler_call import call_handler
 from server_jobs.execution.inline import InlineHolder, holding, run_unpersisted
 from server_jobs.records.ids import new_id
 from server_jobs.records.requests import DEFAULT_LEASE
@@ -73,7 +74,7 @@ class Job(Generic[P, R]):
         definition = self.definition
         context = context or JobContext(job_name=self.name, database=self._database_if_any)
         value = await call_handler(
-            definition, definition.params.validate(params), context, None, None
+            definition, definition.params.validate(params), context, StopRequest(), None
         )
         return definition.result.validate(value)
 

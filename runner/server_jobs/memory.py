@@ -1,4 +1,4 @@
-"""The in-memory backend: the real statements, on SQLite in memory, for tests."""
+"""The in-memory backend for tests. It runs the real statements, on SQLite in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from server_jobs.sql.tables import SCHEMA_VERSION
 
 
 class InMemoryBackend(BaseWorkerBackend):
-    """Jobs that live as long as this object.
+    """Executes jobs that exist only as long as this object.
 
-    ``add_job`` needs no await, so that a test reads as it runs; what was added is inserted by the
-    next ``poll_and_claim``. ``database`` is accepted, as other backends need one, and ignored.
+    ``add_job`` needs no await, so that a test reads in the order in which it runs; the next
+    ``poll_and_claim`` inserts what was added. ``database`` is ignored; it is accepted because other
+    backends need one.
     """
 
     name = "memory"
@@ -46,11 +47,11 @@ class InMemoryBackend(BaseWorkerBackend):
 
     @property
     def database(self) -> Database:
-        """The database in memory, for instance to ``registry.bind`` it."""
+        """The database in memory, to be given to ``registry.bind``, for instance."""
         return self.store.database
 
     async def initialize(self) -> None:
-        """Create the tables and begin."""
+        """Create the tables and begin to keep leases."""
         names = self.database.tables
         tables = complete_tables(names.schema, names.prefix)
         for table in tables.metadata.sorted_tables:
@@ -62,12 +63,12 @@ class InMemoryBackend(BaseWorkerBackend):
         await super().initialize()
 
     async def shutdown(self) -> None:
-        """Forget everything."""
+        """Give back the jobs that are held, and forget everything."""
         await super().shutdown()
         await self.database.close()
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
-        """Insert what was added, then claim."""
+        """Insert the jobs that were added, then claim."""
         with self._lock:
             added, self._added = self._added, []
         if added:
@@ -77,7 +78,10 @@ class InMemoryBackend(BaseWorkerBackend):
     def add_job(
         self, *, job_name: str, params: Mapping[str, Any] | Any, max_attempts: int | None = None
     ) -> str:
-        """Enqueue a job of the registry → its id. Raises UnknownJobError, InvalidParamsError."""
+        """Enqueue a job of the registry, to the first of ``queues`` → its id.
+
+        Raises UnknownJobError, InvalidParamsError and InvalidOptionError.
+        """
         definition = self.registry.get(job_name).definition
         new = new_job(
             definition,

@@ -1,18 +1,21 @@
-"""The local worker: a long-running process that executes jobs in itself."""
+"""The local worker: a long-running process that executes jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.protocol import WorkerBackendConfig
+from server_jobs.backend.upkeep import MAINTENANCE_SECONDS, Upkeep
 from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
-from server_jobs.definition.held import StopReason
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.reports import report
@@ -27,15 +30,11 @@ from server_jobs.store.retention import (
     Keep,
     Retention,
 )
-from server_jobs.store.store import STAGE_LIMIT
 
 _log = logging.getLogger("server_jobs.worker")
 
-MAINTENANCE_SECONDS = 1.0
-"""How often due jobs are staged and expired leases rescued."""
-
 LAST_MOMENT_SECONDS = 3.0
-"""How long interrupted handlers may take to end, so that their jobs can be given back."""
+"""How long interrupted handlers may take to end. After that, their jobs aren't given back."""
 
 DRAIN_HORIZON_SECONDS = 60.0
 """A draining worker waits for jobs that become due within this."""
@@ -43,10 +42,11 @@ DRAIN_HORIZON_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig(WorkerBackendConfig):
-    """How the local worker works. Times are in seconds; what is kept for None is kept for ever.
+    """How the local worker works. Times are in seconds. Records with ``None`` are kept for ever.
 
     With ``schedules``, it writes the registry's schedules into the table when it starts, and fires
-    all that are due. ``prune_schedules`` disables those that the registry no longer declares.
+    all schedules that are due. ``prune_schedules`` disables schedules that the registry no longer
+    declares. Raises ConfigurationError for values that make no sense.
     """
 
     poll_interval: float = 1.0
@@ -81,7 +81,11 @@ class WorkerConfig(WorkerBackendConfig):
 
 @dataclass
 class WorkerTotals:
-    """What a worker has done so far."""
+    """How many jobs a worker has claimed so far, and how their executions ended.
+
+    ``other`` counts those that were given back, postponed or cancelled, and ``lost`` those whose
+    lease was lost. ``rescued`` counts jobs of any worker whose expired lease this one took back.
+    """
 
     claimed: int = 0
     completed: int = 0
@@ -91,16 +95,17 @@ class WorkerTotals:
     rescued: int = 0
 
 
-class LocalWorker(WorkLoop):
-    """Claims in batches as slots free up, and settles in groups, in the same commit.
+class LocalWorker(BaseWorkerBackend):
+    """Executes jobs in this process until it is stopped.
 
     ::
 
         worker = LocalWorker(database=connect(url), job_registry=registry)
         await worker.run_until_stopped()
 
-    ``stop()`` ends it: nothing more is claimed, handlers get ``grace`` seconds, then they are
-    interrupted and their jobs given back. Calling it again skips the grace.
+    It claims jobs in batches as slots become free, and settles them in groups. ``stop()`` ends it:
+    nothing more is claimed, and handlers have ``grace`` seconds to finish; then they are
+    interrupted and their jobs given back. A second ``stop()`` skips the grace period.
     """
 
     name = "local"
@@ -114,26 +119,36 @@ class LocalWorker(WorkLoop):
         config: WorkerConfig | None = None,
     ) -> None:
         self.settings = config or WorkerConfig()
-        threads = ThreadPoolExecutor(
+        super().__init__(database=database, job_registry=job_registry, config=self.settings)
+        self.totals = WorkerTotals()
+        self._threads = ThreadPoolExecutor(
             self.settings.concurrency, thread_name_prefix="server-jobs-handler"
         )
-        super().__init__(
-            database=database, job_registry=job_registry, config=self.settings, threads=threads
-        )
-        self.totals = WorkerTotals()
-        self._pool = threads
+        tally = _Tally(self.totals)
+        self._loop = WorkLoop(self, tally)
+        self._upkeep = Upkeep(self, self._loop, tally.rescued)
+        self._retention = Retention(self.store, self.settings.keep)
         self._stopping = False
         self._hurried = False
-        self._interrupted = False
-        self._retention = Retention(self.store, self.settings.keep)
+        self._broken: BaseException | None = None
+
+    @property
+    def handler_threads(self) -> ThreadPoolExecutor:
+        """The threads that plain handlers run on, one for each of ``concurrency``."""
+        return self._threads
+
+    @property
+    def running(self) -> list[ClaimedJob]:
+        """The jobs whose handlers run; after the end, those whose handlers didn't stop."""
+        return self._loop.running
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     async def run_until_stopped(self) -> WorkerTotals:
-        """Work until ``stop()`` is called or, draining, until the queues are empty.
+        """Work until ``stop()`` is called or, with ``drain``, until the queues are empty.
 
-        Raises SchemaError where the tables can't be used. Whoever cancels it stops it without
-        the grace period.
+        Cancelling it stops the worker without the grace period. Raises SchemaError where the tables
+        can't be used.
         """
         await self.initialize()
         _log.info(
@@ -145,22 +160,14 @@ class LocalWorker(WorkLoop):
         )
         if self.settings.schedules:
             await self._declare_schedules()
-        helpers = [
-            asyncio.create_task(self._listen(), name="listen"),
-            asyncio.create_task(self._maintain(), name="maintain"),
-            asyncio.create_task(self._retention.run(self.settings.prune_interval), name="prune"),
-        ]
-        if self.settings.schedules:
-            helpers.append(asyncio.create_task(self._fire_schedules(), name="schedules"))
-        for helper in helpers:
-            helper.add_done_callback(self._helper_ended)
+        helpers = self._start_helpers()
         work = asyncio.create_task(self._work(), name="work")
         try:
             try:
                 await asyncio.shield(work)
             except BaseException:
                 self._stopping = self._hurried = True
-                self._news.set()
+                self._loop.wake()
                 await self._last_answer(work)
                 raise
             finally:
@@ -174,105 +181,52 @@ class LocalWorker(WorkLoop):
             raise self._broken
         return self.totals
 
-    async def _last_answer(self, work: asyncio.Task[None]) -> None:
-        """What is under way to the database happens, even if we don't wait: better know of it."""
-        try:
-            await asyncio.wait({work}, timeout=LAST_MOMENT_SECONDS)
-        finally:
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
-            if work.cancelled():
-                self._doubt()
-
-    def _helper_ended(self, helper: asyncio.Task[None]) -> None:
-        """Without its helpers a worker would look alive and starve: it ends instead."""
-        if not helper.cancelled():
-            self._broken = helper.exception()
-            self.stop()
-
     def stop(self) -> None:
-        """Stop claiming and wind down; the second call skips the grace period.
+        """Claim nothing more and let running handlers finish. The second call skips the grace.
 
-        Call it in the loop's thread (a signal handler of the loop's is there).
+        Call it on the event loop's thread, for instance in a signal handler of the loop.
         """
         self._hurried = self._stopping
         self._stopping = True
-        self._news.set()
+        self._loop.wake()
 
     async def shutdown(self) -> None:
-        """Give back what was claimed and not begun, and let go of the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Give back the jobs that were claimed and not begun, and let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(DatabaseError):  # what can't be given back expires
             await super().shutdown()
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
     async def _work(self) -> None:
-        """Settle what has ended and claim the next, in one commit, as long as there is work."""
-        self._hungry = set(self.config.queues)
+        """Run one cycle after the other as long as there is work."""
         pause = 0.0
         while not self._stopping:
-            request = self._next_claim()
+            request = self._loop.next_claim()
             try:
-                if request is not None or self._ended or self._doubtful:
-                    await self._cycle(request)
+                if request is not None or self._loop.needs_cycle:
+                    await self._loop.cycle(request)
                 elif await self._drained():
                     return
                 else:
-                    await self._news.wait()
-                    self._news.clear()
+                    await self._loop.news()
                 pause = 0.0
             except DatabaseError as error:
                 pause = min(max(pause * 2, 0.1), 5.0)
                 _log.warning("the database fails, trying again in %.1f s: %s", pause, error)
-                self._doubt()
-                self._all_hungry()
+                self._loop.doubt()
                 await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not once the worker is to stop."""
+        """Wait so long, or until the worker is stopped."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._stopping:
-                    await self._news.wait()
-                    self._news.clear()
-
-    def _free(self) -> int:
-        return 0 if self._stopping else super()._free()
-
-    def _begun(self, job: ClaimedJob) -> None:
-        self.totals.claimed += 1
-
-    def _has_ended(self, job: ClaimedJob, outcome: Outcome, began: float) -> Outcome:
-        report(job, outcome, time.monotonic() - began)
-        return outcome
-
-    def _settled(self, claim: Claim, over: Over) -> None:
-        self._count(over.accepted)
-
-    def _lost(self, job: ClaimedJob, began: float) -> None:
-        self.totals.lost += 1
-        _log.warning(
-            "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
-        )
-
-    def _broke_off(self, job: ClaimedJob, error: BaseException) -> None:
-        _log.error("job %s: its execution broke off", job.id, exc_info=error)
-
-    def _count(self, outcome: object) -> None:
-        match outcome:
-            case None:
-                self.totals.lost += 1
-            case Completed():
-                self.totals.completed += 1
-            case Failed():
-                self.totals.failed += 1
-            case _:
-                self.totals.other += 1
+                    await self._loop.news()
 
     async def _drained(self) -> bool:
-        if not self.settings.drain or self._running or self._ended:
+        """Return whether a draining worker is done."""
+        if not self.settings.drain or self._loop.running or self._loop.has_outcomes:
             return False
         return not await self.store.outstanding(
             queues=self.config.queues,
@@ -282,27 +236,24 @@ class LocalWorker(WorkLoop):
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────
 
-    async def _listen(self) -> None:
-        """Every queue may have work whenever the database changed, and now and then anyway."""
-        while True:
-            await self.store.database.wait_for_change(self.settings.poll_interval)
-            self._all_hungry()
+    def _start_helpers(self) -> list[asyncio.Task[None]]:
+        work: dict[str, Coroutine[Any, Any, None]] = {
+            "listen": self._upkeep.listen(self.settings.poll_interval),
+            "maintain": self._upkeep.maintain(),
+            "prune": self._retention.run(self.settings.prune_interval),
+        }
+        if self.settings.schedules:
+            work["schedules"] = self._upkeep.fire_schedules()
+        helpers = [asyncio.create_task(each, name=name) for name, each in work.items()]
+        for helper in helpers:
+            helper.add_done_callback(self._helper_ended)
+        return helpers
 
-    async def _maintain(self) -> None:
-        while True:
-            try:
-                staged = STAGE_LIMIT
-                while staged == STAGE_LIMIT:
-                    staged = await self.store.stage()
-                    if staged:
-                        self._all_hungry()
-                await self._rescue()
-            except DatabaseError as error:
-                _log.warning("maintenance has to wait: %s", error)
-            if self._in_doubt:
-                self._doubtful = True
-                self._news.set()
-            await asyncio.sleep(MAINTENANCE_SECONDS)
+    def _helper_ended(self, helper: asyncio.Task[None]) -> None:
+        """Stop the worker: without its helpers it would look alive and find no jobs."""
+        if not helper.cancelled():
+            self._broken = helper.exception()
+            self.stop()
 
     async def _declare_schedules(self) -> None:
         while not self._stopping:
@@ -312,37 +263,30 @@ class LocalWorker(WorkLoop):
                 _log.warning("the schedules can't be written just now, trying again: %s", error)
                 await self._pause(MAINTENANCE_SECONDS)
 
-    async def _fire_schedules(self) -> None:
-        while True:
-            try:
-                if (await self.fire_schedules()).job_ids:
-                    self._all_hungry()
-            except DatabaseError as error:
-                _log.warning("schedules have to wait: %s", error)
-            await asyncio.sleep(MAINTENANCE_SECONDS)
-
-    async def _rescue(self) -> None:
-        rescued = await self.store.rescue()
-        self.totals.rescued += len(rescued)
-        for job_id, settled in rescued.items():
-            _log.warning("job %s: its lease expired; it is %s now", job_id, settled.status)
-        if rescued:
-            self._all_hungry()
-
     # ── the end ──────────────────────────────────────────────────────────────────────────────
+
+    async def _last_answer(self, work: asyncio.Task[None]) -> None:
+        """Wait for the answer to what is under way: it is committed even if nobody waits for it."""
+        try:
+            await asyncio.wait({work}, timeout=LAST_MOMENT_SECONDS)
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            if work.cancelled():
+                self._loop.doubt()
 
     async def _wind_down(self) -> None:
         """Let handlers end, then interrupt them, and settle all that has ended."""
-        self._doubtful = self._in_doubt  # the last time that we can ask
+        self._loop.look_again()  # the last time that we can ask
         try:
-            await self._settle_until(self.settings.grace)
-            self._interrupted = True
+            await self._loop.settle_until_idle(self.settings.grace, enough=lambda: self._hurried)
             for held in self.leases.all:
-                held.stop(StopReason.SHUTDOWN)
+                held.stop_request.make(StopReason.SHUTDOWN)
             # An interrupted handler ends in a moment; a plain one may not listen at all.
-            await self._settle_until(LAST_MOMENT_SECONDS)
+            await self._loop.settle_until_idle(LAST_MOMENT_SECONDS)
         finally:
-            for job in self._running.values():
+            for job in self._loop.running:
                 _log.warning(
                     "job %s (%s): its handler doesn't stop; the lease will expire",
                     job.id,
@@ -352,5 +296,38 @@ class LocalWorker(WorkLoop):
                 # Still running, or ended and not to be written: neither may be given back.
                 self.leases.drop(held.claim)
 
-    def _enough(self) -> bool:
-        return self._hurried and not self._interrupted
+
+class _Tally:
+    """Counts and logs what a work loop tells its observer."""
+
+    def __init__(self, totals: WorkerTotals) -> None:
+        self._totals = totals
+
+    def job_began(self, job: ClaimedJob) -> None:
+        self._totals.claimed += 1
+
+    def job_ended(self, job: ClaimedJob, outcome: Outcome, seconds: float) -> None:
+        report(job, outcome, seconds)
+
+    def job_settled(self, claim: Claim, over: Over) -> None:
+        match over.accepted:
+            case None:
+                self._totals.lost += 1
+            case Completed():
+                self._totals.completed += 1
+            case Failed():
+                self._totals.failed += 1
+            case _:
+                self._totals.other += 1
+
+    def lease_lost(self, job: ClaimedJob, seconds: float) -> None:
+        self._totals.lost += 1
+        _log.warning(
+            "job %s (%s): the lease was lost, its handler is stopped", job.id, job.job_name
+        )
+
+    def execution_broke(self, job: ClaimedJob, error: BaseException) -> None:
+        _log.error("job %s: its execution broke off", job.id, exc_info=error)
+
+    def rescued(self, count: int) -> None:
+        self._totals.rescued += count

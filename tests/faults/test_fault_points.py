@@ -52,6 +52,7 @@ AFTER_ANOTHER = [
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a worker does now and then happen while the few jobs of a test run."""
+    monkeypatch.setattr("server_jobs.backend.upkeep.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.LAST_MOMENT_SECONDS", 1.0)
     monkeypatch.setattr("server_jobs.execution.lease_keeper.TICK_SECONDS", 0.02)

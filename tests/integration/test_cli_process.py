@@ -1,5 +1,6 @@
 """The real ``server-jobs`` in a process of its own: signals, terminals, missing libraries."""
 
+import contextlib
 import json
 import os
 import pty
@@ -165,6 +166,113 @@ def test_colours_are_for_terminals_and_can_be_turned_off(
     assert "completed" in shown
     green = "\x1b[32m"
     assert (green in shown) is coloured
+
+
+def test_worker_shows_every_failed_attempt_on_a_terminal(cli: Cli, failing_app: str) -> None:
+    cli.ok("enqueue", "Fail", "--app", failing_app, "--param", "number=13")
+
+    shown = on_a_terminal(cli, "worker", "--drain", "--app", failing_app)
+
+    assert "attempt 1 of 2, again in 0.0 s, 1 attempt left: no thirteens" in shown
+    assert "attempt 2 of 2, for good: no thirteens" in shown
+    lines = shown.splitlines()
+    begins = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
+    assert len(begins) == 2
+    for number in begins:
+        assert "users_failing_app.py" in lines[number + 1]
+        assert lines[number + 2].strip() == "check(params.number)"
+        assert "ValueError: no thirteens" in lines[number + 1 :]
+    assert "traceback=" not in shown
+    assert "execution.py" not in shown
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_lines_are_coloured_on_a_terminal_unless_told_otherwise(
+    cli: Cli, no_color: str, coloured: bool
+) -> None:
+    shown = on_a_terminal(cli, "worker", "--drain", no_color=no_color)
+
+    assert "worker stopped" in shown
+    assert ("\x1b[" in shown) is coloured
+
+
+def test_terminal_obeys_nothing_that_a_handler_raises(cli: Cli) -> None:
+    cli.ok("enqueue", "Charge", "--param", "number=13", "--max-attempts", "1")
+
+    shown = on_a_terminal(cli, "worker", "--drain")
+
+    assert "\x1b[31mthirteens" not in shown
+    assert shown.count("no �[31mthirteens") == 2, "the message, and the traceback's last line"
+
+
+def test_worker_writes_every_failed_attempt_as_one_line_of_json(cli: Cli, failing_app: str) -> None:
+    cli.ok("enqueue", "Fail", "--app", failing_app, "--param", "number=13")
+
+    done = subprocess.run(
+        [SERVER_JOBS, "worker", "--drain", "--app", failing_app],
+        cwd=ROOT,
+        env=environment(cli),
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    failed = [line for line in told if "traceback" in line]
+    assert [(line["level"], line["attempt"], line["attempts_left"]) for line in failed] == [
+        ("warning", 1, 1),
+        ("error", 2, 0),
+    ]
+    for line in failed:
+        assert line["error"] == "ValueError"
+        assert "users_failing_app.py" in line["traceback"].splitlines()[1]
+
+
+@pytest.fixture
+def failing_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "users_failing_app.py").write_text(FAILING_APP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    return "users_failing_app:registry"
+
+
+FAILING_APP = """
+from pydantic import BaseModel
+from server_jobs import RetryPolicy, create_job_registry, define_job
+
+
+class Order(BaseModel):
+    number: int
+
+
+def check(number: int) -> None:
+    if number == 13:
+        raise ValueError("no thirteens")
+
+
+@define_job(name="Fail", max_attempts=2, retry_policy=RetryPolicy.fixed(0))
+def fail(params: Order) -> None:
+    check(params.number)
+
+
+registry = create_job_registry().register(fail)
+"""
+
+
+def on_a_terminal(cli: Cli, *command: str, no_color: str = "1") -> str:
+    """Run a command whose stderr is a terminal → what a person sees there."""
+    ours, theirs = pty.openpty()
+    env = environment(cli, TERM="xterm-256color", NO_COLOR=no_color)
+    process = subprocess.Popen([SERVER_JOBS, *command], cwd=ROOT, env=env, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    # Linux says so where the last one who could write has gone.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65_536):
+            seen += piece
+    os.close(ours)
+    assert process.wait(20) == 0
+    return seen.decode().replace("\r\n", "\n")
 
 
 def test_output_may_be_cut_off(cli: Cli) -> None:

@@ -13,7 +13,7 @@ USERS_APP = """
 import logging
 
 from pydantic import BaseModel, SecretStr
-from server_jobs import CancelJob, RetryLater, create_job_registry, define_job
+from server_jobs import CancelJob, RetryLater, RetryPolicy, create_job_registry, define_job
 
 
 class Card(BaseModel):
@@ -25,7 +25,7 @@ class Inner(BaseModel):
     amount: int
 
 
-@define_job(name="Pay", max_attempts=1)
+@define_job(name="Pay", max_attempts=2, retry_policy=RetryPolicy.fixed(0))
 async def pay(params: Card) -> str:
     number = params.number.get_secret_value()
     logging.getLogger("users.app").warning("paying with %r", params)
@@ -37,6 +37,8 @@ async def pay(params: Card) -> str:
                 raise KeyError(number)
             except KeyError as error:
                 raise RuntimeError("no such card") from error
+        case "group":
+            raise ExceptionGroup("two cards", [ValueError(number), KeyError(number)])
         case "validation":
             Inner.model_validate({"amount": number})
         case "cancel":
@@ -62,7 +64,9 @@ def cli(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-@pytest.mark.parametrize("how", ["raise", "cause", "validation", "cancel", "later", "return"])
+@pytest.mark.parametrize(
+    "how", ["raise", "cause", "group", "validation", "cancel", "later", "return"]
+)
 def test_whatever_a_handler_raises_its_params_secrets_stay_hidden(
     cli: Cli, how: str, log_format: str
 ) -> None:
@@ -79,6 +83,21 @@ def test_whatever_a_handler_raises_its_params_secrets_stay_hidden(
     assert "Pay" in worked.stderr
     assert SECRET not in said
     assert "**********" in cli.ok("show", job_id)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_lines_of_a_secret_stay_hidden_where_a_traceback_indents_them(
+    cli: Cli, log_format: str
+) -> None:
+    number = "first-4111\nsecond-1111"
+    params = json.dumps({"number": number, "how": "group"})
+    job_id = cli.ok("enqueue", "Pay", "--params-json", "-", stdin=params)
+
+    said = cli("worker", "--drain", "--log-format", log_format).output + cli.ok("show", job_id)
+
+    assert "two cards" in said
+    assert "first-4111" not in said
+    assert "second-1111" not in said
 
 
 def test_error_of_a_failed_job_keeps_everything_else(cli: Cli) -> None:

@@ -340,7 +340,8 @@ async def test_a_claim_without_an_answer_is_given_back_even_when_stopping(
 async def test_a_claim_that_committed_late_is_given_back_by_a_worker_that_stops(
     database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 3_600)  # it asks by itself
+    # It asks by itself.
+    monkeypatch.setattr("server_jobs.backend.upkeep.MAINTENANCE_SECONDS", 3_600)
     executions = Executions(database, together=1)
     job_id = await executions.job.later(Number())
     scripted = ScriptedDatabase(database, [Incident(Point.CLAIM, Mishap.LATE)])

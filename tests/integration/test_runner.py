@@ -28,6 +28,7 @@ from tests.support.processes.app import (
     blocking,
     deaf,
     events,
+    failing,
     listening,
     open_gate,
     quick,
@@ -76,6 +77,24 @@ async def test_a_runner_executes_its_job_settles_it_and_ends_well(
     assert (record.worker_id, record.fence, record.attempt_count) == (f"{LAUNCHER}/pod", 1, 1)
     assert record.handler_started_at is not None
     assert any("began, attempt 1" in line for line in logged(runner))
+
+
+async def test_a_runner_logs_a_failed_attempt_with_the_handlers_traceback(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    claim = await launched(store, failing)
+
+    with runner_process(tmp_path, migrated_url, claim) as runner:
+        assert runner.wait() == 0
+
+    told = [json.loads(line) for line in runner.log.splitlines()]
+    (failure,) = [line for line in told if line["level"] == "warning"]
+    assert "attempt 1 of 2, again in 60.0 s, 1 attempt left: there is no task 7" in failure["event"]
+    begin, first, _, *_ = failure["traceback"].splitlines()
+    assert begin == "Traceback (most recent call last):"
+    assert first.endswith("in failing")
+    (stored,) = (await store.get(claim.job_id)).attempt_errors
+    assert stored.traceback == failure["traceback"]
 
 
 async def test_the_second_process_of_a_launch_does_nothing(
@@ -155,6 +174,23 @@ async def test_an_app_that_cannot_be_imported_costs_a_launch_and_says_why(
     (error,) = (await store.get(claim.job_id)).attempt_errors
     assert error.type == "app_not_loaded"
     assert "no_such_module" in error.message
+
+
+async def test_an_app_that_raises_is_logged_with_its_own_traceback(
+    migrated_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_broken_app.py").write_text("raise RuntimeError('no settings')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    claim = await launched(store, quick)
+
+    with runner_process(tmp_path, migrated_url, claim, app="users_broken_app:registry") as runner:
+        assert runner.wait() == 0
+
+    told = [json.loads(line) for line in runner.log.splitlines()]
+    (failure,) = [line for line in told if line["level"] == "error"]
+    assert "users_broken_app.py" in failure["traceback"].splitlines()[1]
+    (stored,) = (await store.get(claim.job_id)).attempt_errors
+    assert stored.traceback == failure["traceback"]
 
 
 @pytest.mark.parametrize(

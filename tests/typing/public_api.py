@@ -12,6 +12,7 @@ from typing import Any, assert_type
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
+from structlog.stdlib import BoundLogger
 
 from server_jobs import (
     Job,
@@ -220,6 +221,9 @@ async def use_a_context(context: JobContext) -> None:
     await context.update_progress(50)
     await context.update_progress(50.5, "half")
     context.log.info("half", {"rows": 5})
+    context.log.info("half", rows=5)
+    assert_type(context.log, BoundLogger)
+    assert_type(context.log.bind(rows=5), BoundLogger)
     assert_type(create_job_context(attempt=2), JobContext)
 
 

@@ -5,9 +5,12 @@ import logging
 from typing import Any
 
 import pytest
+from structlog.stdlib import BoundLogger
 
 from server_jobs import JobContext, connect, create_job_context
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.context import attach
+from server_jobs.definition.held import Held
+from server_jobs.definition.stop_request import StopReason, StopRequest
 from server_jobs.errors import DatabaseNotConfiguredError
 from server_jobs.records.rows import Claim
 
@@ -19,7 +22,9 @@ def held() -> Held:
 
 @pytest.fixture
 def context(held: Held) -> JobContext:
-    return JobContext(job_name="Import", job_id="0190", attempt=2, correlation_id="c", held=held)
+    context = JobContext(job_name="Import", job_id="0190", attempt=2, correlation_id="c")
+    attach(context, held.stop_request, held)
+    return context
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────
@@ -123,27 +128,40 @@ def test_nobody_cancels_what_has_no_record() -> None:
 @pytest.mark.parametrize("reason", StopReason)
 def test_every_reason_to_stop_is_seen(context: JobContext, held: Held, reason: StopReason) -> None:
     before = context.cancelled
-    held.stop(reason)
+    held.stop_request.make(reason)
 
     assert (before, context.cancelled) == (False, True)
     with pytest.raises(asyncio.CancelledError):
         context.raise_if_cancelled()
 
 
-def test_first_reason_to_stop_counts_and_interrupts_once(held: Held) -> None:
-    interrupted: list[str] = []
-    held.interrupt_with(lambda: interrupted.append("now"))
-    held.stop(StopReason.TIMED_OUT)
-    held.stop(StopReason.CANCELLED)
+async def test_context_without_a_record_is_stopped_and_its_progress_goes_nowhere() -> None:
+    context, stop_request = create_job_context(), StopRequest()
+    attach(context, stop_request)
 
-    assert held.stop_reason is StopReason.TIMED_OUT
+    await context.update_progress(10, "reading")
+    before = context.cancelled
+    stop_request.make(StopReason.TIMED_OUT)
+
+    assert (before, context.cancelled) == (False, True)
+
+
+def test_first_reason_to_stop_counts_and_interrupts_once() -> None:
+    interrupted: list[str] = []
+    stop_request = StopRequest()
+    stop_request.interrupt_with(lambda: interrupted.append("now"))
+    stop_request.make(StopReason.TIMED_OUT)
+    stop_request.make(StopReason.CANCELLED)
+
+    assert stop_request.reason is StopReason.TIMED_OUT
     assert interrupted == ["now"]
 
 
-def test_handler_that_begins_after_it_was_stopped_is_interrupted_at_once(held: Held) -> None:
+def test_handler_that_begins_after_it_was_stopped_is_interrupted_at_once() -> None:
     interrupted: list[str] = []
-    held.stop(StopReason.SHUTDOWN)
-    held.interrupt_with(lambda: interrupted.append("late"))
+    stop_request = StopRequest()
+    stop_request.make(StopReason.SHUTDOWN)
+    stop_request.interrupt_with(lambda: interrupted.append("late"))
 
     assert interrupted == ["late"]
 
@@ -162,45 +180,104 @@ def test_database_is_the_jobs_own() -> None:
 # ── log lines ────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("method", "level"),
-    [("info", logging.INFO), ("warn", logging.WARNING), ("error", logging.ERROR)],
-)
-def test_lines_reach_the_standard_librarys_logging_with_their_fields(
-    context: JobContext, caplog: pytest.LogCaptureFixture, method: str, level: int
-) -> None:
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+OF_THE_JOB = {"job_name": "Import", "job_id": "0190", "attempt": 2, "correlation_id": "c"}
+
+
+@pytest.fixture
+def written(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG)
-    getattr(context.log, method)("100 % read", {"rows": 5, "name": "a"})
-
-    (record,) = caplog.records
-    assert (record.name, record.levelno) == ("server_jobs.handler", level)
-    assert record.getMessage() == "100 % read"
-    fields = vars(record)
-    assert {key: fields[key] for key in ("job_name", "job_id", "attempt", "correlation_id")} == {
-        "job_name": "Import",
-        "job_id": "0190",
-        "attempt": 2,
-        "correlation_id": "c",
-    }
-    assert fields["data"] == {"rows": 5, "name": "a"}
+    return caplog
 
 
-@pytest.mark.parametrize("data", [5, "text", [1, 2], {"name": "x", "message": "y", "args": "z"}])
-def test_data_may_be_anything(
-    context: JobContext, caplog: pytest.LogCaptureFixture, data: Any
+def test_log_is_structlogs(context: JobContext) -> None:
+    assert isinstance(context.log, BoundLogger)
+
+
+@pytest.mark.parametrize("method", LEVELS)
+def test_lines_reach_the_standard_librarys_logging_with_their_fields(
+    context: JobContext, written: pytest.LogCaptureFixture, method: str
 ) -> None:
-    caplog.set_level(logging.INFO)
-    context.log.info("read", data)
+    getattr(context.log, method)("100 % read", rows=5)
 
-    (record,) = caplog.records
+    (record,) = written.records
+    assert (record.name, record.levelno) == ("server_jobs.handler", LEVELS[method])
+    assert record.getMessage() == "100 % read"
+    assert vars(record).items() >= {**OF_THE_JOB, "rows": 5}.items()
+
+
+def test_bound_fields_are_on_every_line_of_that_logger_only(
+    context: JobContext, written: pytest.LogCaptureFixture
+) -> None:
+    log = context.log.bind(file="a.csv")
+    log.info("reading")
+    log.info("read")
+    context.log.info("done")
+
+    assert [getattr(record, "file", None) for record in written.records] == ["a.csv", "a.csv", None]
+    assert all(vars(record).items() >= OF_THE_JOB.items() for record in written.records)
+
+
+def test_exception_carries_what_is_being_handled(
+    context: JobContext, written: pytest.LogCaptureFixture
+) -> None:
+    try:
+        raise LookupError("no such order")
+    except LookupError as error:
+        context.log.exception("skipped", order=5)
+        handled = error
+
+    (record,) = written.records
+    assert record.exc_info is not None
+    assert (record.levelno, record.exc_info[1]) == (logging.ERROR, handled)
+    assert vars(record)["order"] == 5
+
+
+@pytest.mark.parametrize("name", ["name", "message", "args", "msg", "module", "asctime"])
+def test_field_that_logging_has_itself_stands_beside_it(
+    context: JobContext, written: pytest.LogCaptureFixture, name: str
+) -> None:
+    context.log.info("hello", **{name: "theirs"})
+
+    (record,) = written.records
+    assert record.getMessage() == "hello"
+    assert vars(record)[f"{name}_"] == "theirs"
+
+
+@pytest.mark.parametrize(
+    "data", [5, "text", [1, 2], {"name": "x", "message": "y", "args": "z"}, {"rows": 5}]
+)
+def test_second_argument_is_data_and_may_be_anything(
+    context: JobContext, written: pytest.LogCaptureFixture, data: Any
+) -> None:
+    context.log.info("100 % read: %s", data)
+
+    (record,) = written.records
+    assert record.getMessage() == "100 % read: %s"
     assert vars(record)["data"] == data
 
 
-def test_line_without_data_has_none(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    create_job_context(job_name="Import").log.info("begun")
+def test_further_arguments_are_data_too(
+    context: JobContext, written: pytest.LogCaptureFixture
+) -> None:
+    context.log.info("%d of %d", 3, 5)
 
-    (record,) = caplog.records
+    (record,) = written.records
+    assert (record.getMessage(), vars(record)["data"]) == ("%d of %d", (3, 5))
+
+
+@pytest.mark.parametrize("data", [(), (None,)])
+def test_line_without_data_has_none(written: pytest.LogCaptureFixture, data: Any) -> None:
+    create_job_context(job_name="Import").log.info("begun", *data)
+
+    (record,) = written.records
     assert not hasattr(record, "data")
     assert not hasattr(record, "job_id")
 

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from server_jobs import create_job_registry, define_job
-from server_jobs.execution.lease_keeper import LeaseKeeper
+from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
 from server_jobs.memory import InMemoryBackend
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.store.store import Store
@@ -23,7 +23,8 @@ async def test_progress_is_written_by_a_task_and_its_end_is_awaited() -> None:
     job_id = await registry.get("work").later({})
     store = Store(memory.database)
     threads = set(threading.enumerate())
-    keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, tick_seconds=0.01, on_thread=False)
+    keeping = LeaseKeeping(tick_seconds=0.01, on_thread=False)
+    keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, keeping=keeping)
 
     async with keeper:
         (job,) = await store.claim(ClaimRequest("default", None, 1, "w", 60))
@@ -44,8 +45,9 @@ async def test_abandoned_leases_are_kept_no_more() -> None:
     registry.bind(memory.database)
     await registry.get("work").later({})
     store = Store(memory.database)
-    keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, on_thread=False)
-    await keeper.__aenter__()
+    keeping = LeaseKeeping(on_thread=False)
+    keeper = LeaseKeeper(store, worker_id="w", lease_seconds=60, keeping=keeping)
+    keeper.start()
     (job,) = await store.claim(ClaimRequest("default", None, 1, "w", 60))
     keeper.hold(job)
 

@@ -135,6 +135,72 @@ async def test_broken_text_inside_another_error_is_no_trouble(error: Exception) 
     assert row.error
 
 
+HEADER = "Traceback (most recent call last):"
+
+
+def first_frames(traceback: str) -> list[str]:
+    """The first frame of each traceback in a text, without its source."""
+    lines = traceback.splitlines()
+    begins = [number for number, line in enumerate(lines) if HEADER in line]
+    return [lines[number + 1].rpartition(", ")[2] for number in begins]
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_traceback_begins_in_the_handler(kind: str, grouped: bool) -> None:
+    error = ExceptionGroup("two", [ValueError("a")]) if grouped else ValueError("a")
+    _, row = await attempt(raises(error, kind=kind))
+
+    name = "in handler" if kind == "async" else "in plain_handler"
+    assert first_frames(row.attempt_errors[0].traceback) == [name]
+    assert "execution" not in row.attempt_errors[0].traceback
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+async def test_traceback_of_a_cause_begins_in_the_handler(
+    kind: str, error: type[BaseException]
+) -> None:
+    _, row = await attempt(raises(error(), kind=kind))
+
+    name = "in handler" if kind == "async" else "in plain_handler"
+    text = row.attempt_errors[0].traceback
+    assert first_frames(text) == [name]
+    assert text.splitlines()[-1].startswith("RuntimeError: the handler ")
+
+
+async def test_traceback_of_a_result_that_does_not_fit_has_no_frames_of_ours() -> None:
+    async def handler(params: Any) -> Any:
+        return "many"
+
+    _, row = await attempt(handler, result=int)
+
+    text = row.attempt_errors[0].traceback
+    assert "codec.py" not in text
+    assert "InvalidResultError: Tried: " in text
+
+
+async def test_frames_below_the_handler_are_kept_whosever_they_are() -> None:
+    async def handler(params: Any) -> None:
+        await asyncio.wait_for(asyncio.sleep(30), 0.001)
+
+    _, row = await attempt(handler)
+
+    text = row.attempt_errors[0].traceback
+    assert first_frames(text)[-1] == "in handler"
+    assert "in wait_for" in text
+
+
+async def test_traceback_shows_no_local_variables() -> None:
+    async def handler(params: Any) -> None:
+        local = "hunter" + "2"
+        raise ValueError(len(local))
+
+    _, row = await attempt(handler)
+
+    assert "hunter2" not in row.attempt_errors[0].traceback
+
+
 async def test_broken_text_of_a_cause_is_no_trouble() -> None:
     async def handler(params: Any) -> None:
         raise ValueError("outside") from Unspeakable()

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.errors import DatabaseError, StoreError
 from server_jobs.monitoring.monitor import LiveKind, Monitor
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
@@ -230,7 +230,7 @@ class Leader:
         while True:
             try:
                 return await self._term.launches.records.check_schema()
-            except (DatabaseError, SchemaError) as error:
+            except StoreError as error:
                 self._term.health.fails("database", str(error))
                 if str(error) != said:
                     _log.error("the database can't be used, waiting for it: %s", error)

@@ -1,4 +1,4 @@
-"""What the backends share: claim, execute, settle, release, rescue."""
+"""The base class of backends that execute jobs in their own process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import socket
 import time
 from concurrent.futures import Executor
+from functools import cached_property
 from typing import ClassVar
 
 from server_jobs.backend.protocol import PollResult, WorkerBackendConfig, WorkerExecutionResult
+from server_jobs.backend.rotation import QueueRotation
 from server_jobs.database import Database
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.held import Held
 from server_jobs.definition.options import RunsOn
-from server_jobs.errors import DatabaseError, LeaseLostError, SchemaError
-from server_jobs.execution.execution import Execution
+from server_jobs.definition.stop_request import StopReason
+from server_jobs.errors import DatabaseError, LeaseLostError, StoreError
+from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
-from server_jobs.execution.lease_keeper import HAS_THREADS, TICK_SECONDS, LeaseKeeper
+from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
+from server_jobs.execution.reports import report
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Outcome, Postponed, Released
 from server_jobs.records.requests import ClaimRequest
@@ -31,11 +35,18 @@ _log = logging.getLogger("server_jobs.worker")
 
 
 class BaseWorkerBackend:
-    """A backend that executes in its own process; claiming begins the handler."""
+    """Claims jobs, executes them in this process and settles them, one call at a time.
+
+    A claim counts as the beginning of the handler, since one process does both. ``worker_id`` is
+    the name under which leases are held; by default it names the backend, the host and the process,
+    and ends at random. ``keeping`` says how leases are kept.
+    """
 
     name = "base"
     runs_on: ClassVar[RunsOn | None] = None
-    """Jobs that declare another backend are left to it. None executes whatever it finds."""
+    """The name by which jobs ask for this backend (``runs_on=``). Jobs that ask for another one are
+    left to that. None means that every job is executed, whatever it asks for.
+    """
 
     def __init__(
         self,
@@ -44,8 +55,7 @@ class BaseWorkerBackend:
         job_registry: JobRegistry,
         config: WorkerBackendConfig | None = None,
         worker_id: str | None = None,
-        tick_seconds: float = TICK_SECONDS,
-        keep_on_thread: bool = HAS_THREADS,
+        keeping: LeaseKeeping | None = None,
     ) -> None:
         self.config = config or WorkerBackendConfig()
         if worker_id is None:
@@ -57,23 +67,29 @@ class BaseWorkerBackend:
             self.store,
             worker_id=self.worker_id,
             lease_seconds=self.config.lease,
-            tick_seconds=tick_seconds,
-            on_thread=keep_on_thread,
+            keeping=keeping,
         )
         self.schedules = ScheduleStore(database)
         self._scheduler = Scheduler(self.schedules)
-        self._next_queue = 0
+        self._rotation = QueueRotation(self.config.queues)
         self._executing: set[Held] = set()
 
     async def initialize(self) -> None:
-        """Check the tables and begin to keep leases."""
+        """Check the tables and begin to keep leases.
+
+        Raises DatabaseError, and SchemaError where the tables can't be used.
+        """
         await self.store.check_schema()
-        await self.leases.__aenter__()
+        self.leases.start()
 
     async def shutdown(self) -> None:
-        """Give back the jobs that were claimed and not begun; ask the others to end."""
+        """Give back the jobs that were claimed and not begun, and keep no more leases.
+
+        Handlers that run are asked to stop; the ``execute`` that called them gives their jobs back.
+        Raises DatabaseError where nothing could be given back; then the leases expire.
+        """
         for running in self._executing:
-            running.stop(StopReason.SHUTDOWN)  # its own execute() gives it back
+            running.stop_request.make(StopReason.SHUTDOWN)
         held = [job for job in self.leases.all if job not in self._executing]
         try:
             if held:
@@ -84,17 +100,20 @@ class BaseWorkerBackend:
             # What couldn't be given back must expire: nobody works on it any more.
             for job in held:
                 self.leases.drop(job.claim)
-            await self.leases.__aexit__(None, None, None)
+            await self.leases.stop()
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
-        """Stage what is due, then claim from one queue after the other until there are enough."""
+        """Stage due jobs, then claim from one queue after the other until ``limit`` is reached.
+
+        By default the limit is ``concurrency``. Raises DatabaseError if nothing was claimed.
+        """
         await self.store.stage()
         available = await self.store.available(
             queues=self.config.queues, job_names=self.job_names()
         )
         wanted = self.config.concurrency if limit is None else limit
         claimed: list[ClaimedJob] = []
-        for queue in self._rotation():
+        for queue in self._rotation.order():
             if len(claimed) >= wanted:
                 break
             try:
@@ -102,13 +121,17 @@ class BaseWorkerBackend:
             except DatabaseError:
                 if not claimed:
                     raise
-                break  # what is claimed is for the caller to execute; the next poll says what's up
+                break  # the caller executes what is claimed; the next poll will raise
         for job in claimed:
             self.leases.hold(job)
         return PollResult(claimed, max(available, len(claimed)))
 
     async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
-        """Execute a claimed job and settle its record."""
+        """Execute a claimed job and settle its record → how it went.
+
+        A handler's error is in the result. Raises DatabaseError where the record can't be settled;
+        then the lease expires.
+        """
         began = time.perf_counter()
         held = self.leases.get(job.id)
         if held is None or held.claim.fence != job.fence:
@@ -116,7 +139,7 @@ class BaseWorkerBackend:
         self._executing.add(held)
         accepted: Outcome | None = None
         try:
-            outcome, _ = await self.run(job)
+            outcome = await self.run(job, held)
             if outcome is not None:
                 accepted = await settle_alone(self.store, held, outcome)
         finally:
@@ -125,11 +148,15 @@ class BaseWorkerBackend:
         duration = (time.perf_counter() - began) * 1000
         if accepted is None:
             return WorkerExecutionResult(job.id, False, duration, "the lease was lost")
+        report(job, accepted, duration / 1000)
         reason = _reason(accepted)
         return WorkerExecutionResult(job.id, reason is None, duration, reason)
 
     async def release_lock(self, job_id: str) -> None:
-        """Give a claimed job back, under the fence that this backend holds."""
+        """Give a claimed job back, under the fence of this backend's claim.
+
+        Raises LeaseLostError where the job isn't held here, or no longer.
+        """
         held = self.leases.get(job_id)
         if held is None:
             raise LeaseLostError(f"job {job_id} isn't held by {self.worker_id}")
@@ -139,12 +166,13 @@ class BaseWorkerBackend:
             raise LeaseLostError(f"the lease of job {job_id} was lost before it was given back")
 
     async def handle_expired_locks(self) -> int:
-        """Rescue jobs whose lease has expired."""
+        """Rescue all jobs whose lease has expired, also other workers' → how many there were."""
         return len(await self.store.rescue())
 
     async def declare_schedules(self, *, prune: bool = False) -> None:
-        """Write the registry's schedules into the table; with ``prune``, disable its former ones.
+        """Write the registry's schedules into the table.
 
+        ``prune`` disables schedules that the registry declared earlier and no longer does.
         Raises DatabaseError.
         """
         await synchronise(
@@ -152,7 +180,7 @@ class BaseWorkerBackend:
         )
 
     async def fire_schedules(self) -> Ticked:
-        """Make the jobs of all schedules that are due, whoever declared them.
+        """Make the jobs of all due schedules, also of those that other apps declared.
 
         Any number of backends may do so, as often as they like: each fire time gets one job.
         Raises DatabaseError.
@@ -160,17 +188,18 @@ class BaseWorkerBackend:
         return await self._scheduler.tick()
 
     async def health_check(self) -> bool:
-        """Whether the database answers and its tables can be used."""
+        """Return whether the database answers and its tables can be used."""
         try:
             await self.store.check_schema()
-        except (DatabaseError, SchemaError):
+        except StoreError:
             return False
         return True
 
     async def give_back_unknown(self) -> int:
-        """After an outage: a claim whose answer was lost left us jobs that we don't know of.
+        """Give back the jobs whose claim was committed and never answered → how many there were.
 
-        Only while no claim of ours is under way. Raises DatabaseError.
+        After an outage the table may have jobs under this ``worker_id`` that this process doesn't
+        know of. Call it only while none of its claims is under way. Raises DatabaseError.
         """
         known = {held.claim for held in self.leases.all}
         unknown = await self.store.held_by(self.worker_id) - known
@@ -183,11 +212,16 @@ class BaseWorkerBackend:
 
     @property
     def handler_database(self) -> Database:
-        """The database as handlers see it, in their context."""
+        """The database that handlers are given in their context."""
         return self.store.database
 
+    @property
+    def handler_threads(self) -> Executor | None:
+        """The threads that plain handlers run on. None is the loop's default executor."""
+        return None
+
     def job_names(self) -> list[str]:
-        """The registry's jobs that may run on this backend."""
+        """Return the names of the registry's jobs that this backend may execute."""
         names = self.registry.get_names()
         if self.runs_on is None:
             return names
@@ -195,7 +229,7 @@ class BaseWorkerBackend:
         return [name for name in names if self.registry.get(name).definition.runs_on in may]
 
     def claim_of(self, queue: str, limit: int) -> ClaimRequest:
-        """A request for jobs that this backend can execute."""
+        """Return a request for at most ``limit`` jobs of a queue that this backend can execute."""
         return ClaimRequest(
             queue=queue,
             job_names=self.job_names(),
@@ -204,36 +238,26 @@ class BaseWorkerBackend:
             lease_seconds=self.config.lease,
         )
 
-    async def run(
-        self, job: ClaimedJob, threads: Executor | None = None
-    ) -> tuple[Outcome | None, Execution]:
-        """Execute a held job → what is to be written."""
-        held = self.leases.get(job.id)
-        if held is None or held.claim != job.claim:
-            raise LeaseLostError(f"job {job.id} isn't held by {self.worker_id}")
-        execution = Execution(
-            self.registry.get(job.job_name).definition,
-            job,
-            held,
-            database=self.handler_database,
-            threads=threads,
-            max_releases=self.config.max_releases,
+    async def run(self, job: ClaimedJob, held: Held) -> Outcome | None:
+        """Execute a job under its lease → its outcome, which the caller settles.
+
+        None means that the lease was lost, and nothing is to be settled.
+        """
+        definition = self.registry.get(job.job_name).definition
+        return await Execution(definition, job, held, self._environment).run()
+
+    @cached_property
+    def _environment(self) -> ExecutionEnvironment:
+        return ExecutionEnvironment(
+            self.handler_database, self.handler_threads, self.config.max_releases
         )
-        return await execution.run(), execution
 
     def _released(self, reason: str) -> Released:
         return Released(reason, self.config.max_releases)
 
-    def _rotation(self) -> list[str]:
-        """The queues, each time beginning with another one, so that none starves."""
-        queues = list(self.config.queues)
-        start = self._next_queue % len(queues)
-        self._next_queue += 1
-        return queues[start:] + queues[:start]
-
 
 def _reason(outcome: Outcome) -> str | None:
-    """Why there is no result."""
+    """Return why an execution has no result; None if it has one."""
     match outcome:
         case Completed():
             return None

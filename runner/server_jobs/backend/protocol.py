@@ -1,4 +1,4 @@
-"""What every backend offers."""
+"""The protocol of backends, and its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from server_jobs.records.rows import ClaimedJob
 
 @dataclass(frozen=True, slots=True)
 class WorkerBackendConfig:
-    """How a backend works. Times are in seconds."""
+    """How a backend works.
+
+    ``lease`` is how long after its worker's death a job is given to another worker, in seconds.
+    ``max_releases`` is how often in a row a job may be given back before it fails. Raises
+    ConfigurationError for values that make no sense.
+    """
 
     queues: Sequence[str] = ("default",)
     concurrency: int = 50
@@ -23,7 +28,9 @@ class WorkerBackendConfig:
 
     def __post_init__(self) -> None:
         if not self.queues or isinstance(self.queues, str) or not all(self.queues):
-            raise ConfigurationError(f"queues={self.queues!r} must name one queue at least")
+            raise ConfigurationError(
+                f"queues={self.queues!r} must name one queue at least, in a list or tuple"
+            )
         if not 1 <= self.concurrency <= 10_000:
             raise ConfigurationError(f"concurrency={self.concurrency} isn't from 1 to 10000")
         if not 1 <= self.lease <= 7 * 86_400:
@@ -37,7 +44,7 @@ class WorkerBackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What a poll claimed; ``available_count`` is how many due jobs it found, these included."""
+    """The jobs that a poll claimed, and how many due jobs it found, these included."""
 
     claimed_jobs: list[ClaimedJob] = field(default_factory=list)
     available_count: int = 0
@@ -45,7 +52,10 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExecutionResult:
-    """How one execution went. ``duration`` is in milliseconds."""
+    """How one execution went. ``duration`` is in milliseconds.
+
+    ``error`` is the reason why there is no result; None if there is one.
+    """
 
     job_id: str
     success: bool
@@ -54,33 +64,33 @@ class WorkerExecutionResult:
 
 
 class WorkerBackend(Protocol):
-    """Where work runs."""
+    """A place where jobs run: it claims them, executes them and settles their records."""
 
     @property
     def name(self) -> str:
-        """What kind of backend this is."""
+        """The kind of backend, with which worker ids begin."""
 
     @property
     def config(self) -> WorkerBackendConfig:
-        """How it works."""
+        """The settings of this backend."""
 
     async def initialize(self) -> None:
-        """Make ready. Raises SchemaError where the tables can't be used."""
+        """Get ready to claim. Raises SchemaError where the tables can't be used."""
 
     async def shutdown(self) -> None:
-        """Give back what is held and let go of everything."""
+        """Give back the jobs that are held, and release all resources."""
 
     async def poll_and_claim(self, limit: int | None = None) -> PollResult:
-        """Claim due jobs, ``concurrency`` of them at most."""
+        """Claim due jobs, at most ``limit``, which is ``concurrency`` by default."""
 
     async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
-        """Execute a claimed job and settle its record. Never raises for the job."""
+        """Execute a claimed job and settle its record → how it went. Raises no handler's error."""
 
     async def release_lock(self, job_id: str) -> None:
         """Give a claimed job back. Raises LeaseLostError where it isn't held here."""
 
     async def handle_expired_locks(self) -> int:
-        """Take back jobs whose lease has expired, whoever held them → how many."""
+        """Take back all jobs whose lease has expired, also other workers' → how many."""
 
     async def health_check(self) -> bool:
-        """Whether the database answers and its tables can be used."""
+        """Return whether the database answers and its tables can be used."""

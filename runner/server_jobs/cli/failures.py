@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import traceback
-from pathlib import Path
-from types import TracebackType
 
 import typer
 
@@ -22,6 +19,7 @@ from server_jobs.errors import (
     ServerJobsError,
     UnknownJobError,
 )
+from server_jobs.records.text import traceback_of
 
 NAMED_DATABASE = "server_jobs.database"
 """Under this key, the context holds the URL that the command line itself gave."""
@@ -61,7 +59,7 @@ def report(error: ServerJobsError, *, debug: bool = False, database: str | None 
         typer.echo(mask_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, InvalidAppError) and error.__cause__ is not None:
         # The app's own code raised. Its author needs to know where.
-        typer.echo(mask_passwords(_users_traceback(error.__cause__)), err=True, nl=False)
+        typer.echo(mask_passwords(traceback_of(error.__cause__)), err=True, nl=False)
     error_line(with_database(str(error), database))
 
 
@@ -71,16 +69,3 @@ def with_database(text: str, url: str | None) -> str:
         return text
     option = shlex.quote(url) if mask_passwords(url) == url else "…"
     return text.replace("`server-jobs migrate`", f"`server-jobs migrate --database {option}`")
-
-
-def _users_traceback(error: BaseException) -> str:
-    """Return the traceback without our own frames, which led into the user's code."""
-    inner: TracebackType | None = error.__traceback__
-    while inner is not None and _is_machinery(inner.tb_frame.f_code.co_filename):
-        inner = inner.tb_next
-    return "".join(traceback.format_exception(type(error), error, inner))
-
-
-def _is_machinery(filename: str) -> bool:
-    folders = {Path(__file__).parent, Path(importlib.__file__).parent}
-    return filename.startswith("<frozen importlib") or Path(filename).parent in folders

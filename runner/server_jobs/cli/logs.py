@@ -1,7 +1,7 @@
-"""Where log lines go: to stderr, for people on a terminal or as JSON for machines.
+"""Log lines of the commands: on stderr, for people on a terminal, or as JSON for programs.
 
-Everything that goes through the standard library's logging is formatted alike, a user's own
-loggers and other libraries' included. Fields come from ``extra`` (``server_jobs.definition.logs``).
+Every record of the standard library's logging is formatted so, also those of a user's own loggers
+and of other libraries. Fields come from ``extra`` (``server_jobs.definition.logs``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
 from server_jobs.cli.masks import mask_passwords
+from server_jobs.records.text import without_controls
 
 
 class LogFormat(StrEnum):
-    """How lines look."""
+    """How log lines are written; ``auto`` is ``console`` on a terminal and ``json`` elsewhere."""
 
     AUTO = "auto"
     CONSOLE = "console"
@@ -28,7 +29,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least that is worth a line."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -46,7 +47,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
 
 
 def formatter(log_format: LogFormat, stream: TextIO) -> logging.Formatter:
-    """What formats lines for that stream."""
+    """Return the formatter of lines for that stream. Colours are for terminals without NO_COLOR."""
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
     if log_format is LogFormat.JSON:
@@ -55,7 +56,7 @@ def formatter(log_format: LogFormat, stream: TextIO) -> logging.Formatter:
 
 
 def json_formatter() -> logging.Formatter:
-    """One JSON object per line: event, timestamp (UTC), level, logger, and the fields."""
+    """Return what makes a JSON object: event, timestamp (UTC), level, logger, and the fields."""
     return _MaskingFormatter(
         foreign_pre_chain=_chain(structlog.processors.TimeStamper(fmt="iso", utc=True)),
         processors=[
@@ -67,12 +68,15 @@ def json_formatter() -> logging.Formatter:
 
 
 def console_formatter(*, colors: bool) -> logging.Formatter:
-    """A line to read: local time, level, message, and the fields behind it."""
+    """Return what makes a line to read: local time, level, message, fields; tracebacks below it."""
     return _MaskingFormatter(
         foreign_pre_chain=_chain(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)),
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             # Not rich's tracebacks: they show local variables, and with them passwords.
+            structlog.processors.format_exc_info,
+            _show_below,
+            _without_controls,
             structlog.dev.ConsoleRenderer(
                 colors=colors, exception_formatter=structlog.dev.plain_traceback, sort_keys=False
             ),
@@ -81,7 +85,7 @@ def console_formatter(*, colors: bool) -> logging.Formatter:
 
 
 class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Whatever is logged, by whomever: no database password gets out."""
+    """Masks passwords of database URLs in every line, whoever logged it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_passwords(super().format(record))
@@ -101,15 +105,31 @@ _extra_of = structlog.stdlib.ExtraAdder()
 
 
 def _add_extra(logger: Any, method: str, event_dict: EventDict) -> EventDict:
-    """The fields of ``extra``; one that has a name of ours stands beside it, under ``name_``."""
+    """Add the fields of ``extra``. One that has a name of ours, such as ``level``, gets a ``_``."""
     for name, value in _extra_of(logger, method, {"_record": event_dict["_record"]}).items():
         if name != "_record":
             event_dict[f"{name}_" if name in event_dict else name] = value
     return event_dict
 
 
+def _show_below(logger: Any, method: str, event_dict: EventDict) -> EventDict:
+    """Print the field ``traceback`` below the line, as that of an exception is."""
+    text = event_dict.get("traceback")
+    if isinstance(text, str) and "exception" not in event_dict:
+        event_dict["exception"] = event_dict.pop("traceback").rstrip()
+    return event_dict
+
+
+def _without_controls(logger: Any, method: str, event_dict: EventDict) -> EventDict:
+    """Let no text that is logged give orders to the terminal."""
+    for name, value in event_dict.items():
+        if isinstance(value, str):
+            event_dict[name] = without_controls(value)
+    return event_dict
+
+
 def _serialise(document: Any, **_: Any) -> str:
-    """JSON of whatever a user logs; what has no JSON form is shown as its repr."""
+    """Return the JSON of whatever a user logs; what has no JSON form is shown as its repr."""
     try:
         return to_json(document, fallback=repr, inf_nan_mode="strings").decode()
     except Exception:  # noqa: BLE001 - a cycle, an undecodable text: the line must not be lost

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,8 +14,8 @@ from rich.text import Text
 
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.records.status import JobStatus
+from server_jobs.records.text import without_controls
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNBOUNDED = 10_000
 
 STATUS_STYLES = {
@@ -41,7 +40,7 @@ def terminal_width() -> int | None:
 
 def plain(text: object, style: str = "") -> Text:
     """Return text that came from a job, without markup and without the terminal's control codes."""
-    return Text(_CONTROLS.sub("�", str(text)), style=style)
+    return Text(without_controls(str(text)), style=style)
 
 
 def remarks_console() -> Console:
@@ -69,7 +68,7 @@ def print_json(document: Any) -> None:
 def print_plain(lines: Iterable[str]) -> None:
     """Print lines for programs on stdout."""
     for line in lines:
-        typer.echo(_CONTROLS.sub("�", line))
+        typer.echo(without_controls(line))
 
 
 def as_json(document: Any) -> str:

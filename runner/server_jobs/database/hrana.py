@@ -14,12 +14,7 @@ from server_jobs.database import hrana_protocol as protocol
 from server_jobs.database.base import Capabilities, shown_url
 from server_jobs.database.compiled import StatementCompiler
 from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
-from server_jobs.errors import (
-    DatabaseError,
-    DatabaseUnavailableError,
-    InvalidDatabaseUrlError,
-    MigrationRequiredError,
-)
+from server_jobs.errors import DatabaseUnavailableError, InvalidDatabaseUrlError, StoreError
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
@@ -125,7 +120,7 @@ class HranaDatabase:
             except NothingRanError as error:
                 if tries == _TRIES:
                     raise self._named(error) from error
-            except (DatabaseError, MigrationRequiredError) as error:
+            except StoreError as error:
                 raise self._named(error) from error
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**tries * random.uniform(0.5, 1))
         raise AssertionError("unreachable")
@@ -135,9 +130,7 @@ class HranaDatabase:
         status, text = await self._transport.post(self._address, headers=self._headers, body=body)
         return protocol.result(status, text)
 
-    def _named(
-        self, error: DatabaseError | MigrationRequiredError
-    ) -> DatabaseError | MigrationRequiredError:
+    def _named(self, error: StoreError) -> StoreError:
         return type(error)(f"{self._where}: {error}")
 
 

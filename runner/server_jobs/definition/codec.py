@@ -112,7 +112,8 @@ class Codec(Generic[T]):
         if not self._has_secrets:
             return []
         found = {_in_text(leaf) for _, leaf in _leaves(self._python(value)) if _is_secret(leaf)}
-        # A traceback may show the text, or its repr.
+        # A traceback may show the text, its repr, or, indented, its lines.
+        found |= {line for secret in found for line in secret.splitlines()}
         found |= {repr(secret)[1:-1] for secret in found}
         return sorted((s for s in found if len(s) >= _SHORTEST_MASKED), key=len, reverse=True)
 

@@ -1,4 +1,4 @@
-"""What a handler is given: who it is, and how to report and to listen."""
+"""The context of a handler: which job it executes, its progress, and whether it should stop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from server_jobs.database import Database
 from server_jobs.errors import DatabaseNotConfiguredError
 
 if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
     from server_jobs.definition.held import Held
-    from server_jobs.definition.logs import JobLog
+    from server_jobs.definition.stop_request import StopRequest
 
 
 class JobContext:
-    """The context of one execution. Async and plain handlers use the same one.
+    """The context of one execution, for async and plain handlers alike.
 
-    ``job_id`` is None when nothing is persisted; ``attempt`` counts from 1.
+    ``job_id`` is None where there is no record; ``attempt`` counts from 1.
     """
 
     __slots__ = (
         "__dict__",
         "_database",
         "_held",
+        "_stop_request",
         "attempt",
         "correlation_id",
         "job_id",
@@ -39,28 +42,28 @@ class JobContext:
         attempt: int = 1,
         correlation_id: str | None = None,
         database: Database | None = None,
-        held: Held | None = None,
     ) -> None:
         self.job_name = job_name
         self.job_id = job_id
         self.attempt = attempt
         self.correlation_id = correlation_id
         self._database = database
-        self._held = held
+        self._held: Held | None = None
+        self._stop_request: StopRequest | None = None
 
     def update_progress(self, percent: float, message: str | None = None) -> Awaitable[None]:
         """Report how far the job is, in percent (clamped to 0–100), and what it is doing.
 
-        It is noted at once and written within half a second, so that a tight loop costs the
-        database nothing; the last value is never lost. An async handler awaits it, which also
-        lets others run; a plain one just calls it. Without persistence nothing happens.
+        The report is written within half a second, so that a tight loop costs the database nothing,
+        and the last one is never lost. An async handler awaits this call, which lets other tasks
+        run; a plain handler just calls it. Without a record nothing happens.
         """
         if self._held is not None:
             self._held.report(percent, message)
         return _YIELD
 
     def get_database(self) -> Database:
-        """The database that the job's record lives in. Raises DatabaseNotConfiguredError."""
+        """Return the database of the job's record. Raises DatabaseNotConfiguredError."""
         if self._database is None:
             raise DatabaseNotConfiguredError(
                 f"{self.job_name} runs without a database (persist=False, and none is bound)"
@@ -69,23 +72,29 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job should stop: cancelled, timed out, its lease lost, or a shutdown.
+        """Whether the job should stop: it is cancelled, timed out or has lost its lease, or its
+        worker shuts down.
 
-        An async handler is interrupted by itself; a plain one polls this.
+        Async handlers are interrupted where they await. Plain handlers have to look here.
         """
-        return self._held is not None and self._held.stop_reason is not None
+        return self._stop_request is not None and self._stop_request.reason is not None
 
     def raise_if_cancelled(self) -> None:
-        """End a plain handler here if it should stop."""
+        """Raise CancelledError if the job should stop. A plain handler lets it pass through."""
         if self.cancelled:
             raise asyncio.CancelledError
 
     @cached_property
-    def log(self) -> JobLog:
-        """A logger whose lines carry the job's name, id and attempt."""
-        from server_jobs.definition.logs import JobLog  # structlog takes long to import
+    def log(self) -> BoundLogger:
+        """A structlog logger whose lines carry the job's name, id, attempt and correlation id.
 
-        return JobLog(
+        ``log.info("resized", images=2)`` adds a field, ``log.bind(…)`` returns a logger that has
+        it on every line, and ``log.exception("…")`` adds the traceback of the current exception.
+        A second positional argument is logged as the field ``data``.
+        """
+        from server_jobs.definition.logs import job_logger  # structlog takes long to import
+
+        return job_logger(
             job_name=self.job_name,
             job_id=self.job_id,
             attempt=self.attempt,
@@ -101,7 +110,7 @@ def create_job_context(
     correlation_id: str | None = None,
     database: Database | None = None,
 ) -> JobContext:
-    """A context to call a handler with directly, for instance in a unit test of it."""
+    """Make a context for calling a handler directly, for instance in its unit test."""
     return JobContext(
         job_name=job_name,
         job_id=job_id,
@@ -111,8 +120,18 @@ def create_job_context(
     )
 
 
+def attach(context: JobContext, stop_request: StopRequest, held: Held | None = None) -> None:
+    """Tie a context to the execution that it is for.
+
+    The context then shows when the handler is asked to stop, and hands its progress to ``held``.
+    Without that, progress goes nowhere.
+    """
+    context._stop_request = stop_request
+    context._held = held
+
+
 class _Yield:
-    """Awaited, it lets other tasks run once; ignored, it does nothing."""
+    """Lets other tasks run once if it is awaited, and does nothing otherwise."""
 
     __slots__ = ()
 

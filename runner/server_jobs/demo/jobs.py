@@ -188,7 +188,7 @@ class Reminded(BaseModel):
 @define_job(name="demo.SendReminder", priority=10)
 async def send_reminder(params: Reminder, context: JobContext) -> Reminded:
     """Send a reminder. The delay isn't known here: the code that enqueues the job sets it."""
-    context.log.info(f"remember: {params.text}")
+    context.log.info("reminder", text=params.text)
     return Reminded(sent_at=datetime.now(UTC))
 
 

@@ -1,4 +1,4 @@
-"""Settling in groups: one commit for all that has ended since the last one."""
+"""Settles jobs in groups: one commit writes all outcomes since the last one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _log = logging.getLogger("server_jobs.group_commit")
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """An outcome that is no longer ours to settle, and what its job has become by it.
+    """An outcome that needs no more settling, and the status of its job afterwards.
 
-    No status is a lease that was lost. A release may have become ``failed``, and what isn't a
-    completion ``cancelled``: the outcome is what was meant.
+    A status of None means that the lease was lost and nothing was written. The status may differ
+    from the outcome: a job that was given back too often is ``failed``, and one whose cancellation
+    was requested is ``cancelled`` unless it completed.
     """
 
     outcome: Outcome
@@ -32,16 +33,17 @@ class Over:
 
     @property
     def accepted(self) -> Outcome | None:
-        """The outcome; None where the lease was lost."""
+        """The outcome as it was written; None where the lease was lost."""
         return None if self.status is None else self.outcome
 
 
 class GroupCommit:
-    """Outcomes that wait to be written. Their leases are to be kept until they are.
+    """Outcomes that wait to be written. The caller keeps their leases until they are.
 
-    A commit whose answer was lost is looked up before it is tried again. An outcome whose values
-    the database refuses fails its own job, and no other. Where it refuses for another reason (a
-    privilege was revoked, say), the outcomes go on waiting: the work has been done.
+    If the answer to a commit is lost, it looks up what was written before it tries again. An
+    outcome whose values the database refuses fails its own job and no other. If the database
+    refuses for another reason, for instance a revoked privilege, the outcomes wait: the work has
+    been done.
     """
 
     def __init__(self, store: Store) -> None:
@@ -55,7 +57,7 @@ class GroupCommit:
         return bool(self._waiting or self._over)
 
     def add(self, claim: Claim, outcome: Outcome, progress: Progress | None = None) -> None:
-        """An execution has ended so, with this progress not written yet."""
+        """Let an outcome wait, with the last progress if that hasn't been written yet."""
         self._waiting[claim] = outcome
         if progress is not None:
             self._reports[claim] = progress
@@ -63,11 +65,11 @@ class GroupCommit:
     async def commit(
         self, request: ClaimRequest | None
     ) -> tuple[dict[Claim, Over], list[ClaimedJob]]:
-        """Write what waits, and claim the next in the same commit.
+        """Write the outcomes that wait, and claim the next jobs in the same commit.
 
-        The answer has what is no longer ours to settle. Raises DatabaseUnavailableError, and
-        DatabaseError where the claim is refused or the database takes no outcomes just now; then
-        the next answer has what was settled until then.
+        Returns what has been settled by now, and the claimed jobs. Raises DatabaseUnavailableError,
+        and DatabaseError where the claim is refused or the database takes no outcomes just now;
+        what was settled nevertheless is in the answer to the next commit.
         """
         if self._uncertain:
             await self._look_up()
@@ -83,26 +85,29 @@ class GroupCommit:
                 self._uncertain |= group.keys()
                 raise
             except DatabaseError:
-                # Nothing was written, the claim neither. Whose fault was it?
+                # Nothing was written, and nothing claimed. Find out what was refused.
                 if not await self._settle_without_refused(group):
                     raise
         over, self._over = self._over, {}
         return over, claimed
 
     async def _look_up(self) -> None:
-        """Which of the uncertain commits did happen."""
+        """Find out which outcomes of unanswered commits were written."""
         uncertain = [claim for claim in self._uncertain if claim in self._waiting]
         statuses = await self._store.settled(uncertain)
         self._uncertain.clear()
         for claim in uncertain:
             status = statuses.get(claim.job_id)
-            # A rescue leaves the fence as it was, but completes nothing.
+            # The fence alone doesn't tell: a rescue leaves it, but it completes no job.
             completed = isinstance(self._waiting[claim], Completed)
             if status is not None and completed == (status is JobStatus.COMPLETED):
                 self._done({claim: self._waiting[claim]}, statuses)
 
     async def _settle_without_refused(self, group: Mapping[Claim, Outcome]) -> bool:
-        """Settle a group, half by half where it is refused → whether any outcome was."""
+        """Settle a group, and its halves by themselves where it is refused.
+
+        Returns whether an outcome was refused. If none was, the claim was at fault.
+        """
         try:
             settled = await self._store.settle(group, self._reports_of(group))
             self._done(group, _statuses(settled))
@@ -119,15 +124,16 @@ class GroupCommit:
                 (claim,) = group
                 await self._refuse(claim, error)
             else:
-                # The database's state, not this outcome. It waits, behind the others: if it is
-                # the only one after all, they are settled before it is asked for again.
+                # The database's state is at fault, not these values. This outcome waits behind
+                # the others: if it is refused alone after all, they are settled before it is tried
+                # again.
                 (claim,) = group
                 self._waiting[claim] = self._waiting.pop(claim)
                 raise
             return True
 
     async def _refuse(self, claim: Claim, error: DatabaseError) -> None:
-        """Fail the job whose outcome the database doesn't take, with what it said."""
+        """Fail the job whose outcome the database refuses, with the database's message."""
         _log.error("job %s: its outcome can't be stored: %s", claim.job_id, error)
         refused = Failed(
             AttemptError.new(type(error).__name__, f"the outcome can't be stored: {error}"),
@@ -142,7 +148,9 @@ class GroupCommit:
             raise
         except DataRefusedError as again:
             _log.error(
-                "job %s: its failure neither; the lease will expire: %s", claim.job_id, again
+                "job %s: its failure can't be stored either; the lease will expire: %s",
+                claim.job_id,
+                again,
             )
             self._done({claim: refused}, {})
 
@@ -163,10 +171,11 @@ def _statuses(settled: Mapping[str, Settled]) -> dict[str, JobStatus]:
 async def settle_alone(
     store: Store, held: Held, outcome: Outcome, *, patience: float = 4.0
 ) -> Outcome | None:
-    """Settle one job by the rules of a group → the outcome that was accepted, None where lost.
+    """Settle one job by the rules of a group → the outcome that was written.
 
-    It is another than was given where the database refused that. An outage is waited out for
-    so many seconds; then raises DatabaseError, and the lease is left to expire.
+    None means that the lease was lost. If the database refuses the values of the given outcome, a
+    failure is written instead. An outage is waited out for ``patience`` seconds. After that it
+    raises DatabaseError, and the lease is left to expire.
     """
     group = GroupCommit(store)
     group.add(held.claim, outcome, held.unwritten_progress)

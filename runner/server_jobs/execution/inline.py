@@ -1,4 +1,4 @@
-"""Executing jobs here and now: what ``now``, ``batch`` and ``execute_from_database`` share."""
+"""Executes jobs in their caller's process, for ``now``, ``batch`` and ``execute_from_database``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from server_jobs.database import Database
-from server_jobs.definition.context import JobContext
+from server_jobs.definition.context import JobContext, attach
 from server_jobs.definition.definition import JobDefinition
-from server_jobs.definition.held import Held, StopReason
+from server_jobs.definition.held import Held
 from server_jobs.definition.options import seconds_of
+from server_jobs.definition.stop_request import StopReason, StopRequest
 from server_jobs.errors import (
     CancelJob,
     InvalidOptionError,
@@ -22,13 +23,9 @@ from server_jobs.errors import (
     JobFailedError,
     ServerJobsError,
 )
-from server_jobs.execution.execution import (
-    Execution,
-    TimeLimit,
-    call_handler,
-    cancellations_of_this_task,
-)
+from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
+from server_jobs.execution.handler_call import TimeLimit, call_handler, cancellations_of_this_task
 from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.records.attempt_error import TIMED_OUT
 from server_jobs.records.ids import random_suffix
@@ -50,19 +47,21 @@ async def run_unpersisted(
     database: Database | None,
     correlation_id: str | None,
 ) -> JobResult[R]:
-    """Run a handler without a record. Its failure is in the result."""
+    """Run a handler without a record → its result, or how it failed.
+
+    Raises CancelledError only where the caller's task is cancelled.
+    """
     started_at = datetime.now(UTC)
     cancellations = cancellations_of_this_task()
     status = JobStatus.COMPLETED
     data: R | None = None
     error: JobFailedError | None = None
-    held = Held(Claim("", 0))  # of no record: it only carries the wish that the handler stop
-    context = JobContext(
-        job_name=definition.name, correlation_id=correlation_id, database=database, held=held
-    )
+    stop_request = StopRequest()
+    context = JobContext(job_name=definition.name, correlation_id=correlation_id, database=database)
+    attach(context, stop_request)
     try:
-        with TimeLimit(held, definition.timeout_seconds):
-            value = await call_handler(definition, params, context, held, None)
+        with TimeLimit(stop_request, definition.timeout_seconds):
+            value = await call_handler(definition, params, context, stop_request, None)
         data = definition.result.validate(value)
     except asyncio.CancelledError:
         if cancellations_of_this_task() > cancellations:
@@ -84,7 +83,7 @@ async def run_unpersisted(
 
 
 class InlineHolder:
-    """Holds the jobs that this call executes. Made by :func:`holding`."""
+    """Claims jobs, executes and settles them, for one call. Made by :func:`holding`."""
 
     def __init__(self, store: Store, keeper: LeaseKeeper, lease_seconds: float) -> None:
         self._store = store
@@ -92,14 +91,18 @@ class InlineHolder:
         self._lease_seconds = lease_seconds
 
     async def insert(self, new: NewJob) -> ClaimedJob:
-        """Insert a record that runs from the start."""
+        """Insert a record that is claimed from the start → the claimed job."""
         inserting = self._store.insert_running(
             new, worker_id=self._keeper.worker_id, lease_seconds=self._lease_seconds
         )
         return await self._taken(inserting, Abandoned(StopReason.CALLER.value))
 
     async def claim(self, job_id: str, fence: int | None) -> ClaimedJob | None:
-        """Claim a record if it is due, or take up the claim made under that fence."""
+        """Claim a record → the claimed job, or None where it can't be claimed.
+
+        Without a fence, the record must be due. With one, the claim that was made under it is taken
+        over, if its handler hasn't begun.
+        """
         worker_id, seconds = self._keeper.worker_id, self._lease_seconds
         if fence is None:
             claiming = self._store.claim_one(job_id, worker_id=worker_id, lease_seconds=seconds)
@@ -112,15 +115,14 @@ class InlineHolder:
     async def execute(
         self, definition: JobDefinition[Any, R], job: ClaimedJob, *, once: bool
     ) -> JobResult[R]:
-        """Execute a held job and settle it → its result, or how it failed.
+        """Execute a claimed job and settle it → its result, or how it failed.
 
-        Where the caller is cancelled, a job that is only its own (``once``) ends as cancelled;
-        one from a queue goes back there.
+        ``once`` is for a job that nobody else can execute. If the caller is cancelled, such a job
+        ends as cancelled, and a job from a queue is given back to it.
         """
         held = self._keeper.hold(job)
-        execution = Execution(
-            definition, job, held, database=self._store.database, goes_round=not once
-        )
+        environment = ExecutionEnvironment(self._store.database, once=once)
+        execution = Execution(definition, job, held, environment)
         reason = StopReason.CALLER.value
         started_at = datetime.now(UTC)
         accepted: Outcome | None = None
@@ -154,7 +156,10 @@ class InlineHolder:
         return JobResult(metadata, error=problem)
 
     async def _taken(self, taking: Coroutine[Any, Any, T], otherwise: Outcome) -> T:
-        """What a claim brings. If we are cancelled meanwhile, it may still bring it: give it up."""
+        """Return what a claim brings.
+
+        If the caller is cancelled meanwhile, the job that it brings is settled by ``otherwise``.
+        """
         claim = asyncio.ensure_future(taking)
         try:
             return await asyncio.shield(claim)
@@ -166,13 +171,13 @@ class InlineHolder:
             raise
 
     async def _settle(self, held: Held, outcome: Outcome) -> Outcome | None:
-        """Write the end, even if the caller is cancelled meanwhile."""
+        """Settle a job, even if the caller is cancelled meanwhile."""
         return await asyncio.shield(settle_alone(self._store, held, outcome))
 
 
 @contextlib.asynccontextmanager
 async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIterator[InlineHolder]:
-    """Keep leases under a worker id of this call's own. Raises InvalidOptionError."""
+    """Keep leases within this block, under a new worker id. Raises InvalidOptionError."""
     seconds = seconds_of(lease, "lease", kind)
     if not 1 <= seconds <= 7 * 86_400:
         raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")

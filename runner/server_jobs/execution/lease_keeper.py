@@ -1,4 +1,4 @@
-"""Holding jobs: heartbeats, progress and cancellation, for all that one process runs."""
+"""Keeps the leases of all jobs that one process executes: heartbeats, progress, cancellation."""
 
 from __future__ import annotations
 
@@ -8,29 +8,42 @@ import logging
 import math
 import sys
 import threading
-from types import TracebackType
+from dataclasses import dataclass
 
-from server_jobs.definition.held import Held, StopReason
-from server_jobs.errors import DatabaseError, SchemaError
+from server_jobs.definition.held import Held
+from server_jobs.definition.stop_request import StopReason
+from server_jobs.errors import StoreError
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
 
 _log = logging.getLogger("server_jobs.leases")
 
 TICK_SECONDS = 0.5
-"""How often progress is written and, if nothing else is said, cancellations are looked for."""
+"""How often progress is written and cancellations are looked for, unless configured otherwise."""
 
 HAS_THREADS = sys.platform not in {"emscripten", "wasi"}
-"""WebAssembly has none to start."""
+"""Whether the platform can start threads. WebAssembly can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseKeeping:
+    """How often a lease keeper does what, in seconds, and where."""
+
+    tick_seconds: float = TICK_SECONDS
+    """How often progress is written."""
+    look_seconds: float = 0.0
+    """How often requested cancellations are looked for: at each tick by default."""
+    on_thread: bool = HAS_THREADS
+    """Whether on a thread of its own. Otherwise a task of the caller's event loop does it."""
 
 
 class LeaseKeeper:
-    """Keeps the leases of everything that one worker id holds.
+    """Keeps the leases of all jobs that are held under one worker id.
 
-    Used with ``async with`` it works on a thread and event loop of its own, so that a handler
-    that blocks the worker's loop keeps its lease; where there are no threads, as a task of its
-    user's loop. Requested cancellations are looked for every ``look_seconds``, at each tick by
-    default, and come with each renewal.
+    As an ``async with`` block it works on a thread with an event loop of its own, so that a handler
+    that blocks the worker's loop keeps its lease. Without threads it is a task of the loop that
+    entered the block. Each third of a lease it renews them all, which also tells it of requested
+    cancellations; ``keeping`` says how often it looks for those in between.
     """
 
     def __init__(
@@ -39,16 +52,12 @@ class LeaseKeeper:
         *,
         worker_id: str,
         lease_seconds: float,
-        tick_seconds: float = TICK_SECONDS,
-        look_seconds: float = 0.0,
-        on_thread: bool = HAS_THREADS,
+        keeping: LeaseKeeping | None = None,
     ) -> None:
         self._store = store
         self.worker_id = worker_id
         self._lease_seconds = lease_seconds
-        self._tick_seconds = tick_seconds
-        self._look_seconds = look_seconds
-        self._on_thread = on_thread
+        self._keeping = keeping or LeaseKeeping()
         self._task: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
@@ -58,56 +67,60 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
 
     def hold(self, job: ClaimedJob) -> Held:
-        """Begin to keep a claimed job's lease.
+        """Begin to keep a claimed job's lease → the job as its holder sees it.
 
-        An older claim of the same job (we slept, it expired, it came back to us) has lost its own.
+        If an older claim of the same job is held, its lease has been lost: the process slept, the
+        lease expired, and the job came back to the same worker. That handler is asked to stop.
         """
         held = Held(job.claim)
         with self._lock:
             older = self._held.get(job.id)
             self._held[job.id] = held
         if older is not None:
-            older.stop(StopReason.LEASE_LOST)
+            older.stop_request.make(StopReason.LEASE_LOST)
         return held
 
     def drop(self, claim: Claim) -> None:
-        """Stop keeping this lease, and no newer one: the job is settled, or lost."""
+        """Stop keeping this lease, since its job is settled or lost. A newer one is kept on."""
         with self._lock:
             held = self._held.get(claim.job_id)
             if held is not None and held.claim == claim:
                 del self._held[claim.job_id]
 
     def get(self, job_id: str) -> Held | None:
-        """What is held under that id."""
+        """Return the job of that id as its holder sees it; None where it isn't held here."""
         return self._held.get(job_id)
 
     @property
     def all(self) -> list[Held]:
-        """Everything that is held."""
+        """All jobs that are held."""
         with self._lock:
             return list(self._held.values())
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task that keeps, where it is no thread: it should end when it is told to, only."""
+        """The task that keeps the leases where no thread does. It ends only when it is told to."""
         return self._task
 
     async def __aenter__(self) -> LeaseKeeper:
-        self._stopped.clear()
-        if not self._on_thread:
-            self._wake = asyncio.Event()
-            self._task = asyncio.create_task(self._keep_later(), name="leases")
-            return self
-        self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
-        self._thread.start()
+        self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stop()
+
+    def start(self) -> None:
+        """Begin to renew, on a thread or as a task of the running event loop."""
+        self._stopped.clear()
+        if not self._keeping.on_thread:
+            self._wake = asyncio.Event()
+            self._task = asyncio.create_task(self._keep_later(), name="leases")
+            return
+        self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Renew no more, and wait until the thread or the task has ended."""
         self._stopped.set()
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: it has stopped already
@@ -124,18 +137,18 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         # Most handlers are over before there is anything to keep: no event loop for those.
-        if not self._stopped.wait(self._tick_seconds):
+        if not self._stopped.wait(self._keeping.tick_seconds):
             asyncio.run(self.keep())
 
     async def _keep_later(self) -> None:
         self._loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._tick_seconds):
+            async with asyncio.timeout(self._keeping.tick_seconds):
                 await self._wake.wait()
         await self.keep()
 
     def abandon(self) -> None:
-        """Keep nothing any more, here and now: what is held is left to expire."""
+        """Keep nothing any more, without waiting for anything: the leases are left to expire."""
         self._stopped.set()
         with self._lock:
             self._held.clear()
@@ -143,7 +156,7 @@ class LeaseKeeper:
             self._task.cancel()
 
     async def keep(self) -> None:
-        """Renew, report and listen until stopped."""
+        """Renew leases, write progress and find cancellations, in this task, until stopped."""
         self._wake = asyncio.Event()
         self._loop = loop = asyncio.get_running_loop()
         interval = self._lease_seconds / 3
@@ -154,49 +167,47 @@ class LeaseKeeper:
                     if loop.time() - renewed_at >= interval:
                         await self._renew()
                         renewed_at = looked_at = loop.time()
-                    elif loop.time() - looked_at >= self._look_seconds:
+                    elif loop.time() - looked_at >= self._keeping.look_seconds:
                         await self._find_cancellations()
                         looked_at = loop.time()
                     await self._write_progress()
-            except (DatabaseError, SchemaError) as error:
-                # The leases outlive a short outage; what expires meanwhile comes back as lost.
+            except StoreError as error:
+                # The leases outlive a short outage; the next renewal shows which have expired.
                 _log.warning("leases can't be renewed just now: %s", error)
             except Exception:  # noqa: BLE001 - without us, every handler here would lose its lease
-                _log.exception("keeping leases went wrong, trying again")
+                _log.exception("keeping the leases failed by a bug, trying again")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(self._tick_seconds, interval)):
+                async with asyncio.timeout(min(self._keeping.tick_seconds, interval)):
                     await self._wake.wait()
 
     async def _write_progress(self) -> None:
-        keeping = self.all
-        reports = {
-            held.claim: held.unwritten_progress for held in keeping if held.unwritten_progress
-        }
+        jobs = self.all
+        reports = {held.claim: held.unwritten_progress for held in jobs if held.unwritten_progress}
         if not reports:
             return
-        # Until it is there it counts as unwritten: the settlement of a job that ends meanwhile may
-        # overtake us, and must carry it.
+        # Until the answer it counts as unwritten: the job may end and be settled before this
+        # statement, and must then be settled with it.
         await self._store.report_progress(reports)
-        for held in keeping:
+        for held in jobs:
             if held.claim in reports:
                 held.has_written(reports[held.claim])
 
     async def _renew(self) -> None:
-        keeping = self.all
+        jobs = self.all
         still_held = await self._store.heartbeat(
-            [held.claim for held in keeping], lease_seconds=self._lease_seconds
+            [held.claim for held in jobs], lease_seconds=self._lease_seconds
         )
-        for held in keeping:
+        for held in jobs:
             cancel_requested = still_held.get(held.claim.job_id)
             if cancel_requested is None:
-                # Not if it was settled, and so dropped, while the heartbeat was under way.
+                # Unless it was settled, and so dropped, while the heartbeat was under way.
                 if self.get(held.claim.job_id) is held:
-                    held.stop(StopReason.LEASE_LOST)
+                    held.stop_request.make(StopReason.LEASE_LOST)
             elif cancel_requested:
-                held.stop(StopReason.CANCELLED)
+                held.stop_request.make(StopReason.CANCELLED)
 
     async def _find_cancellations(self) -> None:
         for claim in await self._store.cancel_requests(self.worker_id):
             held = self.get(claim.job_id)
             if held is not None and held.claim == claim:
-                held.stop(StopReason.CANCELLED)
+                held.stop_request.make(StopReason.CANCELLED)

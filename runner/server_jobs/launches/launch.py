@@ -1,8 +1,8 @@
 """Rows as a launcher sees them: claimed by one process, to be executed by another.
 
-A launcher (the Kubernetes operator) claims jobs under a worker id of its own, below a prefix
-that all of its installation's ids share. Whoever starts a job's handler takes the lease over
-under an id below the launcher's, so that the prefix finds all that the installation has in hand.
+A launcher (the Kubernetes operator) claims jobs under worker ids that begin with a prefix, which
+belongs to its installation. The process that begins a handler takes the lease over, under a
+longer worker id with the same beginning. So the prefix finds every running job of the installation.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from server_jobs.records.status import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a launcher needs to know of a row. JSON columns are raw text, moments in UTC.
+    """What a launcher needs to know of a row. JSON columns are raw text, times are UTC.
 
-    The fields, but for the last, are columns of ``jobs``.
+    All fields but the last are columns of ``jobs``.
     """
 
     id: str
@@ -40,20 +40,20 @@ class Launch:
     handler_started_at: datetime | None
     cancel_requested_at: datetime | None
     out_of_memory: int = 0
-    """How many of its kept errors say that it ran out of memory."""
+    """How many of the row's errors say that the pod ran out of memory."""
 
     @property
     def claim(self) -> Claim:
-        """What its holder writes under."""
+        """The claim under which its holder writes."""
         return Claim(self.id, self.fence)
 
     @property
     def begun(self) -> bool:
-        """Whether its handler has begun."""
+        """Whether the handler has begun."""
         return self.handler_started_at is not None
 
 
 SCHEMA_MISMATCH_STATUS = 78
-"""How a runner ends that the tables are too new or too old for (EX_CONFIG): whatever it wrote into
-them might be wrong, so its launcher does.
+"""The exit status of a runner for which the tables are too new or too old (EX_CONFIG). It writes
+nothing, since that might be wrong; its launcher settles the job.
 """

@@ -1,4 +1,4 @@
-"""Signals that ask a runner to end, heard whatever its handler does."""
+"""Notices the signals that ask a runner to end, whatever its handler does."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 
 class Signals:
-    """Within it, SIGTERM and SIGINT ask the job to stop; before one has begun, they end us.
+    """Within this block SIGTERM and SIGINT set ``asked``, or end the process before ``job_begins``.
 
-    The interpreter notes a signal in C and writes a byte, which a thread of ours reads: it is
-    heard even while a handler keeps the main thread in a library's C code.
+    The interpreter notes a signal in C and writes a byte to a socket, which a thread reads. So a
+    signal is noticed even while a handler keeps the main thread in a library's C code.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class Signals:
         while number := reader.recv(1):
             self.asked = True
             if not self.job_begins:
-                os._exit(128 + number[0])  # nothing is held: the launcher sees the pod end
+                os._exit(128 + number[0])  # no handler has begun; the launcher sees the pod end
 
 
 def _heard_elsewhere(number: int, frame: FrameType | None) -> None:
-    """Without a handler in Python there is none in C, and the process would end."""
+    """Do nothing. Without a handler in Python, the signal would end the process."""

@@ -1,4 +1,4 @@
-"""The statements of a launcher: what its installation has in hand, and renewing it."""
+"""The statements of a launcher: they read an installation's launches and renew their leases."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
 
 Rows = Sequence[Sequence[Any]]
-"""Values for a ``rows`` parameter; their order is that of the method's docstring."""
+"""Values for a ``rows`` parameter, in the order that the method's docstring gives."""
 
 
 class LaunchStatements(StatementSet):
     """The statements for one set of tables."""
 
     def in_hand(self, prefix: str) -> Statement:
-        """All that runs under worker ids with that beginning → launches."""
+        """Read all running jobs whose worker id begins with the prefix → launches."""
         return Statement(self._in_hand, {"prefix": prefix})
 
     @cached_property
@@ -35,7 +35,7 @@ class LaunchStatements(StatementSet):
         return select(*self._launch).where(*self._runs_below_prefix())
 
     def cancelled(self, prefix: str) -> Statement:
-        """Those of them that shall be cancelled → launches."""
+        """Read those of them whose cancellation was requested → launches."""
         return Statement(self._cancelled, {"prefix": prefix})
 
     @cached_property
@@ -45,7 +45,7 @@ class LaunchStatements(StatementSet):
         )
 
     def read(self, job_ids: Sequence[str]) -> Statement:
-        """These rows, whatever their status → launches, in no order."""
+        """Read rows of any status by id → launches, in no order."""
         return Statement(self._read, {"job_ids": list(job_ids)})
 
     @cached_property
@@ -53,7 +53,7 @@ class LaunchStatements(StatementSet):
         return select(*self._launch).where(one_of(self._jobs.c.id, "job_ids"))
 
     def errors(self, job_ids: Sequence[str]) -> Statement:
-        """What went wrong with these rows → (id, errors)."""
+        """Read the errors of rows → (id, errors as JSON text)."""
         return Statement(self._errors, {"job_ids": list(job_ids)})
 
     @cached_property
@@ -62,7 +62,7 @@ class LaunchStatements(StatementSet):
         return select(job.id, job.errors).where(one_of(job.id, "job_ids"))
 
     def renew(self, held: Rows, *, lease_seconds: float) -> Statement:
-        """Renew leases of (id, fence) whose handler hasn't begun → ids."""
+        """Renew the leases of (id, fence) whose handler hasn't begun → ids of those renewed."""
         return Statement(self._renew, {"held": held, "lease_seconds": lease_seconds})
 
     @cached_property
@@ -76,7 +76,7 @@ class LaunchStatements(StatementSet):
                 job.id == held.c.id,
                 status_is(job.status, JobStatus.RUNNING),
                 job.fence == held.c.fence,
-                # From there on it is the runner that proves to be alive.
+                # From its beginning on, the runner renews the lease.
                 job.handler_started_at.is_(None),
             )
             .values(worker_expires_at=expires, updated_at=self._now)
@@ -86,7 +86,7 @@ class LaunchStatements(StatementSet):
     def _runs_below_prefix(self) -> tuple[ColumnElement[bool], ...]:
         job = self._jobs.c
         prefix = bindparam("prefix", type_=Text())
-        # Not LIKE: a name may hold its wildcards. All that runs is little, and has an index.
+        # Not LIKE: a name may contain its wildcards. Running jobs are few and have an index.
         begins = func.substr(job.worker_id, 1, func.length(prefix)) == prefix
         return status_is(job.status, JobStatus.RUNNING), begins
 

@@ -1,4 +1,4 @@
-"""What a launcher reads and renews. Plain data in, plain data out; settling is the store's."""
+"""Reads and renews launches. Plain data in, plain data out; the jobs' store settles them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LaunchStore:
         worker_id: str,
         lease_seconds: float,
     ) -> list[Launch]:
-        """Claim due jobs for somebody else to execute, the most urgent first."""
+        """Claim due jobs that another process will execute, the most urgent first → launches."""
         claimed = await self.records.claim(
             ClaimRequest(queue, job_names, limit, worker_id, lease_seconds, starting=False)
         )
@@ -55,20 +55,20 @@ class LaunchStore:
         ]
 
     async def in_hand(self) -> dict[str, Launch]:
-        """All that runs for the installation, by id."""
+        """Return all running jobs of the installation, by id."""
         return _launches(await self.database.execute(self._sql.in_hand(self.prefix)))
 
     async def cancelled(self) -> dict[str, Launch]:
-        """What of it shall be cancelled, by id."""
+        """Return those of them whose cancellation was requested, by id."""
         return _launches(await self.database.execute(self._sql.cancelled(self.prefix)))
 
     async def read(self, job_ids: Iterable[str]) -> dict[str, Launch]:
-        """How these rows stand, by id; a row that is gone isn't among them."""
+        """Return rows of any status, by id. Rows that are gone aren't among them."""
         wanted = list(job_ids)
         return _launches(await self.database.execute(self._sql.read(wanted))) if wanted else {}
 
     async def last_errors(self, job_ids: Iterable[str]) -> dict[str, AttemptError]:
-        """How these went wrong the last time, by id; a row that never did isn't among them."""
+        """Return the last error of each row, by id. Rows without errors aren't among them."""
         wanted = list(job_ids)
         if not wanted:
             return {}
@@ -81,7 +81,7 @@ class LaunchStore:
         }
 
     async def renew(self, claims: Iterable[Claim], *, lease_seconds: float) -> set[str]:
-        """Renew leases whose handler hasn't begun → the ids of those that are still ours."""
+        """Renew the leases of jobs whose handler hasn't begun → the ids of those still held."""
         held = [tuple(claim) for claim in claims]
         if not held:
             return set()

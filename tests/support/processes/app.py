@@ -99,8 +99,14 @@ async def stuck(params: Task, context: JobContext) -> int:
     return context.attempt
 
 
+@define_job(name="Failing", retry_policy=RetryPolicy.fixed(60), max_attempts=2)
+def failing(params: Task, context: JobContext) -> int:
+    """Raise at once."""
+    raise LookupError(f"there is no task {params.n}")
+
+
 registry = create_job_registry()
-for job in (quick, listening, deaf, blocking, stuck):
+for job in (quick, listening, deaf, blocking, stuck, failing):
     registry.register(job)
 
 

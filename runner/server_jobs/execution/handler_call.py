@@ -1,0 +1,134 @@
+"""The call of a handler: interrupted when it is asked to stop, and awaited to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from server_jobs.definition.context import JobContext
+from server_jobs.definition.definition import JobDefinition
+from server_jobs.definition.stop_request import StopReason, StopRequest
+
+
+async def call_handler(
+    definition: JobDefinition[Any, Any],
+    params: Any,
+    context: JobContext,
+    stop_request: StopRequest,
+    threads: Executor | None,
+) -> Any:
+    """Call an async handler in this task, or a plain one on a thread → what it returns.
+
+    ``threads`` of None are those of the event loop's default executor. A stop request interrupts
+    an async handler. A plain one can't be interrupted: it is awaited to its end, since a job that
+    still does something isn't over.
+
+    Raises what the handler raises, and CancelledError only where somebody asked for the end: by the
+    stop request, or by cancelling this task.
+    """
+    cancellations = cancellations_of_this_task()
+    try:
+        if definition.is_async:
+            return await _interruptible(definition.call(params, context), stop_request)
+        value = await _on_thread(lambda: definition.call(params, context), stop_request, threads)
+        # An async handler in a plain wrapper: what it returned has still to be awaited.
+        return await _interruptible(value, stop_request) if inspect.isawaitable(value) else value
+    except asyncio.CancelledError as error:
+        if stop_request.reason is not None or cancellations_of_this_task() > cancellations:
+            raise
+        # Passed on, it would look as if our caller had been cancelled.
+        raise RuntimeError(
+            "the handler raised CancelledError, but nobody asked it to stop; something that it"
+            " awaited was cancelled"
+        ) from error
+    except SystemExit as error:
+        # Passed on, it would end the worker, and with it everybody else's handlers.
+        raise RuntimeError(
+            f"the handler called sys.exit({'' if error.code is None else repr(error.code)}); a job"
+            " ends by returning or by raising an error, its process goes on"
+        ) from error
+
+
+async def _interruptible(handler: Awaitable[Any], stop_request: StopRequest) -> Any:
+    """Await it in this task, which the stop request cancels."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    interrupted = False
+
+    def cancel() -> None:
+        nonlocal interrupted
+        if task is not None and not ended:
+            interrupted = True
+            task.cancel()
+
+    ended = False
+
+    def interrupt() -> None:
+        loop.call_soon_threadsafe(cancel)
+
+    stop_request.interrupt_with(interrupt)
+    try:
+        return await handler
+    finally:
+        ended = True
+        stop_request.interrupt_with(None)
+        if task is not None and interrupted:
+            task.uncancel()
+
+
+async def _on_thread(
+    call: Callable[[], Any], stop_request: StopRequest, threads: Executor | None
+) -> Any:
+    """Call it on a thread, and wait for its end even if this task is cancelled meanwhile."""
+
+    def run() -> tuple[Any, Exception | None]:
+        # A returned exception: a future can't carry every kind (StopIteration would hang it).
+        try:
+            return call(), None
+        except Exception as error:  # noqa: BLE001 - raised again where the handler is awaited
+            return None, error
+
+    work = asyncio.get_running_loop().run_in_executor(threads, contextvars.copy_context().run, run)
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError as interruption:
+            cancelled = interruption
+            stop_request.make(StopReason.CALLER)
+    value, error = work.result()
+    if cancelled is not None:
+        raise cancelled
+    if error is not None:
+        raise error
+    return value
+
+
+class TimeLimit:
+    """Makes a stop request if its block takes longer than ``seconds``. None is no limit."""
+
+    __slots__ = ("_seconds", "_stop_request", "_timer")
+
+    def __init__(self, stop_request: StopRequest, seconds: float | None) -> None:
+        self._stop_request = stop_request
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(
+                self._seconds, self._stop_request.make, StopReason.TIMED_OUT
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def cancellations_of_this_task() -> int:
+    """Return how often this task has been asked to end, since it began."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
