@@ -1,4 +1,4 @@
-"""Measures what ``import server_jobs`` costs, and what else it imports."""
+"""Measures what ``import server_jobs`` costs and imports, and how soon commands answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
@@ -20,10 +21,12 @@ NOT_NEEDED = (
 )
 """Modules that it mustn't import: the CLI, the migrations, and drivers that aren't used."""
 
+_COMMAND = "from server_jobs.cli import main; main()"
+
 _PROGRAM = """
 import json, sys, time
 began = time.perf_counter()
-import {modules}
+{statement}
 seconds = time.perf_counter() - began
 print(json.dumps([seconds, [name for name in {looked_for!r} if name in sys.modules]]))
 """
@@ -35,29 +38,42 @@ def measure(run: Run) -> Iterator[Figure]:
         environment = os.environ | {"PYTHONPYCACHEPREFIX": cache}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
-        def imported(modules: str) -> tuple[float, list[str]]:
-            done = subprocess.run(
-                [sys.executable, "-c", _PROGRAM.format(modules=modules, looked_for=NOT_NEEDED)],
+        def python(program: str, *arguments: str) -> str:
+            return subprocess.run(
+                [sys.executable, "-c", program, *arguments],
                 cwd=ROOT,
                 env=environment,
                 capture_output=True,
                 text=True,
                 check=True,
-            )
-            seconds, found = json.loads(done.stdout)
+            ).stdout
+
+        def imported(statement: str) -> tuple[float, list[str]]:
+            program = _PROGRAM.format(statement=statement, looked_for=NOT_NEEDED)
+            seconds, found = json.loads(python(program))
             return seconds * 1000, found
 
+        def whole(program: str, *arguments: str) -> float:
+            began = time.perf_counter()
+            python(program, *arguments)
+            return (time.perf_counter() - began) * 1000
+
         rounds = 3 * run.rounds
-        run.steps.stage("imports in fresh interpreters", 2 * (rounds + 1))
+        run.steps.stage("imports and commands in fresh interpreters", 6 * (rounds + 1))
         times = alternate(
             {
-                "server_jobs": lambda: imported("server_jobs")[0],
-                "sqlalchemy, pydantic": lambda: imported("sqlalchemy, pydantic")[0],
+                # Each name is imported when it is first used.
+                "server_jobs": lambda: imported("from server_jobs import *")[0],
+                "sqlalchemy, pydantic": lambda: imported("import sqlalchemy, pydantic")[0],
+                "server-jobs --version": lambda: whole(_COMMAND, "--version"),
+                "python": lambda: whole("pass"),
+                "server-jobs --help": lambda: whole(_COMMAND, "--help"),
+                "typer, rich": lambda: whole("import typer, typer.rich_utils"),
             },
             rounds,
             step=run.steps.next,
         )
-        found = imported("server_jobs")[1]
+        found = imported("from server_jobs import *")[1]
     yield Figure(
         "import server_jobs",
         "none",
@@ -74,3 +90,15 @@ def measure(run: Run) -> Iterator[Figure]:
         target=Target("most", 0, of="figure"),
         note=", ".join(found),
     )
+    for command, reference, most in (
+        ("server-jobs --version", "python", 3.0),
+        ("server-jobs --help", "typer, rich", 1.4),
+    ):
+        yield Figure(
+            command,
+            "none",
+            "ms",
+            times[command],
+            reference=Reference(reference, times[reference]),
+            target=Target("most", most, of="reference"),
+        )

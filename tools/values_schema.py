@@ -8,9 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from server_jobs_operator.cli import app
+from server_jobs_operator.options import SETTINGS
 from server_jobs_operator.resources.crds import job_runner_crd
 
 SCHEMA = Path(__file__).resolve().parents[1] / "charts" / "server-jobs" / "values.schema.json"
@@ -32,17 +30,13 @@ _TYPES: dict[type, Json] = {
 
 
 def settings() -> Json:
-    """What may be set: each flag that has a variable, but for what the chart sets itself."""
-    command: Any = typer.main.get_command(app)
+    """What may be set: each setting of the operator, but for what the chart sets itself."""
     properties = {}
-    for option in command.commands["run"].params:
-        variable = str(getattr(option, "envvar", None) or "")
-        name = variable.removeprefix(PREFIX)
-        if variable.startswith(PREFIX) and name not in SET_BY_THE_CHART:
-            properties[name] = {
-                **_TYPES.get(type(option.default), {"type": "string"}),
-                "description": option.help,
-            }
+    for setting in SETTINGS.values():
+        name = setting.variable.removeprefix(PREFIX)
+        if name not in SET_BY_THE_CHART:
+            known = {} if setting.is_duration else _TYPES.get(type(setting.default), {})
+            properties[name] = {**(known or {"type": "string"}), "description": setting.help}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

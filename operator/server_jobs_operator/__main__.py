@@ -1,5 +1,26 @@
-"""Makes ``python -m server_jobs_operator`` work like the command ``server-jobs-operator``."""
+"""The command ``server-jobs-operator``; also ``python -m server_jobs_operator``."""
 
-from server_jobs_operator.cli import main
+from server_jobs.cli.extra import needs_extra
 
-main()
+_LIBRARIES = {
+    "aiohttp",
+    "kopf",
+    "kubernetes",
+    "prometheus_client",
+    "pytimeparse",
+    "rich",
+    "typer",
+    "yaml",
+}
+
+
+def main() -> None:
+    """Run the command line with this process's arguments, and exit."""
+    with needs_extra("server-jobs-operator", "operator", _LIBRARIES):
+        from server_jobs_operator.cli import app
+
+        app(prog_name="server-jobs-operator")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,41 +7,23 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from server_jobs.cli.durations import seconds_or_forever
-from server_jobs.cli.failures import ReportingGroup
+from server_jobs.cli.flags import takes_settings
+from server_jobs.cli.groups import ReportingGroup
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import LogFormatOption, LogLevelOption
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import ConfigurationError, DatabaseNotConfiguredError
 from server_jobs.records.ids import random_suffix
-from server_jobs.store.retention import Keep
 from server_jobs_operator.cluster.kube import Kube, KubeError, connected
 from server_jobs_operator.cluster.names import config_map_path, pods_path
 from server_jobs_operator.operator import Operator
 from server_jobs_operator.options import (
-    AllNamespacesOption,
-    ConfigMapOption,
-    CreateConcurrencyOption,
-    CreatesPerSecondOption,
-    HealthPortOption,
-    InstallIdOption,
-    KeepCancelledOption,
-    KeepCompletedOption,
-    KeepFailedOption,
-    LeaderElectionOption,
-    LeaseNameOption,
-    LeaseOption,
-    MaxJobsOption,
-    MetricsPortOption,
-    NamespaceOption,
-    OwnNamespaceOption,
-    PollIntervalOption,
-    ReconcileIntervalOption,
-    SchedulesOption,
+    READY_SETTINGS,
+    SETTINGS,
     SelectorOption,
 )
 from server_jobs_operator.resources import crds as definitions
@@ -63,67 +45,40 @@ app = typer.Typer(
 
 
 @app.command()
+@takes_settings(SETTINGS)
 def run(
     *,
-    own_namespace: OwnNamespaceOption = None,
-    namespace: NamespaceOption = None,
-    all_namespaces: AllNamespacesOption = False,
-    install_id: InstallIdOption = None,
-    config_map: ConfigMapOption = None,
-    leader_election: LeaderElectionOption = True,
-    lease_name: LeaseNameOption = "server-jobs-operator",
-    lease: LeaseOption = 300.0,
-    poll_interval: PollIntervalOption = 1.0,
-    reconcile_interval: ReconcileIntervalOption = 30.0,
-    max_jobs: MaxJobsOption = 1_000,
-    creates_per_second: CreatesPerSecondOption = 20.0,
-    create_concurrency: CreateConcurrencyOption = 10,
-    schedules: SchedulesOption = True,
-    health_port: HealthPortOption = 8080,
-    metrics_port: MetricsPortOption = 9090,
-    keep_completed: KeepCompletedOption = "7d",
-    keep_failed: KeepFailedOption = "30d",
-    keep_cancelled: KeepCancelledOption = "30d",
+    settings: dict[str, Any],
     log_format: LogFormatOption = LogFormat.AUTO,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Watch the jobs table and launch a Kubernetes Job for each claimed record.
 
-    The database comes from SERVER_JOBS_DATABASE_URL alone: arguments can be
-    read by whoever lists processes. The cluster is the one of the pod that
-    it runs in, else that of the kubeconfig.
+    The database comes from SERVER_JOBS_DATABASE_URL alone, because anyone who
+    can list processes can read their arguments. The cluster is that of the pod
+    that the operator runs in, else that of the kubeconfig.
     """
     configure_logging(log_format, log_level)
-    own = own_namespace or _own_namespace()
-    names = tuple(name.strip() for value in namespace or [own] for name in value.split(","))
+    own = settings.pop("own_namespace") or _own_namespace()
+    whole_cluster, some = settings.pop("all_namespaces"), settings.pop("namespaces")
+    ports = {name: settings.pop(name) for name in ("health_port", "metrics_port")}
+    install_id = settings.pop("install_id")
+    config_map = settings["config_map"]
+    told = {name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)}
 
-    def settings(found_id: str) -> OperatorSettings:
+    def with_id(found_id: str) -> OperatorSettings:
         return OperatorSettings(
             install_id=found_id,
             own_namespace=own,
-            namespaces=None if all_namespaces else names,
+            namespaces=None if whole_cluster else some or (own,),
             identity=f"{socket.gethostname()}/{random_suffix()}",
-            leader_election=leader_election,
-            lease_name=lease_name,
-            lease=lease,
-            poll_interval=poll_interval,
-            reconcile_interval=reconcile_interval,
-            max_jobs=max_jobs,
-            creates_per_second=creates_per_second,
-            create_concurrency=create_concurrency,
-            schedules=schedules,
-            keep=Keep(
-                seconds_or_forever(keep_completed, "--keep-completed"),
-                seconds_or_forever(keep_failed, "--keep-failed"),
-                seconds_or_forever(keep_cancelled, "--keep-cancelled"),
-            ),
-            config_map=config_map,
             config_map_uid=None if install_id else found_id,
-            environment={name: os.environ[name] for name in _TOLD_TO_PODS if os.environ.get(name)},
+            environment=told,
+            **settings,
         )
 
-    # What is set wrongly is refused before anything is asked; an id is had by then, or asked for.
-    settings(install_id or "unknown")
+    # Wrong settings are refused before the cluster is asked for anything, the id included.
+    with_id(install_id or "unknown")
 
     async def operate() -> None:
         url = url_from_environment()
@@ -140,12 +95,12 @@ def run(
             loop.add_signal_handler(number, stop.set)
         try:
             async with (
-                served(health, metrics, health_port=health_port, metrics_port=metrics_port),
+                served(health, metrics, **ports),
                 connected(metrics.api_error) as kube,
             ):
                 found_id = install_id or await _install_id(kube, own, config_map, stop, health)
                 if found_id is not None:
-                    operator = Operator(kube, database, settings(found_id), metrics, health)
+                    operator = Operator(kube, database, with_id(found_id), metrics, health)
                     await operator.run(stop)
         finally:
             await database.close()
@@ -154,22 +109,20 @@ def run(
 
 
 @app.command()
-def ready(
-    *,
-    own_namespace: OwnNamespaceOption = None,
-    selector: SelectorOption = OPERATOR_PODS,
-    health_port: HealthPortOption = 8080,
-) -> None:
-    """Ask the pods of an operator whether they are ready, and say what isn't.
+@takes_settings(READY_SETTINGS)
+def ready(*, settings: dict[str, Any], selector: SelectorOption = OPERATOR_PODS) -> None:
+    """Ask the pods of an operator whether they are ready, and print what is wrong.
 
-    It ends with 0 where all of them are, else with 1. To be called in the cluster,
-    since it goes by the pods' addresses; `helm test` does.
+    The exit status is 0 if all of them are ready, else 1. Run it within the
+    cluster, because it connects to the pods' addresses. `helm test` does so.
     """
 
     async def ask() -> list[str]:
         async with connected(lambda verb, status: None) as kube:
-            pods, _ = await kube.list(pods_path(own_namespace or _own_namespace()), selector)
-        return await problems_of(pods, health_port)
+            pods, _ = await kube.list(
+                pods_path(settings["own_namespace"] or _own_namespace()), selector
+            )
+        return await problems_of(pods, settings["health_port"])
 
     try:
         problems = asyncio.run(ask())
@@ -200,8 +153,8 @@ async def _install_id(
 ) -> str | None:
     if config_map is None:
         raise ConfigurationError(
-            "which installation is this? Give --install-id, any text that no other installation on"
-            " this database has, or --config-map, whose uid is taken"
+            "which installation is this? Give --install-id, a text that no other installation on"
+            " this database has, or --config-map, whose uid is then used"
         )
     while not stop.is_set():
         try:
@@ -219,8 +172,3 @@ async def _install_id(
 
 def _own_namespace() -> str:
     return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
-
-
-def main() -> None:
-    """Run the command line with this process's arguments, and exit."""
-    app(prog_name="server-jobs-operator")

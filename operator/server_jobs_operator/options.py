@@ -1,4 +1,8 @@
-"""The operator's flags. What the chart sets can be set in the environment, too."""
+"""The settings of ``server-jobs-operator run``, each declared once.
+
+The chart sets some of them in the environment. Its schema and the documentation's table are made of
+what stands here.
+"""
 
 from __future__ import annotations
 
@@ -6,190 +10,75 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-OwnNamespaceOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--own-namespace",
-        envvar="SERVER_JOBS_OPERATOR_OWN_NAMESPACE",
-        metavar="NAME",
-        show_default="its pod's, else default",
-        help="Where its Lease, its ConfigMap and its pods are.",
-    ),
-]
+from server_jobs.cli.settings import Setting, settings_of
+from server_jobs_operator.settings import OperatorSettings
 
-NamespaceOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--namespace",
-        envvar="SERVER_JOBS_OPERATOR_NAMESPACE",
-        metavar="NAME[,NAME]",
-        show_default="the operator's own",
-        help="Whose JobRunners and JobSchedules to serve. May be repeated.",
+SETTINGS = settings_of(
+    OperatorSettings,
+    "SERVER_JOBS_OPERATOR_",
+    own_namespace=Setting(
+        help="The namespace of the operator's Lease, ConfigMap and pods.",
+        unit="name",
+        shown_default="its pod's, else default",
     ),
-]
-
-AllNamespacesOption: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--all-namespaces",
-        envvar="SERVER_JOBS_OPERATOR_ALL_NAMESPACES",
-        help="Serve the whole cluster; needs cluster-wide permissions.",
+    namespaces=Setting(
+        help="Which namespaces' JobRunners and JobSchedules to serve. May be repeated.",
+        flag="--namespace",
+        variable="SERVER_JOBS_OPERATOR_NAMESPACE",
+        unit="name[,name]",
+        shown_default="the operator's own",
+        is_list=True,
     ),
-]
-
-InstallIdOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--install-id",
-        envvar="SERVER_JOBS_OPERATOR_INSTALL_ID",
-        metavar="TEXT",
-        show_default="the ConfigMap's uid",
-        help="What this installation's Jobs are labelled with; no other may have the same.",
+    all_namespaces=Setting(
+        help="Serve the whole cluster. It needs cluster-wide permissions.", default=False
     ),
-]
-
-ConfigMapOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--config-map",
-        envvar="SERVER_JOBS_OPERATOR_CONFIG_MAP",
-        metavar="NAME",
-        help="The ConfigMap with the default JobRunner, in the operator's namespace.",
+    install_id=Setting(
+        help="What this installation's Jobs are labelled with. No other installation on this"
+        " database may have the same.",
+        unit="text",
+        shown_default="the ConfigMap's uid",
     ),
-]
-
-LeaderElectionOption: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--leader-election/--no-leader-election",
-        envvar="SERVER_JOBS_OPERATOR_LEADER_ELECTION",
-        help="Let one of several replicas lead.",
+    config_map=Setting(
+        help="The ConfigMap with the default JobRunner, in the operator's namespace.", unit="name"
     ),
-]
-
-LeaseNameOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--lease-name",
-        envvar="SERVER_JOBS_OPERATOR_LEASE_NAME",
-        metavar="NAME",
-        help="The Lease by which they elect.",
+    leader_election=Setting(help="Let one of several replicas lead."),
+    lease_name=Setting(
+        help="The name of the Lease by which the replicas elect a leader.", unit="name"
     ),
-]
-
-LeaseOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        "--lease",
-        envvar="SERVER_JOBS_OPERATOR_LEASE",
-        metavar="SECONDS",
-        help="How long a claim holds that nobody renews.",
+    lease=Setting(
+        help="How long a claim holds if it isn't renewed, 10 seconds to a day.", unit="seconds"
     ),
-]
-
-PollIntervalOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        "--poll-interval",
-        envvar="SERVER_JOBS_OPERATOR_POLL_INTERVAL",
-        metavar="SECONDS",
-        help="How often to look for jobs where the database doesn't tell of them.",
+    poll_interval=Setting(
+        help="How often to look for jobs where the database doesn't announce them, 0.05 to 3,600.",
+        unit="seconds",
     ),
-]
-
-ReconcileIntervalOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        "--reconcile-interval",
-        envvar="SERVER_JOBS_OPERATOR_RECONCILE_INTERVAL",
-        metavar="SECONDS",
-        help="How often to compare the table with the cluster.",
+    reconcile_interval=Setting(
+        help="How often to compare the table with the cluster, 1 to 3,600.", unit="seconds"
     ),
-]
-
-MaxJobsOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--max-jobs",
-        envvar="SERVER_JOBS_OPERATOR_MAX_JOBS",
-        help="How many Kubernetes Jobs may be in flight, all JobRunners together.",
+    max_jobs=Setting(
+        help="How many Kubernetes Jobs may be in flight, for all JobRunners together.", unit="jobs"
     ),
-]
-
-CreatesPerSecondOption: TypeAlias = Annotated[
-    float,
-    typer.Option(
-        "--creates-per-second",
-        envvar="SERVER_JOBS_OPERATOR_CREATES_PER_SECOND",
-        help="How many Kubernetes Jobs to create a second, at most.",
+    creates_per_second=Setting(
+        help="How many Kubernetes Jobs to create in a second, at most.", unit="jobs"
     ),
-]
-
-CreateConcurrencyOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--create-concurrency",
-        envvar="SERVER_JOBS_OPERATOR_CREATE_CONCURRENCY",
-        help="How many to create at once.",
-    ),
-]
-
-SchedulesOption: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--schedules/--no-schedules",
-        envvar="SERVER_JOBS_OPERATOR_SCHEDULES",
-        help="Fire all schedules that are due, whoever declared them.",
-    ),
-]
-
-HealthPortOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--health-port",
-        envvar="SERVER_JOBS_OPERATOR_HEALTH_PORT",
-        help="Where /healthz and /readyz are.",
-    ),
-]
-
-MetricsPortOption: TypeAlias = Annotated[
-    int,
-    typer.Option(
-        "--metrics-port",
-        envvar="SERVER_JOBS_OPERATOR_METRICS_PORT",
-        help="Where /metrics is.",
-    ),
-]
-
-KeepCompletedOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--keep-completed",
-        envvar="SERVER_JOBS_OPERATOR_KEEP_COMPLETED",
-        metavar="DURATION",
+    create_concurrency=Setting(help="How many Kubernetes Jobs to create at once.", unit="jobs"),
+    schedules=Setting(help="Fire all schedules that are due, from whatever source."),
+    health_port=Setting(help="The port of /healthz and /readyz.", unit="port", default=8080),
+    metrics_port=Setting(help="The port of /metrics.", unit="port", default=9090),
+    keep_completed=Setting(
         help="How long records of completed jobs are kept: 12h, 7d, forever.",
+        unit="duration",
+        is_duration=True,
     ),
-]
+    keep_failed=Setting(
+        help="How long records of failed jobs are kept.", unit="duration", is_duration=True
+    ),
+    keep_cancelled=Setting(
+        help="How long records of cancelled jobs are kept.", unit="duration", is_duration=True
+    ),
+)
 
-KeepFailedOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--keep-failed",
-        envvar="SERVER_JOBS_OPERATOR_KEEP_FAILED",
-        metavar="DURATION",
-        help="And those of failed ones.",
-    ),
-]
-
-KeepCancelledOption: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--keep-cancelled",
-        envvar="SERVER_JOBS_OPERATOR_KEEP_CANCELLED",
-        metavar="DURATION",
-        help="And those of cancelled ones.",
-    ),
-]
+READY_SETTINGS = {name: SETTINGS[name] for name in ("own_namespace", "health_port")}
 
 SelectorOption: TypeAlias = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""How the operator works: what its flags and environment say."""
+"""The operator's settings, checked. Its flags and environment variables fill them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from dataclasses import dataclass, field
 
 from server_jobs.errors import ConfigurationError
 from server_jobs.records.requests import DEFAULT_LEASE
-from server_jobs.store.retention import Keep
+from server_jobs.store.retention import KEEP_CANCELLED, KEEP_COMPLETED, KEEP_FAILED, Keep
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """Times are in seconds."""
+    """The settings of one operator. Times are in seconds."""
 
     install_id: str
-    """What all Jobs of this installation are labelled with; stable over upgrades."""
+    """The label of all Jobs of this installation. It stays the same over upgrades."""
     own_namespace: str
     namespaces: tuple[str, ...] | None = None
-    """Which namespaces it serves; None is the whole cluster."""
+    """The namespaces that the operator serves. None is the whole cluster."""
     identity: str = "server-jobs-operator"
-    """Who we are among the replicas."""
+    """The name of this replica."""
     leader_election: bool = True
     lease_name: str = "server-jobs-operator"
     lease: float = DEFAULT_LEASE
-    """Of claims: how long after the operator's death its unstarted jobs go to another claim."""
+    """How long after the operator's death its jobs that haven't begun can be claimed again."""
     poll_interval: float = 1.0
     reconcile_interval: float = 30.0
     max_jobs: int = 1_000
-    """Kubernetes Jobs in flight, all runners together."""
+    """How many Kubernetes Jobs may be in flight, for all JobRunners together."""
     creates_per_second: float = 20.0
     create_concurrency: int = 10
     schedules: bool = True
-    keep: Keep = field(default_factory=Keep)
+    keep_completed: float | None = KEEP_COMPLETED
+    keep_failed: float | None = KEEP_FAILED
+    keep_cancelled: float | None = KEEP_CANCELLED
     config_map: str | None = None
-    """Ours, in our own namespace: it holds the default JobRunner."""
+    """The ConfigMap with the default JobRunner, in the operator's namespace."""
     config_map_uid: str | None = None
-    """What is made here for the installation's own sake goes when the ConfigMap does."""
+    """The owner of objects that belong to the installation: they are deleted with the ConfigMap."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What runner pods are told of the tables: their schema and prefix."""
+    """Variables that runner pods get: the schema and the prefix of the tables."""
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -63,16 +65,22 @@ class OperatorSettings:
             )
         if self.namespaces is not None and not self.namespaces:
             raise ConfigurationError("no namespace is given: --namespace, or --all-namespaces")
+        _ = self.keep  # checks the three
+
+    @property
+    def keep(self) -> Keep:
+        """How long records are kept. Raises ConfigurationError."""
+        return Keep(self.keep_completed, self.keep_failed, self.keep_cancelled)
 
     @property
     def worker_prefix(self) -> str:
-        """What the worker ids of all that this installation has in hand begin with."""
+        """The beginning of the worker ids of all jobs that this installation has claimed."""
         return f"k8s/{self.install_id}/"
 
     def worker_id(self, namespace: str, runner: str) -> str:
-        """What jobs of a runner are claimed under."""
+        """Return the worker id under which jobs of a JobRunner are claimed."""
         return f"{self.worker_prefix}{namespace}/{runner}"
 
     def serves(self, namespace: str) -> bool:
-        """Whether a namespace is ours to look at."""
+        """Return whether the operator serves a namespace."""
         return self.namespaces is None or namespace in self.namespaces

@@ -3,23 +3,24 @@
 import re
 import tomllib
 from argparse import ArgumentParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
 
-from server_jobs.cli.app import app
+from server_jobs.cli.commands.run import SETTINGS as RUN_SETTINGS
 from server_jobs.cli.commands.run import parser
+from server_jobs.cli.commands.worker import SETTINGS as WORKER_SETTINGS
 from server_jobs_operator.cli import app as operator_app
 from tests.support.pages.markdown import ROOT, codes, tables
+from tools import option_tables
+from tools.option_tables import OF_TYPER
 
 PAGE = ROOT / "docs" / "configuration.md"
 KUBERNETES = ROOT / "docs" / "kubernetes.md"
-COMMAND = typer.main.get_command(app)
 OPERATOR: Any = typer.main.get_command(operator_app)
-# Typer's own, about the shell and not about jobs.
-OF_TYPER = {"--install-completion", "--show-completion", "--help"}
 
 
 def options_of(command: Any) -> dict[str, Any]:
@@ -31,13 +32,8 @@ def options_of(command: Any) -> dict[str, Any]:
 
 
 def commands() -> dict[str, Any]:
-    assert hasattr(COMMAND, "commands")
-    found = {"For all of them": COMMAND}
-    for name, command in COMMAND.commands.items():
-        inner = getattr(command, "commands", None) or {}
-        found |= {f"{name} {of}": it for of, it in inner.items()} or {name: command}
-    # The one whose options aren't Typer's: every pod begins with it.
-    return found | {"run": _as_command(parser())}
+    # `run` is the one whose options aren't Typer's: every pod begins with it.
+    return option_tables.commands() | {"run": _as_command(parser())}
 
 
 def _as_command(parser: ArgumentParser) -> Any:
@@ -47,13 +43,22 @@ def _as_command(parser: ArgumentParser) -> Any:
                 param_type_name="option",
                 opts=action.option_strings,
                 secondary_opts=[],
-                envvar=next(iter(re.findall(r"\((SERVER_JOBS_\w+)\)", action.help or "")), None),
+                envvar=next(iter(re.findall(r"\b(SERVER_JOBS_\w+)", action.help or "")), None),
                 default=action.default,
             )
             for action in parser._actions
             if "--help" not in action.option_strings
         ]
     )
+
+
+@pytest.mark.parametrize("page", option_tables.HEADINGS, ids=lambda page: page.name)
+def test_tables_are_those_that_the_declarations_make(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    again = "run python -m tools.option_tables"
+    made = option_tables.made()[page]
+    assert option_tables.with_tables(text, made, option_tables.HEADINGS[page]) == text, again
 
 
 def _variables(option: Any) -> list[str]:
@@ -103,6 +108,11 @@ def test_variables_of_the_code_are_those_of_the_page() -> None:
         for source in sources
         for name in re.findall(r"SERVER_JOBS_[A-Z_]*[A-Z]", source.read_text(encoding="utf-8"))
     }
+    declared = {
+        setting.variable
+        for setting in (*WORKER_SETTINGS.values(), *RUN_SETTINGS.values())
+        if setting.has_variable
+    }
     documented = {
         name
         for below in tables(PAGE).values()
@@ -111,7 +121,7 @@ def test_variables_of_the_code_are_those_of_the_page() -> None:
         for name in codes(row.get("variable", ""))
     }
 
-    assert documented == used
+    assert documented == used | declared
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/workers.md"])

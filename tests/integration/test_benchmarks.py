@@ -65,10 +65,11 @@ def test_a_runners_start_is_seen_beside_what_it_has_to_import(run: Run) -> None:
 def test_imports_bring_nothing_that_is_not_used(tmp_path: Path) -> None:
     run = Run(Databases(tmp_path, None), [], Steps(), rounds=1)
 
-    time, modules = imports.measure(run)
+    time, modules, *commands = imports.measure(run)
 
     assert time.reference is not None
     assert (modules.ours.median, modules.note) == (0, "")
+    assert [figure.what for figure in commands] == ["server-jobs --version", "server-jobs --help"]
 
 
 def test_a_profile_names_threads_and_functions(run: Run) -> None:

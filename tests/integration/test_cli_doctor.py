@@ -215,7 +215,7 @@ def test_leases_that_nobody_rescues(cli: Cli) -> None:
 
     assert leases["level"] == "warn"
     assert "1 job left running under leases that have expired, the first one 1 h" in leases["text"]
-    assert "any worker" in leases["advice"]
+    assert "no worker runs: start one, of any queue" in leases["advice"]
 
 
 # ── SQLite ───────────────────────────────────────────────────────────────────────────────────

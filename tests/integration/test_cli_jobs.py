@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from server_jobs import connect
-from server_jobs.cli.commands import retry_and_cancel
+from server_jobs.cli import changes
 from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.outcomes import Failed
 from server_jobs.records.rows import Claim
@@ -295,7 +295,7 @@ def test_filter_changes_what_fits_and_nothing_else(database_url: str) -> None:
 def test_more_jobs_than_one_statement_takes_are_changed_in_batches(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_and_cancel, "BATCH", 2)
+    monkeypatch.setattr(changes, "BATCH", 2)
     ids = [enqueue(cli) for _ in range(6)]
 
     result = cli.json("cancel", "--all", "--yes")

@@ -99,7 +99,7 @@ def test_names_that_the_app_does_not_have_are_pointed_out(cli: Cli) -> None:
 def test_without_an_app_unknown_names_cannot_be_told(busy: Cli) -> None:
     result = without_app(busy)("stats")
 
-    assert "can't be told without --app" in result.stderr
+    assert "without --app, stats can't tell" in result.stderr
     assert "--app" not in result.stdout
     assert without_app(busy).json("stats")["unknown_job_names"] is None
     assert without_app(busy).json("stats")["live"][0]["unknown"] is None

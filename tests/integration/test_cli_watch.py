@@ -1,11 +1,8 @@
 """watch, and questions on a terminal: the real command in a process of its own."""
 
 import json
-import os
-import pty
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -13,9 +10,9 @@ from typing import IO
 import pytest
 
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
+from tests.support.terminal import SERVER_JOBS, environment, on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVER_JOBS = Path(sysconfig.get_path("scripts")) / "server-jobs"
 APP = "tests.support.cli_app:registry"
 
 pytestmark = pytest.mark.usefixtures("process_state")
@@ -57,13 +54,6 @@ def start(cli: Cli) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-def environment(cli: Cli, **more: str) -> dict[str, str]:
-    settings = {f"SERVER_JOBS_{name.upper()}": value for name, value in cli.settings.items()}
-    plain = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
-    fast = {"SERVER_JOBS_WATCH_INTERVAL": "0.1"}
-    return {**plain, **settings, **fast, **more}
 
 
 def lines_of(process: Started) -> IO[str]:
@@ -171,24 +161,6 @@ def test_watch_of_everything_goes_on_until_it_is_interrupted(cli: Cli, start: St
 
 
 # ── on a terminal ────────────────────────────────────────────────────────────────────────────
-
-
-def on_terminal(cli: Cli, *arguments: str, typed: str = "", **env: str) -> tuple[int, str]:
-    """Run with a terminal on all three streams → exit status, and what the terminal showed."""
-    child, terminal = pty.fork()
-    if child == 0:  # pragma: no cover - becomes another program
-        more = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30", **env}
-        os.execve(SERVER_JOBS, [str(SERVER_JOBS), *arguments], environment(cli, **more))
-    os.write(terminal, typed.encode())
-    shown = b""
-    while True:
-        try:
-            shown += os.read(terminal, 65_536)
-        except OSError:  # Linux's word for the end of a terminal
-            break
-    os.close(terminal)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), shown.decode()
 
 
 @pytest.mark.parametrize(

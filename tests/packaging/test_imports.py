@@ -1,5 +1,6 @@
 """What `import server_jobs` costs and needs: the standard library, pydantic and SQLAlchemy."""
 
+import ast
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import server_jobs
 
 NOT_NEEDED_TO_DEFINE_JOBS = [
     "aiosqlite",
@@ -35,7 +38,7 @@ LOADED_ONCE_THEY_ARE_USED = [
 
 IMPORT = """
 import json, sys
-import server_jobs
+from server_jobs import *
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -109,6 +112,24 @@ sys.argv = ["server-jobs", "--help"]
 main()
 """
 
+OPERATOR = """
+import sys
+from server_jobs_operator.__main__ import main
+sys.argv = ["server-jobs-operator", "--help"]
+main()
+"""
+
+# What a command has imported is the last line of stderr.
+IMPORTS_OF_COMMAND = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from server_jobs.cli import main
+sys.argv = ["server-jobs", *{arguments!r}]
+main()
+"""
+# Not pydantic: Typer reads a command's options by it, if not those of the first group.
+NEEDED_BY_NO_HELP = ["alembic", "asyncio", "sqlalchemy", "structlog"]
+
 
 def python(code: str, *, blocked: list[str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter to which some modules aren't there."""
@@ -121,6 +142,26 @@ def python(code: str, *, blocked: list[str] | None = None) -> subprocess.Complet
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         cwd=Path(__file__).parent,
     )
+
+
+def test_each_public_name_is_imported_from_where_type_checkers_look_for_it() -> None:
+    for_type_checkers = {
+        alias.name: (node.module or "").removeprefix("server_jobs.")
+        for block in ast.parse(Path(server_jobs.__file__).read_text("utf-8")).body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert for_type_checkers == server_jobs._MODULES
+    assert set(for_type_checkers) <= set(server_jobs.__all__) <= set(dir(server_jobs))
+    assert all(getattr(server_jobs, name) for name in server_jobs.__all__)
+
+
+def test_wrong_name_is_an_attribute_error_as_of_any_module() -> None:
+    with pytest.raises(AttributeError, match="'server_jobs' has no attribute 'define_jobs'"):
+        server_jobs.define_jobs  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_importing_imports_no_more_than_it_needs() -> None:
@@ -162,6 +203,58 @@ def test_missing_extra_is_named(code: str, missing: str, extra: str) -> None:
 def test_command_without_its_extra_says_which_one(missing: str) -> None:
     done = python(COMMAND, blocked=[missing])
 
-    assert done.returncode != 0
-    assert "pip install 'server-jobs[cli]'" in done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "pip install 'server-jobs[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "missing", ["aiohttp", "kopf", "kubernetes", "prometheus_client", "rich", "typer", "yaml"]
+)
+def test_operator_without_its_extra_says_which_one(missing: str) -> None:
+    done = python(OPERATOR, blocked=[missing])
+
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "pip install 'server-jobs[operator]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_command_that_misses_another_library_hides_nothing() -> None:
+    done = python(COMMAND, blocked=["shlex"])
+
+    assert "ModuleNotFoundError: No module named 'shlex'" in done.stderr
+
+
+def imports_of(*arguments: str) -> set[str]:
+    done = python(IMPORTS_OF_COMMAND.format(arguments=arguments))
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def commands_in(modules: set[str]) -> set[str]:
+    package = "server_jobs.cli.commands."
+    return {name.removeprefix(package) for name in modules if name.startswith(package)}
+
+
+def test_version_needs_nothing_but_itself() -> None:
+    imported = imports_of("--version")
+
+    assert imported & {"pydantic", "rich", "typer", *NEEDED_BY_NO_HELP} == set()
+    assert {name for name in imported if name.startswith("server_jobs.")} == {
+        "server_jobs.cli",
+        "server_jobs.cli.extra",
+        "server_jobs.errors",
+    }
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("schedule", "--help")], ids="-".join)
+def test_help_lists_commands_without_importing_them(arguments: tuple[str, ...]) -> None:
+    imported = imports_of(*arguments)
+
+    assert imported & set(NEEDED_BY_NO_HELP) == set()
+    assert commands_in(imported) <= {"schedule", "schedule.group"}
+
+
+def test_command_imports_no_other_command() -> None:
+    assert commands_in(imports_of("list", "--help")) == {"list"}

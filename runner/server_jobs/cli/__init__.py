@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import sys
 
-_NEEDED = {"rich", "structlog", "typer"}
+from server_jobs import __version__
+from server_jobs.cli.extra import needs_extra
+
+_LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}
 
 
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
-    if sys.argv[1:2] == ["run"]:  # what every pod begins with: without what the others need
-        from server_jobs.cli.commands.run import main as run
+    match sys.argv[1:]:
+        # Every pod begins with `run`, and scripts ask for the version. Neither needs Typer.
+        case ["run", *arguments]:
+            from server_jobs.cli.commands.run import main as run
 
-        sys.exit(run(sys.argv[2:]))
-    try:
+            sys.exit(run(arguments))
+        case ["--version"]:
+            print(f"server-jobs {__version__}")
+            return
+    # Either line may find a library missing, because commands are imported when they are invoked.
+    with needs_extra("server-jobs", "cli", _LIBRARIES):
         from server_jobs.cli.app import app
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _NEEDED:
-            raise
-        print(
-            f"server-jobs: the command line needs {missing}, which isn't installed:"
-            " pip install 'server-jobs[cli]'",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    app(prog_name="server-jobs")
+
+        app(prog_name="server-jobs")

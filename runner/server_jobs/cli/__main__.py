@@ -1,4 +1,4 @@
-"""``python -m server_jobs.cli``, where no ``server-jobs`` is on the path."""
+"""Makes ``python -m server_jobs.cli`` work like the command ``server-jobs``."""
 
 from server_jobs.cli import main
 

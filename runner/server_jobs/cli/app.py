@@ -1,33 +1,102 @@
-"""All commands, put together."""
+"""The command ``server-jobs``: all commands, and the options that come before them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 import server_jobs
-from server_jobs.cli.commands import (
-    demo,
-    doctor,
-    enqueue,
-    list_and_show,
-    migrate_and_schema,
-    prune,
-    retry_and_cancel,
-    run,
-    stats,
-    watch,
-    worker,
-)
-from server_jobs.cli.commands.schedule import group
-from server_jobs.cli.failures import EXIT_CODES, ReportingGroup
+from server_jobs.cli.failures import EXIT_CODES
+from server_jobs.cli.groups import LazyGroup, Listed, ReportingGroup
+
+_BEGIN = "Begin"
+_WORK = "Work"
+_JOBS = "Jobs"
+
+
+class Commands(LazyGroup, ReportingGroup):
+    """All commands. A test compares this table with the help of each command."""
+
+    package = "server_jobs.cli"
+    listed: ClassVar = {
+        "demo": Listed(
+            "commands.demo:demo",
+            "Run real jobs and watch them: one per module of Python's standard library.",
+            _BEGIN,
+        ),
+        "migrate": Listed(
+            "commands.migrate:migrate", "Make the tables, or bring them up to date.", _BEGIN
+        ),
+        "schema": Listed(
+            "commands.schema:schema",
+            "Print the SQL of the tables as this release needs them.",
+            _BEGIN,
+        ),
+        "worker": Listed(
+            "commands.worker:worker",
+            "Execute jobs until stopped. Run as many workers as you like.",
+            _WORK,
+        ),
+        "run": Listed(
+            "app:run", "Execute one claimed job and end: what a Kubernetes pod runs.", _WORK
+        ),
+        "enqueue": Listed(
+            "commands.enqueue:enqueue",
+            "Enqueue a job, after checking its params, and print its id.",
+            _JOBS,
+        ),
+        "list": Listed(
+            "commands.list:list_jobs", "List jobs, the newest first, with times in UTC.", _JOBS
+        ),
+        "show": Listed(
+            "commands.show:show",
+            "Show one job: params, result, progress, who holds it, and what went wrong.",
+            _JOBS,
+        ),
+        "watch": Listed(
+            "commands.watch:watch",
+            "Watch jobs until they have ended: bars on a terminal, lines elsewhere.",
+            _JOBS,
+        ),
+        "retry": Listed(
+            "commands.retry:retry",
+            "Run failed and cancelled jobs again, with all their attempts.",
+            _JOBS,
+        ),
+        "cancel": Listed(
+            "commands.cancel:cancel",
+            "Cancel pending jobs at once, and ask running ones to stop.",
+            _JOBS,
+        ),
+        "stats": Listed(
+            "commands.stats:stats",
+            "Show how many jobs wait and run, and how the rest ended.",
+            _JOBS,
+        ),
+        "doctor": Listed(
+            "commands.doctor:doctor",
+            "Check that all is well, and say what to do if something isn't.",
+            _BEGIN,
+        ),
+        "prune": Listed(
+            "commands.prune:prune",
+            "Delete the records of jobs that ended long ago, for good.",
+            _JOBS,
+        ),
+        "schedule": Listed(
+            "commands.schedule.group:group",
+            "Jobs that run again and again, at the times of a cron expression.",
+            "Schedules",
+        ),
+    }
+
 
 app = typer.Typer(
-    cls=ReportingGroup,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    # A traceback of ours would show local variables, and with them what they hold of secrets.
+    # Typer's tracebacks show local variables, which may hold secrets.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="[bold]Exit status[/]\n\n"
@@ -49,7 +118,7 @@ def server_jobs_command(
         typer.Option(
             "--debug",
             envvar="SERVER_JOBS_DEBUG",
-            help="Show the traceback of an error, not only its message.",
+            help="Show the traceback of an error, and not only its message.",
         ),
     ] = False,
     version: Annotated[
@@ -66,45 +135,29 @@ def server_jobs_command(
     server-jobs worker --app myapp.jobs:registry   execute jobs until stopped
     server-jobs enqueue SendEmail --param to=ada@example.com
     server-jobs list --status failed               see what went wrong
-    server-jobs show 0197a3c2-5b1e-7f04            and why
-    server-jobs doctor                             whether all is well
-    server-jobs retry --status failed              run it again
-    server-jobs watch                              see all that runs
-    server-jobs schedule list                      what runs again and again
+    server-jobs show 0197a3c2-5b1e-7f04            see why
+    server-jobs doctor                             check that all is well
+    server-jobs retry --status failed              run failed jobs again
+    server-jobs watch                              see all running jobs
+    server-jobs schedule list                      see the schedules
 
-    Two settings that nearly all commands need are best put in the environment:
+    Nearly all commands need two settings. Put them in the environment:
 
     export SERVER_JOBS_DATABASE_URL=postgresql://user:password@host/name
     export SERVER_JOBS_APP=myapp.jobs:registry
     """
 
 
-def _run(context: typer.Context) -> None:
-    """Execute one claimed job and end: what a Kubernetes pod runs."""
-    raise typer.Exit(run.main(context.args))
+run = typer.Typer(add_completion=False)
 
 
-_BEGIN = "Begin"
-_WORK = "Work"
-_JOBS = "Jobs"
-
-app.command("demo", rich_help_panel=_BEGIN)(demo.demo)
-app.command("migrate", rich_help_panel=_BEGIN)(migrate_and_schema.migrate)
-app.command("schema", rich_help_panel=_BEGIN)(migrate_and_schema.schema)
-app.command("worker", rich_help_panel=_WORK)(worker.worker)
-app.command(
-    "run",
-    rich_help_panel=_WORK,
+@run.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(_run)
-app.command("enqueue", rich_help_panel=_JOBS)(enqueue.enqueue)
-app.command("list", rich_help_panel=_JOBS)(list_and_show.list_jobs)
-app.command("show", rich_help_panel=_JOBS)(list_and_show.show)
-app.command("watch", rich_help_panel=_JOBS)(watch.watch)
-app.command("retry", rich_help_panel=_JOBS)(retry_and_cancel.retry)
-app.command("cancel", rich_help_panel=_JOBS)(retry_and_cancel.cancel)
-app.command("stats", rich_help_panel=_JOBS)(stats.stats)
-app.command("doctor", rich_help_panel=_BEGIN)(doctor.doctor)
-app.command("prune", rich_help_panel=_JOBS)(prune.prune)
-app.add_typer(group.group, name="schedule", rich_help_panel="Schedules")
+)
+def _run(context: typer.Context) -> None:
+    """Execute one claimed job and end: what a Kubernetes pod runs."""
+    # Its options are argparse's, so that a pod starts without Typer.
+    from server_jobs.cli.commands.run import main
+
+    raise typer.Exit(main(context.args))

@@ -1,4 +1,4 @@
-"""From ``--app module:registry`` to the registry."""
+"""Loads the registry that ``--app module:registry`` names."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def load_registry(app: str | None) -> JobRegistry:
     registry = _attribute(_import(module_name), module_name, attribute)
     if not len(registry):
         raise InvalidAppError(f"{app} has no jobs: add them with registry.register(job)")
-    registry.app = registry.app or app  # two apps on one database mustn't share schedules
+    registry.app = registry.app or app  # so that two apps on one database don't share schedules
     return registry
 
 
 def _import(name: str) -> ModuleType:
-    # An installed command begins in its own folder; people expect to begin in theirs.
+    # The path of an installed command begins with its own folder, not with the current one.
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -59,7 +59,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _leads_to(name: str, missing: str | None) -> bool:
-    """Whether the missing module is the app's, or a package that it should be in."""
+    """Return whether the missing module is the app's, or a package that contains it."""
     return missing is not None and (name == missing or name.startswith(f"{missing}."))
 
 

@@ -1,4 +1,4 @@
-"""Before and while many jobs are changed: a question, and a bar."""
+"""The question before many jobs are changed, and the bar while they are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from server_jobs.cli.output import remark, remarks_console
 
 
 def ask(question: str) -> None:
-    """Go on only if a person at a terminal says so. Raises Exit, or BadParameter without one."""
+    """Ask a person whether to go on.
+
+    Raises Exit if the answer is no, and BadParameter if there is no terminal to ask on.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise typer.BadParameter(
-            f"{question} There is no terminal to ask on: say --yes, or --dry-run to see what would"
-            " be done.",
+            f"{question} There is no terminal to ask on. Give --yes, or --dry-run to see what"
+            " would be done.",
             param_hint="--yes",
         )
     if not typer.confirm(question, err=True):
@@ -25,7 +28,7 @@ def ask(question: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """On stderr, where that is a terminal."""
+    """Return a progress bar on stderr. It shows only if stderr is a terminal."""
     console = remarks_console()
     return Progress(
         TextColumn("{task.description}"),

@@ -19,9 +19,9 @@ from server_jobs.store.store import Store
 
 
 def workers_database(url: str | None, registry: JobRegistry) -> Database:
-    """Where a worker works: the database that is named, else the app's own, else the default.
+    """Return a worker's database: the one that is named, else the app's own, else the default.
 
-    It is bound to the registry, so that handlers enqueue where their worker works.
+    It is bound to the registry, so that handlers enqueue into the same database.
     """
     if url is None and registry.database is not None:
         return registry.database
@@ -31,9 +31,9 @@ def workers_database(url: str | None, registry: JobRegistry) -> Database:
 
 
 def jobs_database(url: str | None, job: Job[Any, Any]) -> Database:
-    """Where a job is enqueued: the database that is named, else the job's own, else the default.
+    """Return a job's database: the one that is named, else the job's own, else the default.
 
-    It is set on the job: what a person names goes before anything that the app's code says.
+    A named database is set on the job: it takes precedence over what the app's code says.
     """
     if url is None:
         with suppress(DatabaseNotConfiguredError):
@@ -44,7 +44,7 @@ def jobs_database(url: str | None, job: Job[Any, Any]) -> Database:
 
 
 def existing_database(url: str | None) -> Database:
-    """The database at ``url``. A file must exist: looking for jobs mustn't make one.
+    """Return the database at ``url``. A file must exist, because looking for jobs mustn't make one.
 
     Raises InvalidDatabaseUrlError and MigrationRequiredError.
     """
@@ -59,13 +59,16 @@ def existing_database(url: str | None) -> Database:
 
 
 def lasting_file(url: str) -> Path | None:
-    """SQLite's file; None for a server. Raises InvalidDatabaseUrlError for one in memory."""
+    """Return SQLite's file, or None for a server.
+
+    Raises InvalidDatabaseUrlError for a database in memory.
+    """
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in {None, "", ":memory:"}:
         raise InvalidDatabaseUrlError(
-            "a database in memory ends with this command; name a file: sqlite:///server-jobs.db"
+            "a database in memory ends with this command; give a file: sqlite:///server-jobs.db"
         )
     file = Path(parsed.database or "")
     if not file.absolute().parent.is_dir():
@@ -78,7 +81,7 @@ def lasting_file(url: str) -> Path | None:
 
 @asynccontextmanager
 async def opened_store(database: Database) -> AsyncIterator[Store]:
-    """The records of a database whose tables can be used, closed at the end."""
+    """Open the records of a database, check its tables, and close it at the end."""
     try:
         store = Store(database)
         await store.check_schema()

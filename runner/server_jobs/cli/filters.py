@@ -1,15 +1,13 @@
-"""The options that say which jobs are meant, the same for every command that takes many."""
+"""The filters: options that choose jobs. They are the same for all commands."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from server_jobs.cli.durations import as_typed, seconds_of
+from server_jobs.cli.signatures import takes
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.status import JobStatus
 
@@ -20,7 +18,7 @@ NameOption: TypeAlias = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Of this name. This one and the next two may be repeated.",
+        help="Jobs of this name. May be repeated, like the next two.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -30,20 +28,20 @@ StatusOption: TypeAlias = Annotated[
         "--status",
         metavar="STATUS",
         case_sensitive=False,
-        help="That are pending, running, completed, failed or cancelled.",
+        help="Jobs of this status: pending, running, completed, failed or cancelled.",
         rich_help_panel=_PANEL,
     ),
 ]
 QueueOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--queue", metavar="NAME", help="Of this queue.", rich_help_panel=_PANEL),
+    typer.Option("--queue", metavar="NAME", help="Jobs of this queue.", rich_help_panel=_PANEL),
 ]
 CorrelationOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--correlation-id",
         metavar="ID",
-        help="With this correlation id.",
+        help="Jobs with this correlation id.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -52,7 +50,7 @@ OlderOption: TypeAlias = Annotated[
     typer.Option(
         "--older-than",
         metavar="DURATION",
-        help="Created longer ago than that: 90s, 15m, 2h, 7d.",
+        help="Jobs created longer ago than this: 90s, 15m, 2h, 7d. A plain number is seconds.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -61,7 +59,7 @@ NewerOption: TypeAlias = Annotated[
     typer.Option(
         "--newer-than",
         metavar="DURATION",
-        help="Created less long ago than that.",
+        help="Jobs created less long ago than this.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -76,7 +74,7 @@ def job_filter(
     older_than: OlderOption = None,
     newer_than: NewerOption = None,
 ) -> JobFilter:
-    """The filter that the options ask for. Its signature is what every command is given."""
+    """Return the filter that the options ask for. Raises BadParameter."""
     older = None if older_than is None else seconds_of(older_than, "--older-than")
     newer = None if newer_than is None else seconds_of(newer_than, "--newer-than")
     if older is not None and newer is not None and newer <= older:
@@ -94,30 +92,12 @@ def job_filter(
     )
 
 
-_OPTIONS = inspect.signature(job_filter, eval_str=True).parameters
-
-
-def takes_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the filters' options in the place of its parameter ``wanted``."""
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [
-        given.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in signature.parameters.values()
-        for given in (_OPTIONS.values() if parameter.name == "wanted" else (parameter,))
-    ]
-
-    @functools.wraps(command)
-    def with_filter(**given: Any) -> None:
-        wanted = job_filter(**{name: given.pop(name) for name in _OPTIONS})
-        command(wanted=wanted, **given)
-
-    # Typer reads what a command takes from its signature.
-    with_filter.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_filter
+takes_filters = takes("wanted", job_filter)
+"""Gives a command the filters' options in place of its parameter ``wanted``."""
 
 
 def as_arguments(wanted: JobFilter) -> list[str]:
-    """The options that ask for this filter, to be typed again."""
+    """Return the options that ask for this filter, as they would be typed."""
     ages = (("--older-than", wanted.older_than), ("--newer-than", wanted.newer_than))
     return [
         *(word for name in wanted.job_names for word in ("--name", name)),

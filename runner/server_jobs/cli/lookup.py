@@ -1,4 +1,4 @@
-"""From what a person typed to the jobs that are meant."""
+"""Finds the jobs whose ids a person typed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ JobIdsArgument: TypeAlias = Annotated[
     typer.Argument(
         metavar="ID",
         show_default=False,
-        help="Jobs by their ids, or enough of the beginning of each.",
+        help="The ids of jobs, or enough of the beginning of each.",
     ),
 ]
 
 
 async def the_job(store: Store, prefix: str) -> JobRecord:
-    """The one record whose id begins so. Raises JobNotFoundError for none and for several."""
+    """Return the one record whose id begins so. Raises JobNotFoundError for none or several."""
     typed = prefix.strip()
     if not typed:
         raise JobNotFoundError("an id is needed: `server-jobs list` shows them")
-    # Ours are lower-case; a row that was inserted by hand may have any id.
+    # Our ids are lower-case, but a row that was inserted by hand may have any id.
     found = await store.by_prefix(typed, limit=4) or await store.by_prefix(typed.lower(), limit=4)
     if not found:
         raise JobNotFoundError(f"there is no job whose id is or begins with {typed}")
@@ -41,7 +41,7 @@ async def the_job(store: Store, prefix: str) -> JobRecord:
 
 
 async def the_ids(store: Store, prefixes: Sequence[str]) -> list[str]:
-    """The ids that begin so, each once. Raises JobNotFoundError as soon as one isn't found."""
+    """Return the ids that begin so, each once. Raises JobNotFoundError if one isn't found."""
     whole = [text for text in map(str.strip, prefixes) if is_whole_id(text)]
     there = {job.id for job in await store.summaries(whole)} if whole else set()
     ids = [
@@ -52,7 +52,7 @@ async def the_ids(store: Store, prefixes: Sequence[str]) -> list[str]:
 
 
 def is_whole_id(text: str) -> bool:
-    """Whether it is an id as this library makes them, and not the beginning of one."""
+    """Return whether the text is a whole id as this library makes them."""
     try:
         return str(UUID(text)) == text
     except ValueError:

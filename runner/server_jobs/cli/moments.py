@@ -1,4 +1,4 @@
-"""Moments as people type them: ``2026-03-29``, ``2026-03-29T02:30``, with an offset or without."""
+"""Times as people type them: ``2026-03-29``, ``2026-03-29T02:30``, with or without an offset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def moment_of(text: str, option: str, zone: tzinfo) -> datetime:
-    """The moment, in UTC; without an offset, by the zone's clock. Raises BadParameter."""
+    """Return the time in UTC. A text without an offset follows the zone. Raises BadParameter."""
     try:
         moment = datetime.fromisoformat(text.strip())
         if moment.tzinfo is None:

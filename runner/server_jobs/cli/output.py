@@ -1,11 +1,10 @@
-"""What is printed: results on stdout, remarks and errors on stderr, colours on a terminal only."""
+"""Prints results on stdout, and remarks and errors on stderr. Colours are for terminals only."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from server_jobs.cli.masks import mask_passwords
-from server_jobs.definition.codec import mask_secrets
-from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 from server_jobs.records.text import without_controls
 
@@ -31,94 +28,66 @@ STATUS_STYLES = {
 
 
 def console() -> Console:
-    """Stdout, for people. In a pipe, lines are as long as they need to be."""
+    """Return a console on stdout. In a pipe, its lines are as long as they need to be."""
     width = None if sys.stdout.isatty() else _UNBOUNDED
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def terminal_width() -> int | None:
-    """How wide the terminal is; None where stdout is none."""
+    """Return the width of the terminal, or None if stdout isn't one."""
     return console().width if sys.stdout.isatty() else None
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Text that came out of a job: no markup, and no control codes for the terminal to obey."""
+    """Return text that came from a job, without markup and without the terminal's control codes."""
     return Text(without_controls(str(text)), style=style)
 
 
 def remarks_console() -> Console:
-    """Stderr, for people."""
+    """Return a console on stderr."""
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def remark(text: str) -> None:
-    """A line on stderr that is no part of the result."""
+    """Print a line on stderr that isn't part of the result."""
     remarks_console().print(plain(text, "dim"), soft_wrap=True)
 
 
 def error_line(text: str) -> None:
-    """What went wrong, on stderr."""
+    """Print an error on stderr."""
     remarks_console().print(
         Text.assemble(("Error: ", "bold red"), plain(mask_passwords(text))), soft_wrap=True
     )
 
 
 def print_json(document: Any) -> None:
-    """A document on stdout, and nothing else."""
+    """Print a document on stdout as JSON."""
     typer.echo(as_json(document))
 
 
 def print_plain(lines: Iterable[str]) -> None:
-    """Lines for programs on stdout."""
+    """Print lines for programs on stdout."""
     for line in lines:
         typer.echo(without_controls(line))
 
 
 def as_json(document: Any) -> str:
-    """A document as people read it."""
+    """Return a document as indented JSON."""
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def moment(value: datetime | None) -> str:
-    """A moment in UTC, to the second."""
+    """Return a time in UTC, to the second. None is an empty text."""
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def percent(progress: float) -> str:
-    """How far a job is, rounded; 100 only where it is."""
+    """Return a job's progress, rounded. Only a complete job has 100 %."""
     return f"{100 if progress >= 100 else min(round(progress), 99)} %"
 
 
-def masked_document(text: str) -> Any:
-    """A row's JSON text, decoded, its secrets masked."""
-    try:
-        return mask_secrets(json.loads(text))
-    except ValueError:
-        # What can't be decoded can't be masked either.
-        return f"(not valid JSON: {len(text)} characters)"
-
-
-_JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
-
-
-def record_document(record: JobRecord) -> dict[str, Any]:
-    """A whole record as JSON: moments in ISO 8601, documents decoded, secrets masked."""
-    document = asdict(record)
-    for column in _JSON_COLUMNS:
-        if document[column] is not None:
-            document[column] = masked_document(document[column])
-    return {column: json_value(value) for column, value in document.items()}
-
-
-def json_value(value: Any) -> Any:
-    """A moment as ISO 8601; anything else as it is."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return value
-
-
 def print_lines(lines: Iterable[Text]) -> None:
-    """Lines on stdout as long as they are: a terminal breaks them, a pipe gets them whole."""
+    """Print lines on stdout whole. A terminal wraps lines that are too long for it."""
     out = console()
     for line in lines:
         out.print(line, soft_wrap=True)

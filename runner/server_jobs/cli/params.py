@@ -22,7 +22,10 @@ _HINT = "'--param'"
 
 
 def build_params(job: Job[Any, Any], text: str, given: Sequence[str]) -> Any:
-    """Params from JSON text, single ones of it replaced or added. Raises InvalidParamsError."""
+    """Return the params of JSON text, with single ones replaced or added.
+
+    Raises InvalidParamsError, and BadParameter for what is no param.
+    """
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -42,7 +45,7 @@ def build_params(job: Job[Any, Any], text: str, given: Sequence[str]) -> Any:
 
 
 def _values(given: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    """The value of each path; a list where it is given more than once."""
+    """Return the value of each path, or a list of values if it was given more than once."""
     several: dict[tuple[str, ...], list[Any]] = {}
     for path, value, _ in map(_parsed, given):
         several.setdefault(path, []).append(value)
@@ -50,9 +53,9 @@ def _values(given: Sequence[str]) -> dict[tuple[str, ...], Any]:
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], Any, bool]:
-    """Path, value, and whether the value was JSON. Raises BadParameter.
+    """Return the path, the value, and whether the value was JSON. Raises BadParameter.
 
-    Nothing of the value is shown: it may be a secret.
+    The error never shows the value, because it may be a secret.
     """
     name, equals, value = text.partition("=")
     is_json = name.endswith(":")
@@ -88,7 +91,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def _load(codec: Codec[Any], document: dict[str, Any], texts: set[tuple[str, ...]]) -> Any:
-    """Validated params. What is to be a list and was given once becomes a list of one."""
+    """Return validated params. Where a list is wanted, a single value becomes a list of one."""
     lists = codec.lists_wanted(json.dumps(document))
     for path in texts & lists:
         inner = document
@@ -99,7 +102,7 @@ def _load(codec: Codec[Any], document: dict[str, Any], texts: set[tuple[str, ...
 
 
 def _refuse_unknown(job_name: str, codec: Codec[Any], names: Sequence[str]) -> None:
-    """A misspelt name would be left out without a word, as pydantic does by default."""
+    """Refuse names that the params don't have. pydantic would ignore a misspelt name."""
     known = set(_names_of(codec.type))
     for name in names:
         if known and name not in known:
@@ -111,7 +114,7 @@ def _refuse_unknown(job_name: str, codec: Codec[Any], names: Sequence[str]) -> N
 
 
 def _names_of(model: Any) -> Iterator[str]:
-    """What a model's fields may be called; nothing where other names may mean something, too."""
+    """Return the names of a model's fields, or none if the model may read other names, too."""
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return
     if model.model_config.get("extra") in {"allow", "forbid"}:

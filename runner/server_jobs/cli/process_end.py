@@ -1,4 +1,4 @@
-"""How a worker's process ends: by signals, and without what doesn't end."""
+"""Ends a worker's process on signals, and leaves handlers behind that don't end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from server_jobs.worker import LAST_MOMENT_SECONDS, LocalWorker
@@ -16,14 +16,14 @@ from server_jobs.worker import LAST_MOMENT_SECONDS, LocalWorker
 _log = logging.getLogger("server_jobs.worker")
 
 SPARE_SECONDS = 5.0
-"""What the process may take, beyond the worker's own times, to write and to close."""
+"""How long the process may take to write and to close, after the worker's own deadlines."""
 
 
 class StopOnSignals:
     """Within it, SIGTERM and SIGINT stop the worker; a second one skips the grace period.
 
-    Handlers of the interpreter's and not of the event loop's: a job that blocks the loop doesn't
-    keep them from setting the deadline.
+    The handlers are the interpreter's and not the event loop's, so that they set the deadline even
+    if a job blocks the loop.
     """
 
     def __init__(self, worker: LocalWorker) -> None:
@@ -31,24 +31,19 @@ class StopOnSignals:
         self._loop = asyncio.get_running_loop()
         self._replaced: dict[int, Any] = {}
         self.asked = False
-        """Whether a signal has come, so that a deadline is set."""
+        """Whether a signal has come, and with it a deadline."""
 
     def __enter__(self) -> StopOnSignals:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._replaced[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Nothing here may log or lock: whatever it interrupts may be doing so.
+        # Nothing here may log or lock: the code that it interrupts may hold the lock.
         grace = 0.0 if self.asked else self._worker.settings.grace
         leave_after(grace + LAST_MOMENT_SECONDS + SPARE_SECONDS)
         self._loop.call_soon_threadsafe(self._stop, number, self.asked)
@@ -68,14 +63,14 @@ class StopOnSignals:
 
 
 def leave_after(seconds: float) -> None:
-    """End the process after that time, whatever still runs, and say on stderr where it was."""
-    # The watchdog is C and needs a real file; where stderr is closed there is none.
+    """End the process after so many seconds, whatever runs, and print all stacks on stderr."""
+    # The watchdog is written in C and needs a real file. If stderr is closed, there is none.
     if sys.__stderr__ is not None:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
 
 
 def leave_now(status: int) -> None:
-    """End the process although threads run that Python would wait for."""
+    """End the process at once, even if threads run that Python would wait for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -8,18 +8,19 @@ from typing import Any
 
 from rich.text import Text
 
+from server_jobs.cli.documents import masked_document
 from server_jobs.cli.durations import in_words
-from server_jobs.cli.job_list import Listing
+from server_jobs.cli.job_list import job_lines
 from server_jobs.cli.output import (
     STATUS_STYLES,
     as_json,
-    masked_document,
     moment,
     percent,
     plain,
     print_lines,
     terminal_width,
 )
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.rows import JobRecord
@@ -29,17 +30,17 @@ _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 
 def print_records(records: Sequence[JobRecord]) -> None:
-    """One line each, times in UTC."""
-    print_lines(Listing(records).lines(terminal_width()))
+    """Print a line for each record, with times in UTC."""
+    print_lines(job_lines(records, terminal_width()))
 
 
 def print_record(record: JobRecord, now: datetime) -> None:
-    """All there is to know about one job, times in UTC; ``now`` is the database's."""
-    print_lines(_lines(record, now))
+    """Print all that is known about one job, with times in UTC. ``now`` is the database's time."""
+    print_lines(_lines(record, now, terminal_width()))
 
 
 def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
-    """What a record's JSON doesn't say by itself: how its lease stands, and where it runs."""
+    """Return what a record's columns don't say: the state of its lease, and where the job runs."""
     if record.worker_expires_at is None:
         return {"lease": None}
     return {
@@ -52,18 +53,21 @@ def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
 
 
 def worker_document(worker_id: str) -> dict[str, Any]:
-    """Where that is: backend, host and process, if the id is one of ``backend/host/pid/…``."""
+    """Return the parts of a worker's id, if it has the form ``backend/host/pid/…``."""
     match worker_id.split("/"):
         case [backend, host, pid, _] if pid.isdecimal():
             return {"id": worker_id, "backend": backend, "host": host, "pid": int(pid)}
     return {"id": worker_id}
 
 
-def _lines(record: JobRecord, now: datetime) -> Iterator[Text]:
+def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text]:
     yield Text.assemble(plain(record.job_name, "bold"), "  ", plain(record.id))
-    for label, value in _facts(record, now):
-        style = STATUS_STYLES[record.status] if label == "status" else ""
-        yield Text.assemble((f"{label:<13} ", "dim"), plain(value, style))
+    styles = {"status": STATUS_STYLES[record.status]}
+    facts = (
+        (Text(f"{label:<13}", "dim"), plain(value, styles.get(label, "")))
+        for label, value in _facts(record, now)
+    )
+    yield from labelled_lines(facts, width, gap=1)
     for label, text in (
         ("params", record.params),
         ("result", record.result),

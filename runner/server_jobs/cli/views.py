@@ -1,13 +1,12 @@
-"""How watched jobs stand, look by look; and how that is shown."""
+"""Watched jobs: what changed since the last look, and how it is shown."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Protocol
 
 import typer
@@ -17,63 +16,69 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from server_jobs.cli.job_list import note_of
-from server_jobs.cli.output import STATUS_STYLES, console, json_value, plain, print_lines
+from server_jobs.cli.documents import json_value
+from server_jobs.cli.job_list import note_of, short_ids
+from server_jobs.cli.output import STATUS_STYLES, console, plain, print_lines
+from server_jobs.cli.tables import Column, cell, figures_by_name, table_lines
 from server_jobs.monitoring.monitor import LiveJobs, LiveKind
 from server_jobs.records.rows import JobSummary
 from server_jobs.records.status import JobStatus
 
 _BAR_WIDTH = 20
+_SHORT_BAR_WIDTH = 8
+_WIDE = 100
+"""A terminal of so many columns has room for whole ids and long bars."""
+
 _ENDINGS = 8
 _LINES_BESIDE_JOBS = 8
 
 
 @dataclass(frozen=True)
 class Change:
-    """A job as it stands now; ``job.status`` is what it had last where it is gone."""
+    """A watched job after a look. If its record is gone, ``job`` is what was seen last."""
 
     job: JobSummary
     gone: bool = False
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be seen of it."""
+        """Whether the job has ended, or its record is gone."""
         return self.gone or self.job.status.finished
 
     @property
     def word(self) -> str:
-        """Its status, or that its record was deleted."""
+        """The job's status, or ``gone`` if its record was deleted."""
         return "gone" if self.gone else self.job.status.value
 
 
 class Watched:
-    """The jobs that are watched, as they stood at the last look."""
+    """The watched jobs, as the last look found them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Change] = {}
 
     @property
     def live(self) -> list[str]:
-        """The ids of those that haven't ended."""
+        """The ids of jobs that haven't ended."""
         return [job_id for job_id, change in self._jobs.items() if not change.ended]
 
     @property
     def running(self) -> list[JobSummary]:
-        """Those that run, in the order in which they were made."""
+        """The running jobs, in the order in which they were enqueued."""
         running = (c.job for c in self._jobs.values() if c.word == JobStatus.RUNNING)
         return sorted(running, key=lambda job: job.id)
 
     @property
     def all_completed(self) -> bool:
-        """Whether every one ended well."""
+        """Whether every job has completed."""
         return all(change.word == JobStatus.COMPLETED for change in self._jobs.values())
 
     def counts(self) -> Counter[str]:
-        """How many have which status."""
+        """Return how many jobs have each status."""
         return Counter(change.word for change in self._jobs.values())
 
     def look(self, found: Iterable[JobSummary], asked: Iterable[str] = ()) -> list[Change]:
-        """Take in how jobs stand → what changed. Those ``asked`` for and not found are gone."""
+        """Take in what a look found → what changed. Jobs ``asked`` for and not found are gone."""
         changes = []
         missing = dict.fromkeys(asked)
         for job in found:
@@ -89,7 +94,7 @@ class Watched:
         return changes
 
     def forget_what_does_not_run(self) -> None:
-        """Keep a watch without end from growing."""
+        """Forget the jobs that don't run, so that an endless watch doesn't grow."""
         self._jobs = {job.id: Change(job) for job in self.running}
 
 
@@ -104,25 +109,20 @@ def _shown(job: JobSummary) -> tuple[object, ...]:
 
 
 class View(Protocol):
-    """Where changes are shown."""
+    """Shows changes."""
 
     def __enter__(self) -> View: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *raised: object) -> None: ...
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """Show what changed, and how things stand; ``queues`` where all of them are watched."""
+        """Show what changed and how things are. ``queues`` is given if all queues are watched."""
 
 
 class _Lines:
-    """A view that needs no setting up."""
+    """A view that prints a line for each change."""
 
     def __init__(self) -> None:
         self._told: dict[str, dict[str, int]] | None = None
@@ -130,18 +130,13 @@ class _Lines:
     def __enter__(self) -> View:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to take down."""
+    def __exit__(self, *raised: object) -> None:
+        """Do nothing: what is printed stays."""
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """A line for each change, and one for the queues where their counts have changed."""
+        """Print a line for each change, and one for the queues if their counts changed."""
         for change in changes:
             self.tell(change)
         if queues is not None and (counts := _by_queue(queues)) != self._told:
@@ -156,7 +151,7 @@ class _Lines:
 
 
 class PlainView(_Lines):
-    """For pipes and logs: the moment, the id, the name, the status, and a note."""
+    """The view for pipes and logs: time, id, name, status, and a note."""
 
     def tell(self, change: Change) -> None:
         job = change.job
@@ -168,7 +163,7 @@ class PlainView(_Lines):
 
 
 class JsonView(_Lines):
-    """One JSON document a line: a job that changed, or the counts of the queues."""
+    """The view for programs: one JSON document a line, of a changed job or of the queues."""
 
     def tell(self, change: Change) -> None:
         document = {name: json_value(value) for name, value in asdict(change.job).items()}
@@ -182,7 +177,7 @@ class JsonView(_Lines):
 
 
 class LiveView:
-    """For terminals: a bar for each running job, counts, and the last ends."""
+    """The view for terminals: a bar for each running job, counts, and the jobs that ended last."""
 
     def __init__(self) -> None:
         self._console = console()
@@ -190,32 +185,28 @@ class LiveView:
         self._ends: deque[Change] = deque(maxlen=_ENDINGS)
 
     def __enter__(self) -> View:
-        self._live.__enter__()
+        self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._live.stop()
 
     def show(
         self, watched: Watched, changes: Sequence[Change], queues: Sequence[LiveJobs] | None
     ) -> None:
-        """Draw it anew."""
+        """Draw everything again."""
         self._ends.extend(change for change in changes if change.ended)
         parts: list[RenderableType] = []
-        parts.append(_counts(watched) if queues is None else _queue_table(queues))
+        width = self._console.width
+        parts.append(_counts(watched) if queues is None else Group(*_queue_lines(queues, width)))
         room = max(3, self._console.height - _LINES_BESIDE_JOBS - len(self._ends))
         running = watched.running
         if running:
-            parts += ["", _bars(running[:room])]
+            parts += ["", _bars(running[:room], width)]
         if len(running) > room:
             parts.append(Text(f"… and {len(running) - room:,} more", "dim"))
         if self._ends:
-            parts += ["", *(_end(change) for change in self._ends)]
+            parts += ["", *_end_lines(list(self._ends), width)]
         self._live.update(Group(*parts), refresh=True)
 
 
@@ -227,38 +218,47 @@ def _counts(watched: Watched) -> Text:
     )
 
 
-def _bars(jobs: Sequence[JobSummary]) -> Table:
+def _bars(jobs: Sequence[JobSummary], width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    for job in jobs:
-        bar = ProgressBar(total=100, completed=job.progress, width=_BAR_WIDTH)
-        table.add_row(plain(job.id, "dim"), plain(job.job_name), bar, plain(note_of(job)))
+    for job, job_id in zip(jobs, _ids(jobs, width), strict=True):
+        bar_width = _BAR_WIDTH if width >= _WIDE else _SHORT_BAR_WIDTH
+        bar = ProgressBar(total=100, completed=job.progress, width=bar_width)
+        table.add_row(cell(job_id, "dim"), cell(job.job_name), bar, cell(note_of(job)))
+    for column in (table.columns[0], table.columns[2]):
+        column.no_wrap = True  # so that rich cuts names and notes first
     return table
 
 
-def _end(change: Change) -> Text:
-    job = change.job
-    style = "" if change.gone else STATUS_STYLES[job.status]
-    line = Text.assemble(
-        plain(job.id, "dim"), "  ", plain(job.job_name), "  ", plain(change.word, style), "  "
-    )
-    line.append_text(plain(note_of(job), "dim"))
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line
+def _end_lines(ends: Sequence[Change], width: int) -> Iterator[Text]:
+    jobs = [change.job for change in ends]
+    columns = [
+        Column("ID", [cell(job_id, "dim") for job_id in _ids(jobs, width)]),
+        Column("JOB", [cell(job.job_name) for job in jobs], least=12),
+        Column("STATUS", [cell(change.word, _style(change)) for change in ends]),
+        Column("NOTE", [cell(note_of(job), "dim") for job in jobs], least=17),
+    ]
+    _, *lines = table_lines(columns, width)
+    yield from lines
 
 
-def _queue_table(queues: Sequence[LiveJobs]) -> RenderableType:
+def _style(change: Change) -> str:
+    return "" if change.gone else STATUS_STYLES[change.job.status]
+
+
+def _ids(jobs: Sequence[JobSummary], width: int) -> list[str]:
+    ids = [job.id for job in jobs]
+    return ids if width >= _WIDE else short_ids(ids)
+
+
+def _queue_lines(queues: Sequence[LiveJobs], width: int) -> Iterator[Text]:
     if not queues:
-        return Text("nothing is pending or running", "dim")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("queue")
-    for kind in LiveKind:
-        table.add_column(kind.value, justify="right")
-    for queue, counts in _by_queue(queues).items():
-        table.add_row(plain(queue), *(f"{counts[kind]:,}" for kind in LiveKind))
-    return table
+        yield Text("nothing is pending or running", "dim")
+        return
+    rows = [
+        (cell(queue), *(cell(f"{counts[kind]:,}") for kind in LiveKind))
+        for queue, counts in _by_queue(queues).items()
+    ]
+    yield from table_lines(figures_by_name(("queue", *LiveKind), rows), width)
 
 
 def _in_words(queues: Sequence[LiveJobs]) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server_jobs.cli.job_list import Listing
+from server_jobs.cli.job_list import job_lines
 from server_jobs.cli.output import percent
 from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
@@ -25,31 +25,76 @@ SOME = JobRecord(
 )  # fmt: skip
 
 
+MANY = [
+    replace(SOME, id=f"0197a3c2-5b1e-7f{number:02}-9c3d-2a6b8e1f4d70", status=status, error=error)
+    for number, (status, error) in enumerate(
+        [
+            (JobStatus.FAILED, ERROR),
+            (JobStatus.COMPLETED, None),
+            (JobStatus.CANCELLED, "ValueError: a message\nof two lines"),
+            (JobStatus.PENDING, None),
+        ]
+    )
+]
+
+
 def lines(width: int | None, **changes: object) -> list[str]:
-    record = replace(SOME, **changes)  # type: ignore[arg-type]
-    return [line.plain for line in Listing([record], now=NOW).lines(width)]
+    return table([replace(SOME, **changes)], width)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("width", range(80, 300, 5))
-@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.COMPLETED])
-def test_line_fits_and_keeps_what_matters_most(width: int, status: JobStatus) -> None:
-    heading, line = lines(width, status=status)
-
-    assert max(len(heading), len(line)) <= width
-    assert line.split()[:3] == [ID, "SendConfirmation", status.value]
+def table(records: list[JobRecord], width: int | None) -> list[str]:
+    return [line.plain for line in job_lines(records, width, now=NOW)]
 
 
-def test_eighty_columns_leave_out_notes_and_queues_of_long_names() -> None:
-    assert [text.split() for text in lines(80)] == [
-        ["ID", "JOB", "STATUS", "TRY", "DUE"],
-        [ID, "SendConfirmation", "failed", "3/3", "12:30"],
+@pytest.mark.parametrize("width", [40, 60, 61, 70, *range(79, 300, 5)])
+@pytest.mark.parametrize("records", [[SOME], MANY], ids=["one", "many"])
+def test_each_job_takes_one_line_that_fits(width: int, records: list[JobRecord]) -> None:
+    headings, *rows = table(records, width)
+
+    assert headings.startswith("ID  ")
+    assert len(rows) == len(records)
+    assert max(map(len, (headings, *rows))) <= width
+    assert not any("\n" in row for row in rows)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_from_eighty_columns_on_ids_are_whole_and_reasons_are_shown(width: int) -> None:
+    headings, *rows = table(MANY, width)
+
+    assert [row.split()[0] for row in rows] == [record.id for record in MANY]
+    assert headings.endswith("NOTE")
+    assert "ConnectionErr" in rows[0]
+    assert rows[0].endswith("…")
+    assert len(rows[0]) == width
+    assert "ValueError: a" in rows[2]
+
+
+def test_eighty_columns_have_the_name_the_status_and_the_reason() -> None:
+    assert lines(80) == [
+        f"{'ID':36}  {'JOB':15}  STATUS  NOTE",
+        f"{ID}  SendConfirmati…  failed  ConnectionError:…",
     ]
 
 
-def test_another_days_moment_is_shortened_to_its_date() -> None:
-    _, line = lines(80, scheduled_for=NOW + timedelta(days=1))
+def test_sixty_columns_have_a_beginning_of_the_id_that_other_commands_take() -> None:
+    assert lines(60) == [
+        f"{'ID':18}  {'JOB':14}  STATUS  NOTE",
+        "0197a3c2-5b1e-7f04  SendConfirmat…  failed  ConnectionError…",
+    ]
 
-    assert line.endswith("03-05")
+
+def test_ids_that_begin_alike_stay_whole() -> None:
+    alike = [replace(SOME, id=f"{ID[:-1]}{last}") for last in "01"]
+
+    assert [row.split()[0] for row in table(alike, 60)[1:]] == [job.id for job in alike]
+
+
+def test_another_days_moment_is_shortened_to_its_date() -> None:
+    _, today = lines(80, error=None)
+    _, tomorrow = lines(80, error=None, scheduled_for=NOW + timedelta(days=1))
+
+    assert today.endswith("12:30")
+    assert tomorrow.endswith("03-05")
 
 
 def test_note_is_cut_before_anything_else() -> None:

@@ -1,4 +1,4 @@
-"""``demo``: real jobs to watch."""
+"""``demo``: runs real jobs to watch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,31 @@ def demo(
     files: Annotated[
         int | None,
         typer.Option(
-            "--files", metavar="N", min=1, help="How many of the modules to read; by default all."
+            "--files",
+            metavar="N",
+            min=1,
+            help="How many of the modules to read. By default, all of them.",
         ),
     ] = None,
-    # Not from the environment: a demonstration has no business in the database of an app.
+    # Not from the environment: the demo mustn't run in an app's database by mistake.
     database: Annotated[
         str | None,
         typer.Option(
-            "--database", metavar="URL", show_default="a new SQLite file", help="Where to run it."
+            "--database",
+            metavar="URL",
+            show_default="a new SQLite file",
+            help="The database to run in.",
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the database, to look around in it afterwards.")
+        bool,
+        typer.Option("--keep", help="Keep the database, so that you can look at it afterwards."),
     ] = False,
 ) -> None:
     """Run real jobs and watch them: one per module of Python's standard library.
 
-    One fails twice and then succeeds, one is delayed, and the worker of one is
-    killed half-way, so that another worker rescues it.
+    One job fails twice and then succeeds, one is delayed, and one loses its
+    worker half-way, so that another worker rescues it.
 
     server-jobs demo
     server-jobs demo --files 200 --keep

@@ -1,9 +1,9 @@
-"""``doctor``: whether all is well, and what to do where it isn't."""
+"""``doctor``: checks the database and the workers, and says what to do."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +15,9 @@ from server_jobs.cli.doctor import checks, server_checks
 from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.masks import mask_passwords
-from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
-from server_jobs.cli.output import plain, print_json, print_lines
+from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
+from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
 
@@ -25,30 +26,29 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 def doctor(
     database: DatabaseOption = None,
-    app: AppOption = None,
+    app: KnownAppOption = None,
     *,
     quick_check: Annotated[
         bool,
-        typer.Option(
-            "--quick-check", help="Let SQLite read its whole file and look for damage, too."
-        ),
+        typer.Option("--quick-check", help="Let SQLite read its whole file and look for damage."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether all is well, and say what to do where it isn't.
+    """Check that all is well, and say what to do if something isn't.
 
     server-jobs doctor
     server-jobs doctor --app myapp.jobs:registry --json | jq '.[] | select(.level != "ok")'
 
-    It ends with 0 where all is well and with 1 where something needs attention.
-    It changes nothing; on PostgreSQL it wakes the workers once, to see that they
-    can be woken.
+    The exit status is 0 if all is well, and 1 if something needs attention.
+    It changes nothing. On PostgreSQL it wakes the workers once, to check that
+    they can be woken.
     """
     findings = asyncio.run(_examine(database, app, quick_check=quick_check))
     if as_json:
         print_json([_document(finding) for finding in findings])
     else:
-        print_lines(line for finding in findings for line in _lines(finding))
+        rows = (row for finding in findings for row in _rows(finding))
+        print_lines(labelled_lines(rows, terminal_width(), gap=2))
     if any(finding.level is not Level.OK for finding in findings):
         raise typer.Exit(FAILED)
 
@@ -64,7 +64,9 @@ async def _examine(url: str | None, app: str | None, *, quick_check: bool) -> li
         async for finding in _all(Patient(database, known, quick_check), url):
             findings.append(finding)
     except DatabaseError as error:
-        findings.append(Finding("database", Level.FAIL, str(error), "look again once it is back"))
+        findings.append(
+            Finding("database", Level.FAIL, str(error), "run doctor again once it is back")
+        )
     finally:
         await database.close()
     return findings
@@ -72,16 +74,18 @@ async def _examine(url: str | None, app: str | None, *, quick_check: bool) -> li
 
 def _load(app: str | None) -> tuple[Finding, frozenset[str] | None]:
     if not app:
-        return Finding("app", Level.OK, "not looked at: --app says where it is"), None
+        return Finding("app", Level.OK, "not checked: --app says where it is"), None
     try:
         names = frozenset(load_registry(app).get_names())
     except InvalidAppError as error:
-        return Finding("app", Level.FAIL, str(error), "--debug worker --app … shows where"), None
+        return Finding(
+            "app", Level.FAIL, str(error), "`server-jobs --debug worker --app …` shows where"
+        ), None
     return Finding("app", Level.OK, f"{app} has {len(names)} job" + "s" * (len(names) != 1)), names
 
 
 async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
-    """Every check in turn; what cannot be asked after a failure is left out."""
+    """Run the checks in turn. After a failure, skip the checks that can't work any more."""
     in_turn: Sequence[checks.Check] = (
         checks.reachable,
         _of_its_kind(url or DEFAULT_DATABASE_URL),
@@ -116,17 +120,11 @@ def _document(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _lines(finding: Finding) -> list[Text]:
-    lines = [
-        Text.assemble(
-            (f"{finding.level.upper():<4}  ", _STYLES[finding.level]),
-            (f"{finding.check:<11}  ", "dim"),
-            plain(_one_line(finding.text)),
-        )
-    ]
+def _rows(finding: Finding) -> Iterator[tuple[Text, Text, Text]]:
+    level = Text(f"{finding.level.upper():<4}", _STYLES[finding.level])
+    yield level, Text(f"{finding.check:<11}", "dim"), plain(_one_line(finding.text))
     if finding.advice:
-        lines.append(Text(" " * 19 + "→ ").append_text(plain(finding.advice)))
-    return lines
+        yield Text(), Text(), Text.assemble("→ ", plain(finding.advice))
 
 
 def _one_line(text: str) -> str:

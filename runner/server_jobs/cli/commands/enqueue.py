@@ -1,4 +1,4 @@
-"""``enqueue``: new jobs."""
+"""``enqueue``: enqueues a job."""
 
 from __future__ import annotations
 
@@ -8,48 +8,28 @@ from typing import Annotated
 
 import typer
 
+from server_jobs.cli import options
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.database import jobs_database, opened_store
 from server_jobs.cli.durations import seconds_of
-from server_jobs.cli.options import AppOption, DatabaseOption
 from server_jobs.cli.params import build_params
 
 
 def enqueue(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The job's name.")],
-    app: AppOption = None,
-    database: DatabaseOption = None,
+    app: options.AppOption = None,
+    database: options.AppsDatabaseOption = None,
     *,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="NAME=VALUE",
-            help="One of the params, as text that its type reads; NAME:=JSON is JSON. Dots lead"
-            " into nested ones. May be repeated; the same name again makes a list.",
-        ),
-    ] = None,
-    params_json: Annotated[
-        str,
-        typer.Option(
-            "--params-json",
-            metavar="JSON",
-            help="All params; - reads them from standard input. Each --param goes before it.",
-        ),
-    ] = "{}",
-    queue: Annotated[
-        str | None, typer.Option("--queue", show_default="the job's own", help="Which queue.")
-    ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option("--priority", show_default="the job's own", help="Higher goes first."),
-    ] = None,
+    param: options.ParamOption = None,
+    params_json: options.ParamsJsonOption = "{}",
+    queue: options.OwnQueueOption = None,
+    priority: options.PriorityOption = None,
     delay: Annotated[
         str | None,
         typer.Option(
             "--delay",
             metavar="DURATION",
-            help="How long from now it becomes due: 90s, 15m, 2h, 7d, 1h30m.",
+            help="How long from now the job becomes due: 90s, 15m, 2h, 7d, 1h30m.",
         ),
     ] = None,
     unique_key: Annotated[
@@ -57,20 +37,15 @@ def enqueue(
         typer.Option(
             "--unique-key",
             help="While a job of this name with this key is pending or running, enqueue nothing"
-            " and print its id.",
+            " and print that job's id.",
         ),
     ] = None,
     correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", help="Something to find related jobs by.")
+        str | None, typer.Option("--correlation-id", help="A text by which related jobs are found.")
     ] = None,
-    max_attempts: Annotated[
-        int | None,
-        typer.Option(
-            "--max-attempts", show_default="the job's own", help="The first one counts too."
-        ),
-    ] = None,
+    max_attempts: options.MaxAttemptsOption = None,
 ) -> None:
-    """Enqueue a job, its params checked against its schema, and print its id.
+    """Enqueue a job, after checking its params, and print its id.
 
     server-jobs enqueue SendEmail --param to=ada@example.com --param urgent=yes
     server-jobs enqueue Report --param year=2026 --delay 1h30m --unique-key nightly
@@ -78,8 +53,8 @@ def enqueue(
     server-jobs enqueue Order --param 'items:=["tea"]' --param note:=null
     curl -s https://example.com/order.json | server-jobs enqueue Order --params-json -
 
-    Other programs can see a command's arguments, and shells keep them: give
-    secrets by --params-json - on standard input.
+    Other programs can see a command's arguments, and shells keep them. Give
+    secrets on standard input, with --params-json -.
     """
     job = load_registry(app).get(name)
     seconds = None if delay is None else seconds_of(delay, "--delay")

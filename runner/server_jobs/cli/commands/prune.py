@@ -1,4 +1,4 @@
-"""``prune``: delete the records of jobs that ended long ago."""
+"""``prune``: deletes the records of jobs that ended long ago."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 _COUNTED_AT_ONCE = 5_000
 _REST = 1
-"""A person waits: it rests only as long as it works."""
+"""A person waits, so the command pauses only as long as it works."""
 
 
 def prune(
@@ -36,7 +36,8 @@ def prune(
             "--older-than",
             metavar="DURATION",
             show_default=False,
-            help="Ended longer ago than that: 12h, 30d; 0 is all that have ended. Required.",
+            help="Jobs that ended longer ago than this: 12h, 30d. 0 means every job that has"
+            " ended. Required.",
         ),
     ],
     status: Annotated[
@@ -45,7 +46,7 @@ def prune(
             "--status",
             case_sensitive=False,
             show_default="completed, failed and cancelled",
-            help="Only these. May be repeated.",
+            help="Only jobs of this status. May be repeated.",
         ),
     ] = None,
     name: Annotated[
@@ -60,10 +61,10 @@ def prune(
 ) -> None:
     """Delete the records of jobs that ended long ago, for good.
 
-    Workers do so by themselves (--keep-completed and its like). This is for a
-    database that no long-lived worker serves, and for making room now. Jobs are
-    counted first and you are asked, unless --yes is given. Pending and running
-    jobs are never deleted.
+    Workers delete old records by themselves (--keep-completed and so on). This
+    command is for a database without a long-running worker, and for making room
+    now. It counts the jobs and asks you first, unless --yes is given. Pending
+    and running jobs are never deleted.
 
     server-jobs prune --older-than 30d --dry-run
     server-jobs prune --older-than 12h --status completed --name Ping --yes
@@ -127,7 +128,7 @@ async def _delete(store: Store, prunable: Prunable, expected: int | None) -> Cou
 
 
 def _sentence(counts: Mapping[JobStatus, int]) -> str:
-    """In words: ``12 jobs (10 completed, 2 failed)``."""
+    """Return the counts in words: ``12 jobs (10 completed, 2 failed)``."""
     total = sum(counts.values())
     by_status = ", ".join(f"{counts[end]:,} {end}" for end in _ENDS if counts.get(end))
     return f"{total:,} job{'' if total == 1 else 's'}" + (f" ({by_status})" if by_status else "")

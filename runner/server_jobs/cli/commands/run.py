@@ -1,7 +1,7 @@
 """``run``: executes one job that was claimed for this process, and ends.
 
-The entrypoint of a pod. Every pod pays for what is imported here, so the options are argparse's
-and log lines are formatted by what is imported when there is one.
+A pod runs this command. Every pod waits for the imports here, so the options are argparse's, and
+the formatter of log lines is imported when the first line is logged.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from server_jobs.cli.app_loader import load_registry
+from server_jobs.cli.settings import NO_VARIABLE, Setting, settings_of
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import (
     ConfigurationError,
@@ -26,101 +28,123 @@ from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
 from server_jobs.launches.runner import Ending, Runner, RunnerConfig
 from server_jobs.launches.signals import Signals
 from server_jobs.records.ids import random_suffix
-from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES
-from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import Claim
 
 _log = logging.getLogger("server_jobs.runner")
 
 _DESCRIPTION = """\
-Execute one job that was claimed for this process, settle its record, and end:
-what a Kubernetes pod runs. Where somebody else has it, nothing is done.
+Execute one job that was claimed for this process, settle its record, and end.
+A Kubernetes pod runs this. If another process has the job, nothing is done.
 
 server-jobs run --app myapp.jobs:registry --job-id 0197a3c2-5b1e-7f04-8c11-2f6a7d5e9b10 --fence 1
 """
 _EPILOG = """\
-SIGTERM asks the handler to stop and gives the job back.
+On SIGTERM, the handler is asked to stop, and the job is given back.
 
 Exit status: 0 the record is settled, or there was nothing to do; 1 it couldn't
 be settled; 2 used wrongly; 78 the tables are too new or too old for this release.
 """
 
-FORMATS = ("auto", "console", "json")
-LEVELS = ("debug", "info", "warning", "error")
+SETTINGS = settings_of(
+    RunnerConfig,
+    "SERVER_JOBS_",
+    job_id=Setting(
+        help="The id of the record to execute.", unit="id", variable=NO_VARIABLE, required=True
+    ),
+    fence=Setting(
+        help="The fence of its claim.",
+        unit="number",
+        variable=NO_VARIABLE,
+        default=0,
+        required=True,
+    ),
+    app=Setting(
+        help="Where your jobs are, for instance myapp.jobs:registry.",
+        unit="module:registry",
+        required=True,
+    ),
+    worker_id=Setting(
+        help="What the lease is held under. No other process may have the same.",
+        unit="text",
+        shown_default="made of host and process",
+    ),
+    lease=Setting(
+        help="How long after this process's death its job is given to another one.",
+        unit="seconds",
+    ),
+    grace=Setting(
+        help="How long the handler has to finish once it is told to stop.", unit="seconds"
+    ),
+    max_launch_failures=Setting(
+        help="How often the job may fail to begin before it fails. The operator sets it to the"
+        " JobRunner's maxLaunchFailures.",
+        unit="number",
+    ),
+    max_releases=Setting(
+        help="How often in a row the job may be given back, because its process was told to end,"
+        " before it fails. The operator sets it to the JobRunner's maxDisruptions.",
+        unit="number",
+    ),
+    log_format=Setting(
+        help="auto is console on a terminal and JSON lines elsewhere.",
+        default="auto",
+        choices=("auto", "console", "json"),
+    ),
+    log_level=Setting(
+        help="The least important lines to write.",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, their defaults from the environment."""
+    """Return the parser of the options, with their defaults from the environment."""
     parser = argparse.ArgumentParser(
         prog="server-jobs run",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    add = parser.add_argument
-    add("--job-id", required=True, metavar="ID", help="which record")
-    add("--fence", required=True, type=int, metavar="N", help="the fence of its claim")
-    add(
-        "--app",
-        default=os.environ.get("SERVER_JOBS_APP"),
-        metavar="MODULE:REGISTRY",
-        help="where your jobs are (SERVER_JOBS_APP)",
-    )
-    add(
-        "--worker-id",
-        default=os.environ.get("SERVER_JOBS_WORKER_ID"),
-        metavar="TEXT",
-        help="what the lease is held under; unique to this process (SERVER_JOBS_WORKER_ID)",
-    )
-    add(
-        "--lease",
-        default=os.environ.get("SERVER_JOBS_LEASE", f"{DEFAULT_LEASE:g}"),
-        type=float,
-        metavar="SECONDS",
-        help="how long after this process's death the job goes to another one, 300 by default"
-        " (SERVER_JOBS_LEASE)",
-    )
-    add(
-        "--grace",
-        default=os.environ.get("SERVER_JOBS_GRACE", "30"),
-        type=float,
-        metavar="SECONDS",
-        help="what the handler gets to end in once it is to stop, 30 by default"
-        " (SERVER_JOBS_GRACE)",
-    )
-    add(
-        "--max-launch-failures",
-        default=os.environ.get("SERVER_JOBS_MAX_LAUNCH_FAILURES", str(MAX_LAUNCH_FAILURES)),
-        type=int,
-        metavar="N",
-        help="how often the job may fail to begin before it fails, 10 by default"
-        " (SERVER_JOBS_MAX_LAUNCH_FAILURES)",
-    )
-    add(
-        "--max-releases",
-        default=os.environ.get("SERVER_JOBS_MAX_RELEASES", str(MAX_RELEASES)),
-        type=int,
-        metavar="N",
-        help="how often in a row the job may be given back before it fails, 10 by default"
-        " (SERVER_JOBS_MAX_RELEASES)",
-    )
-    add(
-        "--log-format",
-        default=os.environ.get("SERVER_JOBS_LOG_FORMAT", "auto").lower(),
-        choices=FORMATS,
-        help="auto is console on a terminal and JSON lines elsewhere (SERVER_JOBS_LOG_FORMAT)",
-    )
-    add(
-        "--log-level",
-        default=os.environ.get("SERVER_JOBS_LOG_LEVEL", "info").lower(),
-        choices=LEVELS,
-        help="the least that is worth a line (SERVER_JOBS_LOG_LEVEL)",
-    )
+    for setting in SETTINGS.values():
+        # The app may be in the environment. If it isn't, load_registry says what to give.
+        required = setting.required and not setting.has_variable
+        parser.add_argument(
+            setting.flag,
+            required=required,
+            type=_reader(setting),
+            # This text is read like one that is typed. A variable that is empty counts as unset.
+            default=None if required else os.environ.get(setting.variable) or setting.default_text,
+            metavar=_metavar(setting),
+            help=_help(setting),
+        )
     return parser
 
 
+def _reader(setting: Setting) -> Callable[[str], Any]:
+    def choice(text: str) -> str:
+        if text.lower() not in setting.choices:
+            raise argparse.ArgumentTypeError(f"{text!r} isn't one of {', '.join(setting.choices)}")
+        return text.lower()
+
+    if setting.choices:
+        return choice
+    return str if setting.default is None else type(setting.default)
+
+
+def _metavar(setting: Setting) -> str:
+    return f"{{{','.join(setting.choices)}}}" if setting.choices else setting.unit.upper()
+
+
+def _help(setting: Setting) -> str:
+    notes = [setting.variable] if setting.has_variable else []
+    if setting.default_text is not None and not setting.required:
+        notes.append(f"default: {setting.default_text}")
+    return setting.help + (f" [{', '.join(notes)}]" if notes else "")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run with these arguments → the exit status."""
+    """Run the command with these arguments → its exit status."""
     options = parser().parse_args(arguments)
     _configure_logging(options.log_format, options.log_level)
     try:
@@ -139,8 +163,8 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
     url = url_from_environment()
     if not url:
         raise DatabaseNotConfiguredError(
-            f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret; there is no option"
-            " for it, since options can be read by whoever lists processes"
+            f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret. There is no option"
+            " for it, because anyone who can list processes can read their options"
         )
     own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     config = RunnerConfig(
@@ -164,7 +188,7 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
 
 
 class _Later(logging.Formatter):
-    """The formatter that the other commands use, made for the first line."""
+    """Makes the formatter that the other commands use when the first line is logged."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

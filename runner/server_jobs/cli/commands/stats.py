@@ -1,4 +1,4 @@
-"""``stats``: how the jobs are doing, in figures."""
+"""``stats``: figures about queues and jobs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from rich.text import Text
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.durations import in_words, seconds_or_forever
-from server_jobs.cli.options import AppOption, DatabaseOption, JsonOption
-from server_jobs.cli.output import STATUS_STYLES, plain, print_json, print_lines, remark
-from server_jobs.cli.tables import aligned
+from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
+from server_jobs.cli.output import (
+    STATUS_STYLES,
+    plain,
+    print_json,
+    print_lines,
+    remark,
+    terminal_width,
+)
+from server_jobs.cli.tables import cell, figures_by_name, fitting, table_lines
 from server_jobs.monitoring.monitor import EndedJobs, LiveJobs, LiveKind, Monitor
 from server_jobs.records.status import JobStatus
 
 _ENDS = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+_GIVE_WAY = ("MEAN", "LONGEST", "CANCELLED", "P50", "FAILED %", "P95")
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What is live and how the rest ended, with the names that the app has, if one is given."""
+    """The figures. ``known`` has the app's job names, or is None if no app is given."""
 
     live: Sequence[LiveJobs]
     ended: Sequence[EndedJobs]
@@ -33,26 +42,26 @@ class Stats:
     known: frozenset[str] | None
 
     def names(self) -> list[str]:
-        """Every job name that the figures speak of."""
+        """Return every job name in the figures."""
         live, ended = ({jobs.job_name for jobs in part} for part in (self.live, self.ended))
         return sorted(live | ended)
 
     def unknown(self) -> list[str] | None:
-        """The names in the table that the app doesn't have; None where no app says so."""
+        """Return the names that the app doesn't have, or None if no app is given."""
         if self.known is None:
             return None
         return [name for name in self.names() if name not in self.known]
 
     def by_queue(self) -> dict[str, dict[LiveKind, int]]:
-        """How many are of each kind, by queue."""
+        """Return how many live jobs of each kind each queue has."""
         return self._counts("queue")
 
     def by_name(self) -> dict[str, dict[LiveKind, int]]:
-        """How many are of each kind, by name."""
+        """Return how many live jobs of each kind each name has."""
         return self._counts("job_name")
 
     def oldest_due(self, queue: str) -> float | None:
-        """How long the oldest due job of a queue has been so; None where none is due."""
+        """Return for how long the oldest due job of a queue has been due, or None if none is."""
         ages = [
             jobs.seconds for jobs in self.live if (jobs.queue, jobs.kind) == (queue, LiveKind.DUE)
         ]
@@ -67,34 +76,36 @@ class Stats:
 
 def stats(
     database: DatabaseOption = None,
-    app: AppOption = None,
+    app: KnownAppOption = None,
     *,
     since: Annotated[
         str,
         typer.Option(
             "--since",
             metavar="DURATION",
-            help="Of the jobs that have ended, only those that were enqueued within this time;"
+            help="Of the jobs that have ended, count only those that were enqueued within this"
+            " time."
             " forever reads the whole table.",
         ),
     ] = "1d",
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", help="Only this queue. May be repeated.")
+        list[str] | None, typer.Option("--queue", help="Only jobs of this queue. May be repeated.")
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option("--name", help="Only jobs of this name. May be repeated.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how the jobs are doing: what waits, what runs, and how the rest ended.
+    """Show how many jobs wait and run, and how the rest ended.
 
     server-jobs stats
     server-jobs stats --since 1h --queue mail
     server-jobs stats --json | jq '.queues[] | select(.oldest_due_seconds > 60)'
 
-    Pending and running jobs are counted whatever their age. MEAN, P50, P95 and
-    LONGEST are of handlers that completed; FAILED % is of those that completed or
-    failed. With an app, job names that it doesn't have are pointed out.
+    Pending and running jobs are counted, whatever their age. MEAN, P50, P95 and
+    LONGEST are the times of handlers that completed. FAILED % is the part that
+    failed of the jobs that completed or failed. With an app, job names that it
+    doesn't have are pointed out. A narrow terminal shows fewer columns.
     """
     within = seconds_or_forever(since, "--since")
     known = frozenset(load_registry(app).get_names()) if app else None
@@ -114,13 +125,13 @@ def stats(
     if as_json:
         print_json(stats_document(figures))
         return
-    print_lines(_lines(figures))
+    print_lines(_lines(figures, terminal_width()))
     if figures.unknown() is None:
-        remark("whether jobs wait for a name that no code has can't be told without --app")
+        remark("without --app, stats can't tell whether jobs have a name that no app has")
 
 
 def stats_document(figures: Stats) -> dict[str, Any]:
-    """The figures as JSON: seconds, and null where there is nothing to measure."""
+    """Return the figures as JSON, with times in seconds. Null means that nothing was measured."""
     return {
         "since_seconds": figures.since,
         "queues": [
@@ -156,20 +167,20 @@ def stats_document(figures: Stats) -> dict[str, Any]:
     }
 
 
-def _lines(figures: Stats) -> Iterator[Text]:
+def _lines(figures: Stats, width: int | None) -> Iterator[Text]:
     if not figures.names():
         yield plain("no jobs" + _window(figures.since))
         return
-    yield from _queue_lines(figures)
+    yield from _queue_lines(figures, width)
     yield Text()
-    yield from _job_lines(figures)
+    yield from _job_lines(figures, width)
     unknown = figures.unknown()
     if unknown:
         yield Text()
         yield plain(f"Names that the app doesn't have: {', '.join(unknown)}", "yellow")
 
 
-def _queue_lines(figures: Stats) -> Iterator[Text]:
+def _queue_lines(figures: Stats, width: int | None) -> Iterator[Text]:
     heading = ("QUEUE", "DUE", "LATER", "RUNNING", "EXPIRED", "OLDEST DUE")
     rows = []
     for queue, counts in figures.by_queue().items():
@@ -177,21 +188,22 @@ def _queue_lines(figures: Stats) -> Iterator[Text]:
         expired = counts[LiveKind.EXPIRED]
         rows.append(
             (
-                plain(queue),
-                plain(f"{counts[LiveKind.DUE]:,}"),
-                plain(f"{counts[LiveKind.LATER]:,}"),
-                plain(f"{counts[LiveKind.RUNNING]:,}"),
-                plain(f"{expired:,}", "red" if expired else ""),
-                plain("" if oldest is None else in_words(oldest)),
+                cell(queue),
+                cell(f"{counts[LiveKind.DUE]:,}"),
+                cell(f"{counts[LiveKind.LATER]:,}"),
+                cell(f"{counts[LiveKind.RUNNING]:,}"),
+                cell(f"{expired:,}", "red" if expired else ""),
+                cell("" if oldest is None else in_words(oldest)),
             )
         )
     if rows:
-        yield from aligned(heading, rows)
+        columns = fitting(figures_by_name(heading, rows), width, ("LATER", "EXPIRED"))
+        yield from table_lines(columns, width)
     else:
         yield plain("nothing is pending or running")
 
 
-def _job_lines(figures: Stats) -> Iterator[Text]:
+def _job_lines(figures: Stats, width: int | None) -> Iterator[Text]:
     yield plain("Pending and running, and how the rest ended" + _window(figures.since), "dim")
     ended = {(jobs.job_name, jobs.status): jobs for jobs in figures.ended}
     live, rates = figures.by_name(), _failure_rates(figures)
@@ -208,18 +220,19 @@ def _job_lines(figures: Stats) -> Iterator[Text]:
         times = (done.mean, done.p50, done.p95, done.longest) if done else (None,) * 4
         rows.append(
             (
-                plain(name),
-                *(plain(f"{n:,}", STATUS_STYLES[s] if n else "") for s, n in counts.items()),
-                plain("" if rate is None else f"{100 * rate:.1f}"),
-                *(plain("" if time is None else in_words(time)) for time in times),
+                cell(name),
+                *(cell(f"{n:,}", STATUS_STYLES[s] if n else "") for s, n in counts.items()),
+                cell("" if rate is None else f"{100 * rate:.1f}"),
+                *(cell("" if time is None else in_words(time)) for time in times),
             )
         )
     heading = ("JOB", *(status.upper() for status in JobStatus), "FAILED %")
-    yield from aligned((*heading, "MEAN", "P50", "P95", "LONGEST"), rows)
+    columns = figures_by_name((*heading, "MEAN", "P50", "P95", "LONGEST"), rows)
+    yield from table_lines(fitting(columns, width, _GIVE_WAY), width)
 
 
 def _failure_rates(figures: Stats) -> dict[str, float | None]:
-    """Of those that completed or failed, which part failed, by name."""
+    """Return by name which part of the jobs that completed or failed has failed."""
     counts: dict[str, dict[JobStatus, int]] = defaultdict(dict)
     for jobs in figures.ended:
         counts[jobs.job_name][jobs.status] = jobs.count

@@ -1,4 +1,4 @@
-"""``watch``: jobs as they go on."""
+"""``watch``: shows jobs until they have ended."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from server_jobs.records.status import LIVE, JobStatus
 from server_jobs.store.store import Store
 
 MOST = 10_000
-"""Jobs that are watched one by one: each look reads them all."""
+"""How many jobs can be watched, at most: each look reads all of them."""
 
 Look: TypeAlias = tuple[Sequence[Change], Sequence[LiveJobs] | None]
-"""What has changed since the last one, and the queues where they are watched."""
+"""What changed since the last look, and the queues if they are watched."""
 
 
 @takes_filters
@@ -44,7 +44,7 @@ def watch(
             metavar="SECONDS",
             min=0.1,
             max=3_600,
-            help="How often to look.",
+            help="How often to look, 0.1 to 3,600.",
         ),
     ] = 0.5,
     as_json: Annotated[
@@ -53,10 +53,10 @@ def watch(
 ) -> None:
     """Watch jobs until they have ended: bars on a terminal, lines elsewhere.
 
-    Jobs that fit the filters are watched while they are pending or running,
-    those that come meanwhile too. The exit status is 0 if all of them completed
-    and 1 if one failed, was cancelled, or had its record deleted. With neither
-    ids nor filters, all queues and what runs are shown until Ctrl-C.
+    With filters, pending and running jobs that fit are watched, also those that
+    are enqueued later. The exit status is 0 if all of them completed, and 1 if
+    one failed, was cancelled, or had its record deleted. With neither ids nor
+    filters, all queues and all running jobs are shown until Ctrl-C.
 
     server-jobs watch 0197a3c2-5b1e-7f04 && echo done
     server-jobs watch --correlation-id order-1017
@@ -77,7 +77,7 @@ def watch(
 async def _watch(
     prefixes: Sequence[str], wanted: JobFilter, url: str | None, interval: float, view: View
 ) -> bool:
-    """Whether all that was watched has completed."""
+    """Watch until the end → whether every watched job has completed."""
     async with opened_store(existing_database(url)) as store:
         subject: Subject
         if prefixes:
@@ -98,7 +98,7 @@ async def _watch(
 
 
 async def _look_again(subject: Subject, watched: Watched, interval: float) -> Look:
-    """A watch may last for hours: a database that restarts meanwhile doesn't end it."""
+    """Look again. A watch may last for hours, so it outlives a restart of the database."""
     told = False
     while True:
         try:
@@ -114,16 +114,16 @@ async def _look_again(subject: Subject, watched: Watched, interval: float) -> Lo
 
 
 class Subject(Protocol):
-    """What is looked at."""
+    """The jobs that a watch looks at."""
 
     endless: bool
 
     async def look(self, watched: Watched) -> Look:
-        """Read how things stand."""
+        """Read the jobs → what changed."""
 
 
 class Named:
-    """Jobs by their ids."""
+    """Jobs that are given by their ids."""
 
     endless = False
 
@@ -132,13 +132,13 @@ class Named:
         self._ids = ids
 
     async def look(self, watched: Watched) -> Look:
-        """Read those that hadn't ended."""
+        """Read the jobs that hadn't ended."""
         ids = watched.live or self._ids
         return watched.look(await self._store.summaries(ids), asked=ids), None
 
 
 class Fitting:
-    """Jobs that fit a filter while they are pending or running, those that come later too."""
+    """Pending and running jobs that fit a filter, also those that are enqueued later."""
 
     endless = False
 
@@ -147,7 +147,7 @@ class Fitting:
         self._wanted = wanted
 
     async def look(self, watched: Watched) -> Look:
-        """Read what fits now, and what did and hadn't ended."""
+        """Read the jobs that fit now, and those that fitted earlier and hadn't ended."""
         found = await self._store.list_live(self._wanted, limit=MOST + 1)
         if len(found) > MOST:
             raise InvalidOptionError(
@@ -160,7 +160,7 @@ class Fitting:
 
 
 class Everything:
-    """The queues, and what runs."""
+    """All queues, and all running jobs."""
 
     endless = True
 
@@ -169,7 +169,7 @@ class Everything:
         self._monitor = Monitor(store.database)
 
     async def look(self, watched: Watched) -> Look:
-        """Read both. What no longer runs is reported once, and forgotten."""
+        """Read both. A job that stopped running is reported once, and then forgotten."""
         queues = await self._monitor.live()
         changes, _ = await self._fitting.look(watched)
         watched.forget_what_does_not_run()

@@ -1,4 +1,4 @@
-"""What ``server-jobs doctor`` looks at: one function for each question.
+"""The checks of ``server-jobs doctor``: one function for each question.
 
 A check reads and never changes anything. How findings are printed belongs to the command.
 """

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at: one function for each question, each with one finding or a few."""
+"""The checks of ``doctor``: one function for each question. Each has one finding or more."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LEFT_EXPIRED = 10.0
 CLOCKS_APART = 1.0
 
 _CALLERS = {"now", "batch", "execute"}
-"""Who runs a job of its own at once, and serves no queue."""
+"""Backends of programs that run their own job at once, and serve no queue."""
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -34,7 +34,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in a line, and what to do about it."""
+    """A line that says what was found, and advice."""
 
     check: str
     level: Level
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass
 class Patient:
-    """What is examined, and what the checks before have learned."""
+    """The database that is examined, and what the earlier checks learned of it."""
 
     database: Database
     known: frozenset[str] | None
@@ -54,7 +54,7 @@ class Patient:
 
     @property
     def workers(self) -> list[Activity]:
-        """Signs of those that serve queues."""
+        """The signs of life of workers that serve queues."""
         return [sign for sign in self.seen if sign.worker_id.split("/")[0] not in _CALLERS]
 
 
@@ -62,13 +62,13 @@ Check = Callable[[Patient], AsyncIterator[Finding]]
 
 
 async def reachable(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether the database answers, how fast, and whether its clock and ours agree."""
+    """Check whether the database answers, how fast, and whether its clock agrees with ours."""
     store = Store(patient.database)
     try:
         await store.clock()  # opens the connection
     except ServerJobsError as error:
         yield Finding(
-            "database", Level.FAIL, str(error), "is it up, and is --database what you mean?"
+            "database", Level.FAIL, str(error), "check that it is up, and that --database is right"
         )
         return
     before, began = time.time(), time.perf_counter()
@@ -79,8 +79,11 @@ async def reachable(patient: Patient) -> AsyncIterator[Finding]:
 
 
 def clock_finding(ahead: float, round_trip: float) -> Finding:
-    """About a database whose clock is so many seconds ahead of ours, measured in a round trip."""
-    # Within half of the round trip nobody can tell; SQLite's clock has milliseconds.
+    """Return the finding about a clock that is so many seconds ahead of ours.
+
+    The measurement took ``round_trip`` seconds, and is uncertain by half of that.
+    """
+    # The measurement is uncertain by half of the round trip, and SQLite's clock has milliseconds.
     if abs(ahead) - round_trip / 2 < CLOCKS_APART:
         return Finding("clock", Level.OK, f"the database's clock is {ahead:+.3f} s from this one")
     which = "ahead of" if ahead > 0 else "behind"
@@ -94,7 +97,7 @@ def clock_finding(ahead: float, round_trip: float) -> Finding:
 
 
 async def schema(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether the tables are there, and of a version that this release can use."""
+    """Check whether the tables exist, in a version that this release can use."""
     try:
         await Store(patient.database).check_schema()
     except ServerJobsError as error:
@@ -104,14 +107,14 @@ async def schema(patient: Patient) -> AsyncIterator[Finding]:
 
 
 async def workers(patient: Patient) -> AsyncIterator[Finding]:
-    """Who works here, by what they hold and what they have ended."""
+    """Report which workers there are, by the jobs that they hold or have ended."""
     monitor = Monitor(patient.database)
     patient.live, patient.seen = await monitor.live(), await monitor.activity(SEEN_WITHIN)
     if not patient.workers:
         yield Finding(
             "workers",
             Level.OK,
-            f"none has run a job in the last {in_words(SEEN_WITHIN)}; one that has nothing to do"
+            f"no worker has run a job in the last {in_words(SEEN_WITHIN)}; a worker without jobs"
             " leaves no trace",
         )
     for worker in dict.fromkeys(sign.worker_id for sign in patient.workers):
@@ -128,7 +131,7 @@ async def workers(patient: Patient) -> AsyncIterator[Finding]:
 
 
 def _host(worker_id: str) -> str:
-    """Where a worker runs, if its id is one of those that we give."""
+    """Return the host and process of a worker, if its id has the form that we give."""
     parts = worker_id.split("/")
     return f" (host {parts[1]}, pid {parts[2]})" if len(parts) == 4 else ""
 
@@ -138,7 +141,7 @@ def _jobs(count: int, name: str = "") -> str:
 
 
 async def leases(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether jobs are left under leases of workers that are gone."""
+    """Check whether jobs still run under leases that have expired."""
     expired = [jobs for jobs in patient.live if jobs.kind is LiveKind.EXPIRED]
     running = sum(jobs.count for jobs in patient.live if jobs.kind is LiveKind.RUNNING)
     oldest = max((jobs.seconds for jobs in expired), default=0.0)
@@ -150,20 +153,19 @@ async def leases(patient: Patient) -> AsyncIterator[Finding]:
         Level.WARN,
         f"{_jobs(sum(jobs.count for jobs in expired))} left running under leases that have expired,"
         f" the first one {in_words(oldest)} ago",
-        "no worker runs: any worker on this database, of whichever queue, rescues them within a"
-        " second",
+        "no worker runs: start one, of any queue, and it rescues these jobs within a second",
     )
 
 
 async def due(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether jobs wait that somebody should have claimed."""
+    """Check whether due jobs wait unusually long for a worker."""
     queues = {sign.queue for sign in patient.workers}
     names = {(sign.queue, sign.job_name) for sign in patient.workers}
     waiting = [jobs for jobs in patient.live if jobs.kind is LiveKind.DUE]
     found = False
     for jobs in waiting:
         if patient.known is not None and jobs.job_name not in patient.known:
-            continue  # app_names() says it
+            continue  # app_names() reports it
         what = (
             f"{_jobs(jobs.count, jobs.job_name)} due in queue {jobs.queue}, the oldest for"
             f" {in_words(jobs.seconds)}"
@@ -173,7 +175,7 @@ async def due(patient: Patient) -> AsyncIterator[Finding]:
             advice = f"start one: `server-jobs worker --queue {shlex.quote(jobs.queue)}`"
         elif (jobs.queue, jobs.job_name) not in names and jobs.seconds > WAITS_TOO_LONG:
             what += "; workers of that queue have run others, but none of that name"
-            advice = "does their app have it? Restart them with the code that does"
+            advice = "check that their app has it, and restart them with code that does"
         elif jobs.seconds > FALLS_BEHIND:
             advice = "the workers fall behind: start more, or raise --concurrency"
         else:
@@ -186,7 +188,7 @@ async def due(patient: Patient) -> AsyncIterator[Finding]:
 
 
 async def app_names(patient: Patient) -> AsyncIterator[Finding]:
-    """Whether jobs wait for a name that the app doesn't have."""
+    """Check whether pending or running jobs have a name that the app doesn't have."""
     if patient.known is None:
         return
     unknown = sorted({jobs.job_name for jobs in patient.live} - patient.known)
@@ -196,7 +198,7 @@ async def app_names(patient: Patient) -> AsyncIterator[Finding]:
             "names",
             Level.WARN,
             f"{_jobs(count, name)} pending or running, a name that the app doesn't have",
-            "a worker whose app has it executes them; if none is to come, cancel them:"
+            "start a worker whose app has it, or cancel these jobs:"
             f" `server-jobs cancel --name {shlex.quote(name)}`",
         )
     if not unknown:

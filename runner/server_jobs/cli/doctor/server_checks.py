@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at in the database itself: one set of questions for each kind."""
+"""The checks of ``doctor`` on the database itself, for each kind of database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SYNCHRONOUS = ("off", "normal", "full", "extra")
 
 
 async def sqlite(patient: Patient, file: Path) -> AsyncIterator[Finding]:
-    """The file, how it is written, and the room beside it."""
+    """Check how the file is written, and how much space is left beside it."""
     facts = await sqlite_facts(patient.database)
     synchronous = _SYNCHRONOUS[facts.synchronous]
     if facts.journal_mode != "wal":
@@ -52,7 +52,7 @@ async def sqlite(patient: Patient, file: Path) -> AsyncIterator[Finding]:
 
 
 def space_finding(file: Path) -> Finding:
-    """About a file, its log, and the disk that they are on."""
+    """Return the finding about the size of a file and its log, and the free space beside them."""
     parts = (file, file.with_name(f"{file.name}-wal"))
     size = sum(part.stat().st_size for part in parts if part.exists())
     free = shutil.disk_usage(file.absolute().parent).free
@@ -81,7 +81,7 @@ def _megabytes(size: int) -> str:
 
 
 async def libsql(patient: Patient) -> AsyncIterator[Finding]:
-    """The SQLite that the server is built on, and how long a call takes."""
+    """Report the version of SQLite that the server is built on, and how long a call takes."""
     began = time.monotonic()
     version = await sqlite_version(patient.database)
     yield Finding(
@@ -93,7 +93,7 @@ async def libsql(patient: Patient) -> AsyncIterator[Finding]:
 
 
 async def postgres(patient: Patient) -> AsyncIterator[Finding]:
-    """The server's settings, transactions that hold it back, and whether it can wake workers."""
+    """Check the server's settings, old transactions, and whether workers can be woken."""
     facts = await postgres_facts(patient.database)
     yield Finding("postgresql", Level.OK, f"version {facts.version}")
     if facts.standby or facts.read_only:

@@ -1,1 +1,1 @@
-"""The commands of ``server-jobs schedule``. ``group`` puts them together."""
+"""The commands of ``server-jobs schedule``. ``group`` lists them."""

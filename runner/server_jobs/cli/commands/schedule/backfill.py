@@ -1,4 +1,4 @@
-"""``schedule backfill``: jobs for fire times that have passed."""
+"""``schedule backfill``: makes jobs for fire times that have passed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from typing import Annotated
 
 import typer
 
-from server_jobs.cli.commands.schedule.lookup import (
-    ScheduleArgument,
-    opened_schedules,
-    the_schedule,
-)
+from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules, the_schedule
 from server_jobs.cli.commands.schedule.shown import both_clocks
 from server_jobs.cli.confirmation import ask, progress_bar
+from server_jobs.cli.documents import json_value
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import json_value, plain, print_json, print_lines, remark
+from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.schedules.cron import time_zone
 from server_jobs.schedules.schedule import ScheduleRecord
 from server_jobs.schedules.store import ScheduleStore
@@ -29,7 +26,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def backfill(
-    name: ScheduleArgument,
+    name: NameArgument,
     database: DatabaseOption = None,
     *,
     since: Annotated[
@@ -38,12 +35,18 @@ def backfill(
             "--from",
             metavar="MOMENT",
             show_default=False,
-            help="From then on: 2026-03-01, 2026-03-01T08:00, by the schedule's zone. Required.",
+            help="Fire times from this moment on: 2026-03-01, 2026-03-01T08:00, by the"
+            " schedule's time zone. Required.",
         ),
     ],
     until: Annotated[
         str,
-        typer.Option("--to", metavar="MOMENT", show_default=False, help="Before then. Required."),
+        typer.Option(
+            "--to",
+            metavar="MOMENT",
+            show_default=False,
+            help="Fire times before this moment. Required.",
+        ),
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the fire times, and make no job.")
@@ -51,11 +54,10 @@ def backfill(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make jobs for past fire times of a schedule that have none yet.
+    """Make jobs for past fire times of a schedule that have no job yet.
 
-    They are due now, all of them at once: overlap, catch-up and jitter don't
-    apply. A fire time that has its job gets no other, so that it may be given
-    again.
+    All of them are due now. Overlap, catch-up and jitter don't apply. A fire
+    time that has a job gets no other, so the command can be given again.
 
     server-jobs schedule backfill nightly --from 2026-03-01 --to 2026-03-08 --dry-run
     server-jobs schedule backfill nightly --from 2026-03-01 --to 2026-03-08

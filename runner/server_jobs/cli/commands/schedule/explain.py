@@ -1,4 +1,4 @@
-"""``schedule explain``: when something fires, and why then."""
+"""``schedule explain``: says when a schedule or an expression fires, and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import typer
 
 from server_jobs.cli.commands.schedule.lookup import opened_schedules, the_schedule
 from server_jobs.cli.commands.schedule.shown import both_clocks
+from server_jobs.cli.documents import json_value
 from server_jobs.cli.durations import as_typed
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import json_value, plain, print_json, print_lines
+from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
+from server_jobs.cli.tables import labelled_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.cron import clock_changes, parse, time_zone
 from server_jobs.schedules.plan import plan
@@ -35,7 +37,7 @@ def explain(
     database: DatabaseOption = None,
     *,
     count: Annotated[
-        int, typer.Option("--count", min=1, max=1_000, help="How many fire times.")
+        int, typer.Option("--count", min=1, max=1_000, help="How many fire times to show.")
     ] = 10,
     since: Annotated[
         str | None,
@@ -43,7 +45,8 @@ def explain(
             "--from",
             metavar="MOMENT",
             show_default="now",
-            help="From then on: 2026-03-29, 2026-03-29T02:30, by the zone.",
+            help="Show fire times from this moment on: 2026-03-29, 2026-03-29T02:30, by the time"
+            " zone.",
         ),
     ] = None,
     zone_name: Annotated[
@@ -52,19 +55,22 @@ def explain(
             "--time-zone",
             metavar="ZONE",
             show_default="the schedule's, or UTC",
-            help="By another zone's clock.",
+            help="Follow the clock of another time zone.",
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", help="Of an expression with H: the schedule's name.")
+        str,
+        typer.Option(
+            "--name", help="The schedule's name, from which an H in the expression is computed."
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Say when a schedule or an expression fires, in its zone and in UTC.
 
-    Notes tell where a zone's clock is put forward or back. Of a schedule, it
-    also says what overlap and catch-up would do now. An expression needs no
-    database.
+    Notes say where the zone's clock is put forward or back. For a schedule, it
+    also says what overlap and catch-up would do now. For an expression, no
+    database is needed.
 
     server-jobs schedule explain nightly
     server-jobs schedule explain "30 2 * * *" --time-zone Europe/Zurich --from 2026-03-27
@@ -107,12 +113,13 @@ def explain(
             }
         )
         return
-    lines = [f"{schedule.cron_expression}  {schedule.time_zone}"]
-    lines += [
-        f"{both_clocks(fire_time, zone)}  {note}".rstrip()
+    print_lines([plain(f"{schedule.cron_expression}  {schedule.time_zone}")])
+    rows = (
+        (plain(both_clocks(fire_time, zone)), plain(note))
         for fire_time, note in zip(times, notes, strict=True)
-    ] or ["it never fires any more"]
-    print_lines(map(plain, [*lines, *outlook]))
+    )
+    print_lines(labelled_lines(rows, terminal_width(), gap=2))
+    print_lines(map(plain, outlook if times else ["it never fires again", *outlook]))
 
 
 async def _read(
@@ -124,7 +131,7 @@ async def _read(
 
 
 def notes_on(schedule: Schedule, zone: ZoneInfo, times: Sequence[datetime]) -> Iterator[str]:
-    """For each fire time, what a change of the zone's clock has to do with it."""
+    """Yield a note for each fire time: how a change of the zone's clock affects it, if one does."""
     expression = parse(schedule.cron_expression, name=schedule.name)
     before = None
     for fire_time in times:

@@ -1,4 +1,4 @@
-"""From what a person typed to the schedule that is meant."""
+"""Finds the schedule whose name a person typed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from server_jobs.errors import ScheduleNotFoundError
 from server_jobs.schedules.schedule import ScheduleRecord
 from server_jobs.schedules.store import ScheduleStore
 
-ScheduleArgument: TypeAlias = Annotated[
+NameArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The schedule's name.")
 ]
-SchedulesArgument: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="NAME", help="Schedules by their names.")
+NamesArgument: TypeAlias = Annotated[
+    list[str], typer.Argument(metavar="NAME", help="The schedules' names.")
 ]
 
 
 @asynccontextmanager
 async def opened_schedules(where: Database | str | None) -> AsyncIterator[ScheduleStore]:
-    """The schedules of a database, or of the one at a URL; it is closed at the end."""
+    """Open the schedules of a database, or of the database at a URL, and close it at the end."""
     database = existing_database(where) if where is None or isinstance(where, str) else where
     async with opened_store(database):
         yield ScheduleStore(database)
 
 
 async def the_schedule(schedules: ScheduleStore, name: str) -> ScheduleRecord:
-    """The schedule of that name. Raises ScheduleNotFoundError, with a suggestion."""
+    """Return the schedule of that name. Raises ScheduleNotFoundError with a suggestion."""
     found = await schedules.find(name)
     if found is not None:
         return found

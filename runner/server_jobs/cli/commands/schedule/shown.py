@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.cells import cell_len
 from rich.text import Text
 
+from server_jobs.cli.documents import json_value, masked_document
 from server_jobs.cli.durations import as_typed
-from server_jobs.cli.job_list import line_of
-from server_jobs.cli.output import as_json, json_value, masked_document, moment, plain
+from server_jobs.cli.output import as_json, moment, plain
+from server_jobs.cli.tables import Column, cell, fitting, labelled_lines, table_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 
-_GAP = 2
 _GIVE_WAY = ("ZONE", "SOURCE", "LAST", "JOB")
-"""What is left out where the terminal is narrow, in this order."""
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[Text]:
-    """One line each, times in UTC; names stay whole, for they are there to be copied."""
-    columns = {
-        "NAME": [plain(schedule.name) for schedule in schedules],
-        "JOB": [plain(schedule.job_name) for schedule in schedules],
-        "EXPRESSION": [plain(schedule.cron_expression) for schedule in schedules],
-        "ZONE": [plain(schedule.time_zone) for schedule in schedules],
-        "STATE": [_state(schedule) for schedule in schedules],
-        "NEXT": [plain(next_time(schedule)[:16]) for schedule in schedules],
-        "LAST": [plain(schedule.last_decision or "") for schedule in schedules],
-        "SOURCE": [plain(schedule.managed_by) for schedule in schedules],
-    }
-    widths = {
-        name: max(cell_len(name), *(cell.cell_len for cell in cells))
-        for name, cells in columns.items()
-    }
-    for name in _GIVE_WAY:
-        if width is not None and _total(widths) > width:
-            del widths[name]
-    for name in ("EXPRESSION", "NAME"):
-        if width is not None:
-            widths[name] = max(10, widths[name] - max(0, _total(widths) - width))
-    yield line_of([(Text(name, style="bold"), room) for name, room in widths.items()])
-    for number, schedule in enumerate(schedules):
-        yield line_of([(columns[name][number], room) for name, room in widths.items()])
+    """Return headings and a line for each schedule. Below a broken schedule, a line says why."""
+
+    def column(heading: str, values: Iterable[object], least: int | None = None) -> Column:
+        return Column(heading, [cell(value) for value in values], least)
+
+    columns = [
+        column("NAME", (schedule.name for schedule in schedules), least=10),
+        column("JOB", (schedule.job_name for schedule in schedules), least=12),
+        column("EXPRESSION", (schedule.cron_expression for schedule in schedules), least=10),
+        column("ZONE", (schedule.time_zone for schedule in schedules)),
+        Column("STATE", [_state(schedule) for schedule in schedules]),
+        column("NEXT", (next_time(schedule)[:16] for schedule in schedules)),
+        column("LAST", (schedule.last_decision or "" for schedule in schedules)),
+        column("SOURCE", (schedule.managed_by for schedule in schedules), least=10),
+    ]
+    headings, *lines = table_lines(fitting(columns, width, _GIVE_WAY), width)
+    yield headings
+    for schedule, line in zip(schedules, lines, strict=True):
+        yield line
         if is_broken(schedule):
-            note = plain(f"  {schedule.last_note or ''}", "red")
+            note = Text.assemble("  ", cell(schedule.last_note or "", "red"))
             if width is not None:
                 note.truncate(width, overflow="ellipsis")
             yield note
@@ -56,7 +50,7 @@ def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[T
 def schedule_document(
     schedule: ScheduleRecord, live: dict[str, JobStatus] | None = None
 ) -> dict[str, Any]:
-    """A schedule as JSON: moments in ISO 8601, documents decoded, secrets masked."""
+    """Return a schedule as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(schedule)
     del document["fire_token"]
     for column in ("params", "retry_policy", "runtime"):
@@ -70,12 +64,15 @@ def schedule_document(
     return {column: json_value(value) for column, value in document.items()}
 
 
-def schedule_lines(schedule: ScheduleRecord, live: dict[str, JobStatus]) -> Iterator[Text]:
-    """All there is to know about one schedule, times in UTC."""
+def schedule_lines(
+    schedule: ScheduleRecord, live: dict[str, JobStatus], width: int | None
+) -> Iterator[Text]:
+    """Return all that is known about one schedule, times in UTC."""
     yield Text.assemble(plain(schedule.name, "bold"), "  ", _state(schedule))
-    for label, value in _facts(schedule, live):
-        if value:
-            yield Text.assemble((f"{label:<13} ", "dim"), plain(value))
+    facts = ((label, value) for label, value in _facts(schedule, live) if value)
+    yield from labelled_lines(
+        ((Text(f"{label:<13}", "dim"), plain(value)) for label, value in facts), width, gap=1
+    )
     for label, text in (("params", schedule.params), ("runtime", schedule.runtime)):
         if text is not None:
             yield Text(label, style="bold")
@@ -84,12 +81,12 @@ def schedule_lines(schedule: ScheduleRecord, live: dict[str, JobStatus]) -> Iter
 
 
 def is_broken(schedule: ScheduleRecord) -> bool:
-    """Whether it can't be read, and so doesn't fire."""
+    """Return whether a schedule can't be read, and therefore doesn't fire."""
     return schedule.enabled and schedule.last_decision == Decision.BROKEN
 
 
 def next_time(schedule: ScheduleRecord) -> str:
-    """When it fires next, in words."""
+    """Return when a schedule fires next, in words."""
     if not schedule.enabled or is_broken(schedule):
         return ""
     if schedule.next_run_at is None:
@@ -98,7 +95,7 @@ def next_time(schedule: ScheduleRecord) -> str:
 
 
 def both_clocks(fire_time: datetime, schedule_zone: Any) -> str:
-    """A fire time by its zone's clock and in UTC."""
+    """Return a fire time by the schedule's clock and in UTC."""
     local = fire_time.astimezone(schedule_zone)
     return f"{local:%a %Y-%m-%d %H:%M %z}  {fire_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -131,9 +128,5 @@ def _facts(
 
 def _state(schedule: ScheduleRecord) -> Text:
     if is_broken(schedule):
-        return plain("broken", "bold red")
-    return plain("on", "green") if schedule.enabled else plain("off", "yellow")
-
-
-def _total(widths: dict[str, int]) -> int:
-    return sum(widths.values()) + _GAP * (len(widths) - 1)
+        return cell("broken", "bold red")
+    return cell("on", "green") if schedule.enabled else cell("off", "yellow")

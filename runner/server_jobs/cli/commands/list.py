@@ -1,21 +1,21 @@
-"""``list`` and ``show``: what the records say."""
+"""``list``: lists jobs, one line each."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from server_jobs.cli.database import existing_database, opened_store
+from server_jobs.cli.documents import record_document
 from server_jobs.cli.filters import as_arguments, takes_filters
 from server_jobs.cli.lookup import is_whole_id, the_job
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption
-from server_jobs.cli.output import print_json, print_plain, record_document, remark
-from server_jobs.cli.records import lease_document, print_record, print_records
+from server_jobs.cli.output import print_json, print_plain, remark
+from server_jobs.cli.records import print_records
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.rows import JobRecord
 
@@ -27,18 +27,20 @@ def list_jobs(
     database: DatabaseOption = None,
     *,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")
+        int, typer.Option("--limit", min=1, max=10_000, help="How many jobs to list, at most.")
     ] = 50,
     before: Annotated[
         str | None,
         typer.Option(
-            "--before", metavar="ID", help="Only older ones: the last id of the page before."
+            "--before",
+            metavar="ID",
+            help="Only jobs that are older than this one: the last id of the page before.",
         ),
     ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="Print ids only, one a line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, the newest first, times in UTC.
+    """List jobs, the newest first, with times in UTC.
 
     server-jobs list --status failed --newer-than 2h
     server-jobs list --name SendEmail --name SendText --queue mail --limit 10
@@ -46,14 +48,14 @@ def list_jobs(
     server-jobs list --ids --status failed | head -n 3 | xargs server-jobs retry
     """
     if ids and as_json:
-        raise typer.BadParameter("say either --ids or --json.", param_hint="--ids")
+        raise typer.BadParameter("give either --ids or --json.", param_hint="--ids")
 
     async def run() -> tuple[list[JobRecord], list[str]]:
         async with opened_store(existing_database(database)) as store:
             before_id = before
             if before_id is not None and not is_whole_id(before_id):
                 before_id = (await the_job(store, before_id)).id
-            # One more than is shown tells whether there are more.
+            # One job more than is shown tells whether there are more.
             if ids:
                 return [], await store.list_ids(wanted, before_id=before_id, limit=limit + 1)
             records = await store.list_jobs(wanted, before_id=before_id, limit=limit + 1)
@@ -76,39 +78,8 @@ def list_jobs(
 
 
 def _typed(context: typer.Context, database: str | None) -> list[str]:
-    """The database, if it was typed and not set in the environment."""
+    """Return the option for the database, if it was typed and not set in the environment."""
     source = context.get_parameter_source("database")
     if database is None or source is None or source.name != "COMMANDLINE":
         return []
     return ["--database", mask_passwords(database)]
-
-
-def show(
-    job_id: Annotated[
-        str,
-        typer.Argument(metavar="ID", help="A job's id, or enough of its beginning."),
-    ],
-    database: DatabaseOption = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one job: params, result, progress, who holds it, and what went wrong.
-
-    Ids that were made within a minute share their first eight characters, so
-    that a beginning of thirteen or more is what usually tells one job. Secrets
-    (pydantic's SecretStr and its like) are shown as asterisks. Whether a lease
-    has expired is judged by the database's clock.
-
-    server-jobs show 0197a3c2-5b1e-7f04
-    server-jobs show 0197a3c2-5b1e-7f04-9c3d-2a6b8e1f4d70 --json | jq .errors
-    """
-
-    async def run() -> tuple[JobRecord, datetime]:
-        async with opened_store(existing_database(database)) as store:
-            return await the_job(store, job_id), await store.clock()
-
-    record, now = asyncio.run(run())
-    if as_json:
-        print_json(record_document(record) | lease_document(record, now))
-    else:
-        print_record(record, now)

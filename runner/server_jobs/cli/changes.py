@@ -1,11 +1,10 @@
-"""``retry`` and ``cancel``: jobs that are named, or all that fit."""
+"""What ``retry`` and ``cancel`` share: both change named jobs, or all jobs that fit filters."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
@@ -17,30 +16,21 @@ from server_jobs.cli.lookup import JobIdsArgument, the_ids
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.cli.records import print_records
+from server_jobs.cli.signatures import takes
 from server_jobs.records.requests import Changed, JobFilter, Skipped, Tally
-from server_jobs.records.status import LIVE, RETRYABLE, JobStatus
+from server_jobs.records.status import JobStatus
 from server_jobs.store.store import Store
 
 BATCH = 500
-"""Jobs of one statement: enough to be quick, few enough that workers don't wait for their rows."""
+"""How many jobs one statement changes: it is quick, and workers don't wait long for the rows."""
 
 _SHOWN_REASONS = 10
 _SHOWN_JOBS = 50
 
-AllOption: TypeAlias = Annotated[
-    bool, typer.Option("--all", help="Every job, where neither ids nor filters are given.")
-]
-DryRunOption: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-]
-YesOption: TypeAlias = Annotated[
-    bool, typer.Option("--yes", "-y", help="Don't ask, where jobs are chosen by filters.")
-]
-
 
 @dataclass(frozen=True)
 class Action:
-    """What is done to jobs, and the words for it, by the status that a job then has."""
+    """A change of jobs, and the words for it, by the status that a job has afterwards."""
 
     verb: str
     takes: frozenset[JobStatus]
@@ -48,13 +38,6 @@ class Action:
     change: Callable[[Store, Sequence[str]], Awaitable[Changed]]
 
 
-RETRY = Action("retry", RETRYABLE, {JobStatus.PENDING: "retried"}, Store.retry_many)
-CANCEL = Action(
-    "cancel",
-    LIVE,
-    {JobStatus.CANCELLED: "cancelled", JobStatus.RUNNING: "asked to stop"},
-    Store.cancel_many,
-)
 _STATUS_AFTER = {
     JobStatus.FAILED: JobStatus.PENDING,
     JobStatus.CANCELLED: JobStatus.PENDING,
@@ -63,88 +46,53 @@ _STATUS_AFTER = {
 }
 
 
-@takes_filters
-def retry(
-    wanted: JobFilter,
-    job_ids: JobIdsArgument = None,
-    database: DatabaseOption = None,
-    *,
-    everything: AllOption = False,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run failed and cancelled jobs again, with all their attempts.
-
-    Jobs that are named are retried at once. Where filters choose them, they are
-    counted first and you are asked, unless --yes is given. What can't be
-    retried is skipped, with the reason: a pending or running job has its unique
-    key, for instance. Of several with one key the newest is retried.
-
-    server-jobs retry 0197a3c2-5b1e-7f04
-    server-jobs retry --name SendEmail --status failed --newer-than 2h --dry-run
-    server-jobs retry --name SendEmail --status failed --newer-than 2h --yes
-    """
-    asyncio.run(
-        _run(
-            RETRY,
-            _Request(tuple(job_ids or ()), wanted, everything, dry_run, yes, as_json),
-            database,
-        )
-    )
-
-
-@takes_filters
-def cancel(
-    wanted: JobFilter,
-    job_ids: JobIdsArgument = None,
-    database: DatabaseOption = None,
-    *,
-    everything: AllOption = False,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Cancel pending jobs at once, and ask running ones to stop.
-
-    Jobs that are named are cancelled at once. Where filters choose them, they
-    are counted first and you are asked, unless --yes is given. A running job is
-    cancelled by its worker: it ends once its handler does, and completes if
-    that was quicker.
-
-    server-jobs cancel 0197a3c2-5b1e-7f04
-    server-jobs cancel --queue mail --status pending --older-than 7d --dry-run
-    server-jobs cancel --correlation-id order-1017 --yes --json
-    """
-    asyncio.run(
-        _run(
-            CANCEL,
-            _Request(tuple(job_ids or ()), wanted, everything, dry_run, yes, as_json),
-            database,
-        )
-    )
-
-
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """What a person asked for: which jobs, and how the command goes about it."""
+
     job_ids: tuple[str, ...]
     wanted: JobFilter
     everything: bool
     dry_run: bool
     yes: bool
     as_json: bool
+    database: str | None
+
+
+@takes_filters
+def _request(
+    wanted: JobFilter,
+    job_ids: JobIdsArgument = None,
+    database: DatabaseOption = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Choose every job. Give neither ids nor filters with it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask before changing jobs that filters chose.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> Request:
+    return Request(tuple(job_ids or ()), wanted, everything, dry_run, yes, as_json, database)
+
+
+takes_request = takes("request", _request)
+"""Gives a command the options of a Request in place of its parameter ``request``."""
 
 
 @dataclass
 class Outcome:
-    """What was done to which jobs, or would be."""
+    """Which jobs were changed, or would be, and which were skipped."""
 
     action: Action
     ids: dict[JobStatus, list[str]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
     def add(self, changed: Changed) -> None:
-        """Count what one statement did."""
+        """Add what one statement changed and skipped."""
         for job_id, status in changed.statuses.items():
             self.ids.setdefault(status, []).append(job_id)
         self.skipped += changed.skipped
@@ -155,7 +103,7 @@ class Outcome:
         return sum(map(len, self.ids.values()))
 
     def document(self, *, dry_run: bool) -> dict[str, Any]:
-        """As JSON, the newest first."""
+        """Return the outcome as JSON, with the newest jobs first."""
         return {
             "dry_run": dry_run,
             **{
@@ -169,7 +117,7 @@ class Outcome:
         }
 
     def sentence(self, *, dry_run: bool) -> str:
-        """In words: ``12 cancelled, 1 asked to stop, 2 skipped``."""
+        """Return the outcome in words: ``12 cancelled, 1 asked to stop, 2 skipped``."""
         first = next(iter(self.action.done))
         parts = [
             f"{len(self.ids.get(status, [])):,} {words}"
@@ -181,10 +129,11 @@ class Outcome:
         return ("nothing was done; without --dry-run: " if dry_run else "") + ", ".join(parts)
 
 
-async def _run(action: Action, request: _Request, database: str | None) -> None:
+async def change(action: Action, request: Request) -> None:
+    """Change the jobs that are asked for, and print the outcome. Raises BadParameter and Exit."""
     wanted = _checked(action, request)
     outcome = Outcome(action)
-    async with opened_store(existing_database(database)) as store:
+    async with opened_store(existing_database(request.database)) as store:
         if request.job_ids:
             await _change_named(store, request, outcome)
         else:
@@ -198,8 +147,8 @@ async def _run(action: Action, request: _Request, database: str | None) -> None:
         raise typer.Exit(FAILED)
 
 
-def _checked(action: Action, request: _Request) -> JobFilter:
-    """The filter with the statuses that the action takes. Raises BadParameter."""
+def _checked(action: Action, request: Request) -> JobFilter:
+    """Return the filter with the statuses that the action takes. Raises BadParameter."""
     filtered = request.wanted != JobFilter()
     if bool(request.job_ids) + filtered + request.everything > 1:
         raise typer.BadParameter("give either ids, or filters, or --all.", param_hint="ID")
@@ -221,7 +170,7 @@ def _checked(action: Action, request: _Request) -> JobFilter:
 # ── jobs that are named ──────────────────────────────────────────────────────────────────────
 
 
-async def _change_named(store: Store, request: _Request, outcome: Outcome) -> None:
+async def _change_named(store: Store, request: Request, outcome: Outcome) -> None:
     ids = await the_ids(store, request.job_ids)
     if request.dry_run:
         outcome.add(await _foreseen(store, outcome.action, ids))
@@ -231,7 +180,7 @@ async def _change_named(store: Store, request: _Request, outcome: Outcome) -> No
 
 
 async def _foreseen(store: Store, action: Action, ids: Sequence[str]) -> Changed:
-    """What would become of these, as far as their statuses tell."""
+    """Return what the action would change and skip, judged by the statuses alone."""
     jobs = await store.summaries(ids)
     can_be = next(iter(action.done.values()))
     return Changed(
@@ -247,7 +196,7 @@ async def _foreseen(store: Store, action: Action, ids: Sequence[str]) -> Changed
 # ── jobs that fit ────────────────────────────────────────────────────────────────────────────
 
 
-async def _change_all(store: Store, request: _Request, wanted: JobFilter, outcome: Outcome) -> None:
+async def _change_all(store: Store, request: Request, wanted: JobFilter, outcome: Outcome) -> None:
     tally = await store.tally(wanted)
     if tally.newest_id is None:
         remark("no jobs that fit")
@@ -274,7 +223,7 @@ async def _change_all(store: Store, request: _Request, wanted: JobFilter, outcom
 
 
 async def _batches(store: Store, wanted: JobFilter, newest_id: str) -> AsyncIterator[list[str]]:
-    """The ids that fit, from this one on to older ones: jobs that came since aren't meant."""
+    """Yield the ids that fit, from this one to older ones. Jobs that came later aren't included."""
     ids = [newest_id]
     while ids:
         yield ids

@@ -1,41 +1,28 @@
-"""``migrate`` and ``schema``: the tables."""
+"""``migrate``: makes the tables, and brings them up to date."""
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
 from server_jobs.cli.database import lasting_file
+from server_jobs.cli.dialect import DialectOption, dialect_of
 from server_jobs.cli.durations import in_words, seconds_or_forever
 from server_jobs.cli.options import DatabaseOption
-from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, table_names
+from server_jobs.database import DEFAULT_DATABASE_URL
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate as bring_up_to_date
-from server_jobs.migrate import migration_files, migration_sql, schema_sql
-
-
-class Dialect(StrEnum):
-    """Whose SQL is written. SQLite's serves libSQL and D1 too."""
-
-    SQLITE = "sqlite"
-    POSTGRESQL = "postgresql"
-
-
-DialectOption: TypeAlias = Annotated[
-    Dialect | None,
-    typer.Option("--dialect", show_default="the database's", help="Whose SQL to write."),
-]
+from server_jobs.migrate import migration_files, migration_sql
 
 
 def migrate(
     database: DatabaseOption = None,
     *,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Write the SQL of all steps instead of running it.")
+        bool, typer.Option("--sql", help="Write the SQL of all steps, and run none of it.")
     ] = False,
     into: Annotated[
         Path | None,
@@ -43,7 +30,7 @@ def migrate(
             "--into",
             file_okay=False,
             exists=True,
-            help="With --sql: write a file for each step to this folder.",
+            help="With --sql: write a file for each step into this folder.",
         ),
     ] = None,
     dialect: DialectOption = None,
@@ -52,33 +39,33 @@ def migrate(
         typer.Option(
             metavar="DURATION",
             envvar="SERVER_JOBS_MIGRATE_WAIT",
-            help="How long to wait for a database that doesn't answer yet, or forever.",
+            help="How long to wait for a database that doesn't answer yet: 90s, 15m, forever.",
         ),
     ] = "0s",
 ) -> None:
     """Make the tables, or bring them up to date.
 
-    Safe to run at every deployment and from several machines at once. Tables
-    that aren't server-jobs' own are never touched.
+    It is safe to run at every deployment and from several machines at once. It
+    changes no table that server-jobs didn't create.
 
     server-jobs migrate
     server-jobs migrate --database postgresql://user:password@host/name
     server-jobs migrate --sql --dialect postgresql > server-jobs.sql
     server-jobs migrate --sql --dialect sqlite --into migrations
 
-    SERVER_JOBS_SCHEMA (PostgreSQL) and SERVER_JOBS_TABLE_PREFIX say where the
-    tables are, if not in the usual place; set them for your program too.
+    To put the tables elsewhere, set SERVER_JOBS_SCHEMA (PostgreSQL) or
+    SERVER_JOBS_TABLE_PREFIX; set them for your program, too.
     """
     url = database or DEFAULT_DATABASE_URL
     if sql and into is not None:
-        for name, script in migration_files(dialect or _dialect_of(url)).items():
+        for name, script in migration_files(dialect or dialect_of(url)).items():
             (into / name).write_text(script, encoding="utf-8")
             typer.echo(f"wrote {into / name}")
         return
     if into is not None:
         raise typer.BadParameter("goes with --sql.", param_hint="--into")
     if sql:
-        typer.echo(migration_sql(dialect or _dialect_of(url)), nl=False)
+        typer.echo(migration_sql(dialect or dialect_of(url)), nl=False)
         return
     if dialect is not None:
         raise typer.BadParameter(
@@ -92,19 +79,8 @@ def migrate(
         typer.echo("nothing to do: the tables are up to date")
 
 
-def schema(dialect: DialectOption = None, database: DatabaseOption = None) -> None:
-    """Print the tables as they are meant to be, as SQL.
-
-    For reading and for comparing: `server-jobs migrate` is what makes them.
-
-    server-jobs schema --dialect postgresql
-    """
-    chosen = dialect or _dialect_of(database or DEFAULT_DATABASE_URL)
-    typer.echo(schema_sql(chosen, table_names()), nl=False)
-
-
 def _patiently(url: str, patience: float | None) -> list[str]:
-    """``patience`` in seconds; None is for ever. Raises DatabaseUnavailableError."""
+    """Migrate. Wait up to ``patience`` seconds for a database that is away; None is for ever."""
     began, pause = time.monotonic(), 0.5
     while True:
         try:
@@ -117,8 +93,3 @@ def _patiently(url: str, patience: float | None) -> list[str]:
             )
         time.sleep(pause)
         pause = min(2 * pause, 10.0)
-
-
-def _dialect_of(url: str) -> Dialect:
-    postgres = parse_url(url).get_backend_name() == "postgresql"
-    return Dialect("postgresql" if postgres else "sqlite")
