@@ -258,3 +258,9 @@ def test_help_lists_commands_without_importing_them(arguments: tuple[str, ...]) 
 
 def test_command_imports_no_other_command() -> None:
     assert commands_in(imports_of("list", "--help")) == {"list"}
+
+
+def test_run_needs_nothing_of_the_extra_for_runner_images_come_without_it() -> None:
+    imported = imports_of("run", "--help")
+
+    assert imported & {"alembic", "pytimeparse", "rich", "structlog", "typer"} == set()
