@@ -21,11 +21,7 @@ from server_jobs.records.ids import random_suffix
 from server_jobs_operator.cluster.kube import Kube, KubeError, connected
 from server_jobs_operator.cluster.names import config_map_path, pods_path
 from server_jobs_operator.operator import Operator
-from server_jobs_operator.options import (
-    READY_SETTINGS,
-    SETTINGS,
-    SelectorOption,
-)
+from server_jobs_operator.options import READY_SETTINGS, SETTINGS, SelectorOption
 from server_jobs_operator.resources import crds as definitions
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health, served

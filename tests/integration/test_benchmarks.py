@@ -76,7 +76,8 @@ def test_a_profile_names_threads_and_functions(run: Run) -> None:
     text = profile(run, run.kinds[0])
 
     assert "MainThread" in text or "all threads" in text
-    assert "work_loop.py" in text and "(_execute)" in text
+    assert "work_loop.py" in text
+    assert "(_execute)" in text
 
 
 def test_the_command_prints_the_table_and_writes_every_sample(tmp_path: Path) -> None:

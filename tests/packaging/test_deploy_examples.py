@@ -35,7 +35,7 @@ COMPOSE = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(COMPOSE)["services"]
 DEPLOYMENT = yaml.safe_load((FOLDER / "deployment.yaml").read_text(encoding="utf-8"))
 POD = DEPLOYMENT["spec"]["template"]["spec"]
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+GROUP: Any = typer.main.get_command(app)
 
 
 def unit() -> dict[str, list[str]]:
@@ -54,7 +54,8 @@ def unit() -> dict[str, list[str]]:
 
 def parsed(words: list[str]) -> dict[str, Any]:
     """The options that the real command line reads; it refuses what it doesn't know."""
-    command = COMMANDS[words[0]]
+    with GROUP.make_context("server-jobs", words[:1]) as above:
+        command = GROUP.get_command(above, words[0])
     with command.make_context(words[0], words[1:]) as context:
         options: dict[str, Any] = context.params
     return options

@@ -7,11 +7,12 @@ description is what ``kubectl explain`` shows and what docs/kubernetes.md has in
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+
+from server_jobs.schedules import Catchup, Overlap
 
 LONGEST_EXPRESSION = 250
 
@@ -207,23 +208,6 @@ class JobRunnerSpec(Model):
         " container that executes the job is called runner.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
-
-
-class Overlap(StrEnum):
-    """The values of ``overlap`` that server_jobs.schedules has."""
-
-    ALLOW = "allow"
-    SKIP = "skip"
-    QUEUE = "queue"
-    REPLACE = "replace"
-
-
-class Catchup(StrEnum):
-    """The values of ``catchup`` that server_jobs.schedules has."""
-
-    NONE = "none"
-    LATEST = "latest"
-    ALL = "all"
 
 
 class RetryPolicySpec(Model):

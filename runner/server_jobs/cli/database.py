@@ -18,7 +18,7 @@ from server_jobs.registry import JobRegistry
 from server_jobs.store.store import Store
 
 
-def workers_database(url: str | None, registry: JobRegistry) -> Database:
+def worker_database(url: str | None, registry: JobRegistry) -> Database:
     """Return a worker's database: the one that is named, else the app's own, else the default.
 
     It is bound to the registry, so that handlers enqueue into the same database.
@@ -30,7 +30,7 @@ def workers_database(url: str | None, registry: JobRegistry) -> Database:
     return database
 
 
-def jobs_database(url: str | None, job: Job[Any, Any]) -> Database:
+def job_database(url: str | None, job: Job[Any, Any]) -> Database:
     """Return a job's database: the one that is named, else the job's own, else the default.
 
     A named database is set on the job: it takes precedence over what the app's code says.

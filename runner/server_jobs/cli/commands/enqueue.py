@@ -10,7 +10,7 @@ import typer
 
 from server_jobs.cli import options
 from server_jobs.cli.app_loader import load_registry
-from server_jobs.cli.database import jobs_database, opened_store
+from server_jobs.cli.database import job_database, opened_store
 from server_jobs.cli.durations import seconds_of
 from server_jobs.cli.params import build_params
 
@@ -62,7 +62,7 @@ def enqueue(
     params = build_params(job, text, param or ())
 
     async def run() -> str:
-        async with opened_store(jobs_database(database, job)):
+        async with opened_store(job_database(database, job)):
             return await job.later(
                 params,
                 queue=queue,

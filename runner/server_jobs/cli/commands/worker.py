@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from server_jobs.cli.app_loader import load_registry
-from server_jobs.cli.database import workers_database
+from server_jobs.cli.database import worker_database
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
@@ -88,7 +88,7 @@ def worker(
     configure_logging(log_format, log_level)
     config = WorkerConfig(**settings)
     registry = load_registry(app)
-    asyncio.run(_work(registry, workers_database(database, registry), config))
+    asyncio.run(_work(registry, worker_database(database, registry), config))
 
 
 async def _work(registry: JobRegistry, database: Database, config: WorkerConfig) -> None:

@@ -14,7 +14,7 @@ from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules
 from server_jobs.cli.commands.schedule.managed import OURS
 from server_jobs.cli.commands.schedule.shown import both_clocks
-from server_jobs.cli.database import jobs_database
+from server_jobs.cli.database import job_database
 from server_jobs.cli.durations import seconds_of, seconds_or_forever
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.output import plain, print_lines
@@ -132,7 +132,7 @@ def add(
     )
 
     async def run() -> tuple[ScheduleRecord, list[str]]:
-        async with opened_schedules(jobs_database(database, job)) as schedules:
+        async with opened_schedules(job_database(database, job)) as schedules:
             existing = await schedules.find(name)
             if existing is not None and existing.managed_by == OURS and not replace:
                 raise InvalidScheduleError(
