@@ -67,9 +67,8 @@ def test_five_minutes_end_with_a_result(
 
     said = shell(script, place.namespace, tmp_path)
 
-    assert "Double" in said
-    assert "completed" in said
-    assert "42" in said
+    assert "status        completed\n" in said, said
+    assert said.count("result\n  42\n") == 1, said
     shell("helm uninstall server-jobs --wait", place.namespace, tmp_path)
 
 
