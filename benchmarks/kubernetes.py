@@ -29,10 +29,9 @@ from benchmarks.support.measure import Samples, one
 from benchmarks.support.report import Figure, Target
 from benchmarks.support.run import Run
 from server_jobs import connect
-from server_jobs.launches.launch import Launch
-from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.kube import connected
 from server_jobs_operator.cluster.names import jobs_path
+from server_jobs_operator.controllers.job_runners import SAMPLE_LAUNCH
 from server_jobs_operator.launches.manifest import job_manifest
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec
@@ -220,26 +219,7 @@ def _manifests(uid: str, count: int) -> list[dict[str, Any]]:
     spec = JobRunnerSpec.model_validate(_RUNNER["spec"])
     runner = JobRunner(_NAMESPACE, "bench", uid, 1, "", spec)
     settings = OperatorSettings(install_id="bare", own_namespace=_NAMESPACE)
-    launch = Launch(
-        id="",
-        job_name=noop.name,
-        queue="default",
-        status=JobStatus.RUNNING,
-        fence=1,
-        attempt_count=1,
-        max_attempts=3,
-        timeout_seconds=None,
-        retry_policy=None,
-        runtime=None,
-        correlation_id=None,
-        launch_failures=0,
-        disruptions=0,
-        worker_id=None,
-        worker_started_at=None,
-        worker_expires_at=None,
-        handler_started_at=None,
-        cancel_requested_at=None,
-    )
+    launch = replace(SAMPLE_LAUNCH, job_name=noop.name, fence=1, max_attempts=3)
     return [job_manifest(replace(launch, id=str(uuid7())), runner, settings) for _ in range(count)]
 
 

@@ -145,7 +145,7 @@ class JobRunners:
         if known is not None and generation == runner.generation:
             return known
         try:
-            body = job_manifest(_SAMPLE, runner, self._term.settings)
+            body = job_manifest(SAMPLE_LAUNCH, runner, self._term.settings)
             await self._term.kube.create(jobs_path(runner.namespace), body, dry_run=True)
             text = "the API server accepts a Job of it (dry run)"
             found = Condition("TemplateValid", True, "Accepted", text)
@@ -183,7 +183,7 @@ def _launching(refusal: str | None) -> Condition:
     return Condition("Launching", False, "Refused", refusal)
 
 
-_SAMPLE = Launch(
+SAMPLE_LAUNCH = Launch(
     id="00000000-0000-7000-8000-000000000000",
     job_name="DryRun",
     queue="default",
@@ -203,3 +203,4 @@ _SAMPLE = Launch(
     handler_started_at=None,
     cancel_requested_at=None,
 )
+"""A launch without any wishes of its own, for a server-side dry run of a JobRunner's template."""

@@ -8,6 +8,9 @@ from datetime import datetime
 
 from server_jobs.records.status import JobStatus
 
+DEFAULT_LEASE = 300.0
+"""The seconds for which a claim holds without a heartbeat."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
@@ -106,7 +109,3 @@ class JobCount:
 
 
 ANY_JOB = JobFilter()
-
-
-DEFAULT_LEASE = 300.0
-"""The seconds for which a claim holds without a heartbeat."""
