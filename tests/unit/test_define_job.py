@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import pytest
 from pydantic import BaseModel, Field
 
 from server_jobs import JobContext, RetryPolicy, create_job_context, define_job
 from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError, InvalidResultError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel as Unresolvable
+
+    from server_jobs import JobContext as OnlyChecked
 
 
 class Order(BaseModel):
@@ -63,6 +68,7 @@ def logged(handler: Callable[[Order], Awaitable[Receipt]]) -> Callable[[Order], 
 
 
 HANDLERS = {
+    "partial of a callable object": functools.partial(Shop()),
     "async": buy,
     "async without context": buy_without_context,
     "plain": buy_plainly,
@@ -179,6 +185,101 @@ async def test_mapping_that_a_handler_returns_becomes_the_result() -> None:
     assert await loose({"item": "tea"}) == Receipt(text="tea")
 
 
+# ── the context ──────────────────────────────────────────────────────────────────────────────
+
+
+async def with_a_default(params: Order, ctx: JobContext | None = None) -> Receipt:
+    return Receipt(text=f"attempt {ctx and ctx.attempt}")
+
+
+async def with_optional(params: Order, job: Optional[JobContext] = None) -> Receipt:  # noqa: UP045
+    return Receipt(text=f"attempt {job and job.attempt}")
+
+
+async def annotated(params: Order, it: Annotated[JobContext, "what it is"]) -> Receipt:
+    return Receipt(text=f"attempt {it.attempt}")
+
+
+async def by_its_name(params: Order, *, job: JobContext) -> Receipt:
+    return Receipt(text=f"attempt {job.attempt}")
+
+
+async def by_its_name_with_a_default(
+    params: Order, count: int = 1, *, job: JobContext | None = None
+) -> Receipt:
+    return Receipt(text=f"attempt {job and job.attempt}")
+
+
+async def not_annotated(params: Order, ctx=None) -> Receipt:  # type: ignore[no-untyped-def]
+    return Receipt(text=f"attempt {ctx and ctx.attempt}")
+
+
+async def for_type_checkers(params: Order, run: OnlyChecked) -> Receipt:
+    return Receipt(text=f"attempt {run.attempt}")
+
+
+async def for_type_checkers_with_a_default(
+    params: Order, context: OnlyChecked | None = None
+) -> Receipt:
+    return Receipt(text=f"attempt {context and context.attempt}")
+
+
+async def beside_what_is_for_type_checkers(
+    params: Order, context: JobContext, more: Unresolvable | None = None
+) -> Receipt:
+    return Receipt(text=f"attempt {context.attempt}")
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        with_a_default,
+        with_optional,
+        annotated,
+        by_its_name,
+        by_its_name_with_a_default,
+        not_annotated,
+        for_type_checkers,
+        for_type_checkers_with_a_default,
+        beside_what_is_for_type_checkers,
+    ],
+)
+async def test_context_is_given_however_it_is_asked_for(handler: Any) -> None:
+    job = define_job()(handler)
+
+    assert await job({"item": "tea"}, create_job_context(attempt=4)) == Receipt(text="attempt 4")
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["JobContext", "server_jobs.JobContext", "JobContext | None", "Annotated[JobContext, 1]"],
+)
+async def test_context_that_is_imported_for_type_checkers_only_is_known_by_its_name(
+    annotation: str,
+) -> None:
+    module: dict[str, Any] = {}
+    source = f"""
+from __future__ import annotations
+from typing import Annotated
+
+async def handler(params: int, anything: {annotation} = None) -> str:
+    return f"attempt {{anything.attempt}}"
+"""
+    exec(source, module)  # a module that imports no JobContext
+
+    job = define_job(name="Tried")(module["handler"])
+
+    assert await job(1, create_job_context(attempt=4)) == "attempt 4"
+
+
+async def test_what_could_hold_a_context_is_not_given_one() -> None:
+    @define_job()
+    async def handler(params: Order, others: dict[str, JobContext] | None = None) -> str:
+        return repr(others)
+
+    assert await handler({"item": "tea"}) == "None"
+
+
 # ── what can't be a job ──────────────────────────────────────────────────────────────────────
 
 
@@ -220,6 +321,34 @@ async def required_keyword(params: Order, *, shop: str) -> Receipt:
 
 async def unknown_type(params: object()) -> Receipt:  # type: ignore[valid-type]
     return Receipt(text="")
+
+
+async def async_generator(params: Order) -> AsyncIterator[Receipt]:
+    yield Receipt(text=params.item)
+
+
+def generator(params: Order) -> Iterator[Receipt]:
+    yield Receipt(text=params.item)
+
+
+class Yielding:
+    __name__ = "Yielding"
+
+    def __call__(self, params: Order) -> Iterator[Receipt]:
+        yield Receipt(text=params.item)
+
+
+@pytest.mark.parametrize(
+    "handler", [async_generator, generator, functools.partial(generator), Yielding()]
+)
+def test_generator_makes_no_job(handler: Any) -> None:
+    with pytest.raises(InvalidJobDefinitionError, match=r"Buy: .*`yield`.* return one result"):
+        define_job(name="Buy")(handler)
+
+
+def test_class_whose_objects_are_handlers_is_no_handler_itself() -> None:
+    with pytest.raises(InvalidJobDefinitionError, match=r"Buy: .*give an object of it: Shop\(…\)"):
+        define_job(name="Buy")(Shop)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
