@@ -2,10 +2,11 @@
 
 import logging.config
 import os
+from typing import Any
 
 from server_jobs import create_job_registry, define_job
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "disabled": {"version": 1, "root": {"level": "CRITICAL", "handlers": []}},
     "high level": {
         "version": 1,
