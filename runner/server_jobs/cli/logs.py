@@ -16,7 +16,7 @@ import structlog
 from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
-from server_jobs.cli.masks import mask_passwords
+from server_jobs.masks import mask_passwords
 from server_jobs.records.text import without_controls
 
 
