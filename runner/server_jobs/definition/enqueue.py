@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from server_jobs.database import Database
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.options import (
@@ -15,7 +17,7 @@ from server_jobs.definition.options import (
     check_text,
     seconds_of,
 )
-from server_jobs.errors import DatabaseError, InvalidOptionError
+from server_jobs.errors import DatabaseError, DataRefusedError, InvalidOptionError
 from server_jobs.records.ids import new_id
 from server_jobs.records.rows import NewJob
 from server_jobs.sql.statement import Statement
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 CallersConnection: TypeAlias = "Connection | Session | AsyncConnection | AsyncSession"
 
 P = TypeVar("P")
+
+_STALE = "0A000"
+"""PostgreSQL's code of "cached plan must not change result type"."""
 
 _LONGEST_DELAY = 10 * 366 * 86_400.0
 
@@ -114,11 +119,13 @@ async def enqueue_in_transaction(
     _check_dialect(connection, database, new[0].job_name)
     store = Store(database)
     ids = []
-    inserted = {row[0] for row in await _run(connection, store.enqueue_statement(new))}
+    inserted = {
+        row[0] for row in await _run(connection, store.enqueue_statement(new), new[0].job_name)
+    }
     for job in new:
         job_id = job.id
         if job_id not in inserted and job.unique_key is not None:
-            found = await _run(connection, store.find_statement(job))
+            found = await _run(connection, store.find_statement(job), job.job_name)
             if not found:
                 raise DatabaseError(
                     f"{job.job_name}: the holder of unique key {job.unique_key!r} isn't visible to"
@@ -129,11 +136,26 @@ async def enqueue_in_transaction(
     return ids
 
 
-async def _run(connection: CallersConnection, statement: Statement) -> Sequence[Any]:
-    result: Any = connection.execute(statement.shape, _spread(statement))
-    if inspect.isawaitable(result):
-        result = await result
-    rows: Sequence[Any] = result.all()
+async def _run(connection: CallersConnection, statement: Statement, job_name: str) -> Sequence[Any]:
+    try:
+        result: Any = connection.execute(statement.shape, _spread(statement))
+        if inspect.isawaitable(result):
+            result = await result
+        rows: Sequence[Any] = result.all()
+    except DBAPIError as error:
+        # SQLAlchemy wraps asyncpg's error in one of its own, which lacks the code.
+        behind = (error.orig, getattr(error.orig, "__cause__", None))
+        if _STALE not in {getattr(one, "sqlstate", None) for one in behind}:
+            raise
+        raise DatabaseError(
+            f"{job_name}: the tables have changed since this connection prepared its statements, so"
+            " that PostgreSQL refuses one: roll back, and run the transaction again"
+        ) from error
+    except UnicodeError as error:
+        raise DataRefusedError(
+            f"{job_name}: connection= can't send this text ({error}): let its client_encoding be"
+            " UTF8"
+        ) from error
     return rows
 
 
