@@ -19,6 +19,7 @@ from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.reports import report
+from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.records.outcomes import Completed, Failed, Outcome
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -158,6 +159,7 @@ class LocalWorker(BaseWorkerBackend):
             self.config.concurrency,
             self.store.database,
         )
+        await self._say_what_is_hidden()
         if self.settings.schedules:
             await self._declare_schedules()
         helpers = self._start_helpers()
@@ -254,6 +256,19 @@ class LocalWorker(BaseWorkerBackend):
         if not helper.cancelled():
             self._broken = helper.exception()
             self.stop()
+
+    async def _say_what_is_hidden(self) -> None:
+        try:
+            hidden = await hidden_tables(self.store.database)
+        except DatabaseError as error:
+            _log.warning("whether rows are hidden can't be read just now: %s", error)
+            return
+        if hidden:
+            _log.warning(
+                "row level security hides rows of %s from this worker's role: it works only on what"
+                " policies show (ALTER ROLE … BYPASSRLS, or a policy that shows all rows)",
+                " and ".join(hidden),
+            )
 
     async def _declare_schedules(self) -> None:
         while not self._stopping:

@@ -1,6 +1,17 @@
 """Roles and databases whose settings somebody chose for other programs."""
 
-from tests.support.servers.strange import StrangeServer, cases, comes_of, set_up
+import pytest
+
+from server_jobs.monitoring.server_facts import hidden_tables
+from tests.support.servers.strange import (
+    StrangeServer,
+    cases,
+    comes_of,
+    echo_job,
+    everything_works,
+    set_up,
+)
+from tests.support.workers import drain, registry_of
 
 
 def role(*settings: str, **more: str) -> StrangeServer:
@@ -76,3 +87,24 @@ async def test_everything_works_or_one_error_says_what_to_set(
 ) -> None:
     with set_up(postgres_server, server) as place:
         await comes_of(place, server)
+
+
+@pytest.mark.parametrize("schema", [None, "Work"])
+async def test_a_worker_that_sees_only_some_rows_says_so(
+    postgres_server: str, schema: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with set_up(postgres_server, StrangeServer(schema=schema)) as place:
+        await everything_works(place)
+        assert "row level security" not in caplog.text
+        jobs = f'"{schema}".jobs' if schema else "jobs"
+        place.sql(
+            f"ALTER TABLE {jobs} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {jobs} FORCE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON {jobs} USING (queue = 'mine') WITH CHECK (true)",
+        )
+        async with place.database() as database:
+            echo = echo_job(database)
+            await drain(database, registry_of(database, echo))
+
+            assert await hidden_tables(database) == [f"{schema}.jobs" if schema else "jobs"]
+        assert "row level security hides rows of" in caplog.text
