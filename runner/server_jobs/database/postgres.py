@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -39,6 +40,8 @@ except ImportError as error:  # pragma: no cover - shown by tests/packaging in a
     raise MissingDependencyError(
         "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
     ) from error
+
+_log = logging.getLogger("server_jobs.database")
 
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
@@ -224,6 +227,7 @@ class _Listener(WatchingThread):
         self._answer_timeout = answer_timeout
         super().__init__("postgres-listener")
         self._heard = 0.0
+        self._refused = False
         self._connection: PostgresConnection | None = None
 
     async def close(self) -> None:
@@ -237,9 +241,7 @@ class _Listener(WatchingThread):
         try:
             if self._connection is None:
                 self._connection = self._open()
-                self._connection.execute(
-                    sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
-                )
+                self._listen(self._connection)
                 self._heard = time.monotonic()
                 return  # the caller looks for changes that came before LISTEN
             deadline = time.monotonic() + timeout
@@ -254,6 +256,20 @@ class _Listener(WatchingThread):
             if connection is not None:
                 connection.close()
             self._stop.wait(timeout)
+
+    def _listen(self, connection: PostgresConnection) -> None:
+        listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
+        try:
+            connection.execute(listen)
+        except psycopg.Error as error:
+            if not connection.broken and not self._refused:
+                self._refused = True
+                _log.warning(
+                    "the server refuses LISTEN (%s): changes are polled for until it takes it",
+                    explained(error),
+                )
+            raise
+        self._refused = False
 
     def _ask(self, connection: PostgresConnection) -> None:
         """Ask the server now and then: a connection that it no longer serves is silent too."""
