@@ -53,7 +53,7 @@ class ExecutionEnvironment:
 class Execution:
     """The execution of one claimed job under a held lease."""
 
-    __slots__ = ("_definition", "_environment", "_job", "_secrets", "error", "held", "value")
+    __slots__ = ("_definition", "_environment", "_job", "_secrets", "error", "held")
 
     def __init__(
         self,
@@ -68,8 +68,6 @@ class Execution:
         self._environment = environment
         # Errors are kept in the row and logged: they must show none of these.
         self._secrets: list[str] = []
-        self.value: Any = None
-        """What the handler returned, if the outcome is Completed."""
         self.error: Exception | None = None
         """What the handler raised, if anything."""
 
@@ -96,9 +94,9 @@ class Execution:
             attach(context, stop_request, held)
             with TimeLimit(stop_request, job.timeout_seconds):
                 value = await call_handler(definition, params, context, stop_request, threads)
-            self.value = definition.result.validate(value)
             result = definition.result.dump(
-                self.value, max_bytes=database.capabilities.max_payload_bytes
+                definition.result.validate(value),
+                max_bytes=database.capabilities.max_payload_bytes,
             )
             return Completed(result, held.last_message)
         except asyncio.CancelledError:

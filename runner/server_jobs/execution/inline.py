@@ -62,7 +62,7 @@ async def run_unpersisted(
     try:
         with TimeLimit(stop_request, definition.timeout_seconds):
             value = await call_handler(definition, params, context, stop_request, None)
-        data = definition.result.validate(value)
+        data = definition.result.stored(definition.result.validate(value))
     except asyncio.CancelledError:
         if cancellations_of_this_task() > cancellations:
             raise
@@ -151,7 +151,8 @@ class InlineHolder:
             completed_at=datetime.now(UTC),
         )
         if isinstance(accepted, Completed):
-            return JobResult(metadata, execution.value)
+            # As it was stored, which is what `wait` returns for a job of a worker.
+            return JobResult(metadata, definition.result.load(accepted.result))
         problem = _problem(definition.name, job.id, status, accepted, execution.error)
         return JobResult(metadata, error=problem)
 
