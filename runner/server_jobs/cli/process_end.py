@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import os
@@ -65,7 +66,7 @@ class StopOnSignals:
 def leave_after(seconds: float) -> None:
     """End the process after so many seconds, whatever runs, and print all stacks on stderr."""
     # The watchdog is written in C and needs a real file. If stderr is closed, there is none.
-    if sys.__stderr__ is not None:
+    if sys.__stderr__ is not None and not sys.__stderr__.closed:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
 
 
@@ -73,5 +74,7 @@ def leave_now(status: int) -> None:
     """End the process at once, even if threads run that Python would wait for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        # A handler may have closed it, or taken it away.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
     os._exit(status)
