@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from server_jobs.children import EndsForkedChildren
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.stop_request import StopReason, StopRequest
@@ -71,7 +72,8 @@ async def _interruptible(handler: Awaitable[Any], stop_request: StopRequest) -> 
 
     stop_request.interrupt_with(interrupt)
     try:
-        return await handler
+        with EndsForkedChildren():
+            return await handler
     finally:
         ended = True
         stop_request.interrupt_with(None)
@@ -87,7 +89,8 @@ async def _on_thread(
     def run() -> tuple[Any, Exception | None]:
         # A returned exception: a future can't carry every kind (StopIteration would hang it).
         try:
-            return call(), None
+            with EndsForkedChildren():
+                return call(), None
         except Exception as error:  # noqa: BLE001 - raised again where the handler is awaited
             return None, error
 
