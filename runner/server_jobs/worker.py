@@ -14,6 +14,7 @@ from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.backend.upkeep import MAINTENANCE_SECONDS, Upkeep
 from server_jobs.backend.work_loop import WorkLoop
+from server_jobs.children import apart_from_children
 from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
@@ -130,6 +131,8 @@ class LocalWorker(BaseWorkerBackend):
         self._loop = WorkLoop(self, tally)
         self._upkeep = Upkeep(self, self._loop, tally.rescued)
         self._retention = Retention(self.store, self.settings.keep)
+        self.has_begun = False
+        """Whether it may have claimed a job. Until then its process may end at any moment."""
         self._hurried = False
         self._broken: BaseException | None = None
 
@@ -151,7 +154,12 @@ class LocalWorker(BaseWorkerBackend):
         Cancelling it stops the worker without the grace period. Raises SchemaError where the tables
         can't be used.
         """
+        with apart_from_children():
+            return await self._run_until_stopped()
+
+    async def _run_until_stopped(self) -> WorkerTotals:
         await self.initialize()
+        self.has_begun = True
         _log.info(
             "worker %s serves %s with %d at once on %r",
             self.worker_id,

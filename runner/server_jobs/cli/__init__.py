@@ -10,12 +10,19 @@ import sys
 
 from server_jobs import __version__
 from server_jobs.cli.extra import needs_extra
+from server_jobs.cli.interruption import Interruption
 
 _LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}
 
 
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
+    # Before anything is imported that takes time.
+    with Interruption():
+        _main()
+
+
+def _main() -> None:
     match sys.argv[1:]:
         # Every pod begins with `run`, and scripts ask for the version. Neither needs Typer.
         case ["run", *arguments]:

@@ -43,6 +43,7 @@ EXIT_CODES = {
     USAGE: "used wrongly, and nothing was done: an option, setting, app, job name or param is"
     " wrong",
     130: "interrupted by Ctrl-C",
+    143: "ended by SIGTERM; a worker only if it had claimed nothing yet",
 }
 
 
