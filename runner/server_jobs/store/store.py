@@ -78,6 +78,8 @@ class Store(Reader):
         """
         chunks = [self._enqueue_sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
+        if len(keyed) > 1:
+            chunks = [*self._enqueue_sql.keys_in_turn(), *chunks]
         if not keyed:
             await self._repeatable(chunks)
             return [job.id for job in new]
@@ -201,9 +203,12 @@ class Store(Reader):
         jobs whose outcome was accepted, by id, and the claimed jobs.
         """
         batch = Batch()
-        if reports:
-            batch.add(self._progress(reports))
-        endings = batch.add_all(self._settlements(outcomes))
+        progress = [self._progress(reports)] if reports else []
+        settlements = self._settlements(outcomes)
+        if len(progress) + len(settlements) > 1:
+            batch.add_all(self._hold_sql.lock([claim.job_id for claim in outcomes]))
+        batch.add_all(progress)
+        endings = batch.add_all(settlements)
         claimed = batch.add(self._hold_sql.claim(request)) if request is not None else ()
         await batch.run(self.database)
         settled = {
@@ -323,8 +328,9 @@ class Store(Reader):
         return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
+        turn = self._maintain_sql.keys_in_turn() if len(job_ids) > 1 else []
         try:
-            (rows,) = await self._repeatable([self._maintain_sql.retry(job_ids)])
+            *_, rows = await self._repeatable([*turn, self._maintain_sql.retry(job_ids)])
         except ConstraintViolatedError:
             # Somebody took a key between the statement's look at it and its write. The next look
             # sees that one; in halves, so that an offence that stays one stops nothing else.

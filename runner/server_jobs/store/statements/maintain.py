@@ -53,7 +53,7 @@ class MaintainStatements(JobStatements):
             .where(self._is_stageable(candidate.c))
             .order_by(candidate.c.scheduled_for)
             .limit(LIMIT)
-            .with_for_update(skip_locked=True)
+            .with_for_update(skip_locked=True, key_share=True)
         )
         return self._update(
             within(self._jobs.c.id, candidates), changes=transitions.stage(self._now)
@@ -135,16 +135,17 @@ class MaintainStatements(JobStatements):
     def _cancel(self) -> Executable:
         chosen = rows("chosen", id=Text())
         job = self._jobs.c
+        live = status_is(job.status, *sorted(LIVE))
+        locked = self._locked_in_order(self._jobs, chosen, job.id == chosen.c.id, live)
         return self._update(
-            job.id == chosen.c.id,
-            status_is(job.status, *sorted(LIVE)),
-            changes=transitions.cancel(job, self._now),
+            job.id == locked.c.id, live, changes=transitions.cancel(job, self._now)
         ).returning(job.id, job.status)
 
     def retry(self, job_ids: Sequence[str]) -> Statement:
         """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
 
-        Of several with the same key, the newest is retried.
+        Of several with the same key, the newest is retried. For more than one job it must come
+        after ``keys_in_turn`` in one batch.
         """
         return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 
@@ -153,6 +154,8 @@ class MaintainStatements(JobStatements):
         chosen = rows("chosen", id=Text())
         job, other, holder = self._jobs.c, self._jobs.alias("other"), self._jobs.alias("holder")
         same_key = (other.c.job_name, other.c.unique_key)
+        retryable = status_is(job.status, *sorted(RETRYABLE))
+        locked = self._locked_in_order(self._jobs, chosen, job.id == chosen.c.id, retryable)
         turns = (
             select(
                 other.c.id,
@@ -160,7 +163,7 @@ class MaintainStatements(JobStatements):
                 .over(partition_by=same_key, order_by=other.c.id.desc())
                 .label("turn"),
             )
-            .where(other.c.id == chosen.c.id, status_is(other.c.status, *sorted(RETRYABLE)))
+            .where(other.c.id == locked.c.id, status_is(other.c.status, *sorted(RETRYABLE)))
             .subquery("turns")
         )
         key_is_taken = exists().where(
@@ -171,7 +174,7 @@ class MaintainStatements(JobStatements):
         return self._update(
             job.id == turns.c.id,
             # Once more: by now somebody else may have retried it.
-            status_is(job.status, *sorted(RETRYABLE)),
+            retryable,
             or_(
                 job.unique_key.is_(None),
                 and_(turns.c.turn == literal_column("1"), ~key_is_taken),
