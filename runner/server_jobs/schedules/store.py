@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy.sql.elements import ColumnElement
@@ -29,6 +29,7 @@ from server_jobs.store.store import Store
 
 DUE_LIMIT = 500
 _FIRE_TIMES_PER_STATEMENT = 1_000
+_EVER = datetime.min.replace(tzinfo=UTC)
 _TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
 
 T = TypeVar("T")
@@ -82,13 +83,19 @@ class ScheduleStore:
     ) -> Fired:
         """Take fire times and make their jobs, all in one batch or none.
 
-        ``kinds`` has the ``overlap`` of each schedule among them. Schedules that another process
-        has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
+        Jobs that are to be replaced are cancelled before, in a commit of its own: the batch waits
+        for whoever writes to a job of the same fire time, and mustn't hold other jobs meanwhile.
+        If the batch fails, the schedules stay due, and are then free to fire. ``kinds`` has the
+        ``overlap`` of each schedule among them. Schedules that another process has taken meanwhile
+        are left out. Raises DataRefusedError if the database refuses a job.
         """
+        replaced: Iterable[Row] = ()
+        if Overlap.REPLACE in kinds:
+            replaced = await self.database.execute(self._fire_sql.replace(fires))
         batch = Batch()
-        replaced = batch.add(self._fire_sql.replace(fires)) if Overlap.REPLACE in kinds else ()
         batch.add(self._fire_sql.advance(fires))
-        inserted = batch.add_all(self._fire_sql.insert(chunk) for chunk in _chunks(fire_times))
+        in_order = sorted(fire_times, key=lambda one: (one.schedule_id, one.fire_at or _EVER))
+        inserted = batch.add_all(self._fire_sql.insert(chunk) for chunk in _chunks(in_order))
         decided = batch.add(self._fire_sql.trace(fires))
         waits = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
         waiting = batch.add(self._fire_sql.wait(fires)) if waits else ()

@@ -91,6 +91,8 @@ class Store(Reader):
         """
         chunks = [self._enqueue_sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
         keyed = [job for job in new if job.unique_key is not None]
+        if len(keyed) > 1:
+            chunks = [*self._enqueue_sql.keys_in_turn(), *chunks]
         if not keyed:
             await self._repeatable(chunks)
             return [job.id for job in new]
@@ -263,9 +265,12 @@ class Store(Reader):
         the database refuses one of the rows; then nothing was written.
         """
         batch = Batch()
-        if reports:
-            batch.add(self._progress(reports))
-        endings = batch.add_all(self._settlements(outcomes))
+        progress = [self._progress(reports)] if reports else []
+        settlements = self._settlements(outcomes)
+        if len(progress) + len(settlements) > 1:
+            batch.add_all(self._hold_sql.lock([claim.job_id for claim in outcomes]))
+        batch.add_all(progress)
+        endings = batch.add_all(settlements)
         claimed = batch.add(self._hold_sql.claim(request)) if request is not None else ()
         await batch.run(self.database)
         settled = {
@@ -468,7 +473,9 @@ class Store(Reader):
 
         Jobs that have ended are skipped, and the answer names them.
         """
-        statuses, refused = await self._change(job_ids, self._maintain_sql.cancel)
+        statuses, refused = await self._change(
+            job_ids, lambda some: [self._maintain_sql.cancel(some)]
+        )
         skipped = await self._skipped(
             job_ids,
             statuses,
@@ -495,20 +502,27 @@ class Store(Reader):
         # A refusal may be somebody's who took a key between the statement's look and its write:
         # the next look, at the halves, sees that one.
         chosen = list(dict.fromkeys(job_ids))
-        statuses, refused = await self._change(chosen, self._maintain_sql.retry)
+        statuses, refused = await self._change(chosen, self._retry_steps)
         skipped = await self._skipped(
             job_ids, statuses, lambda job: refused.get(job.id) or _why_not_retried(job)
         )
         return Changed(statuses, skipped)
 
+    def _retry_steps(self, job_ids: Sequence[str]) -> list[Statement]:
+        turn = self._maintain_sql.keys_in_turn() if len(job_ids) > 1 else []
+        return [*turn, self._maintain_sql.retry(job_ids)]
+
     async def _change(
-        self, job_ids: Sequence[str], change: Callable[[Sequence[str]], Statement]
+        self, job_ids: Sequence[str], steps: Callable[[Sequence[str]], list[Statement]]
     ) -> tuple[dict[str, JobStatus], dict[str, str]]:
-        """Change jobs → the statuses of those that were, and why the database refused others."""
+        """Change jobs → the statuses of those that were, and why the database refused others.
+
+        The last of ``steps`` changes them.
+        """
         refused: dict[str, str] = {}
 
         async def write(some: list[str]) -> list[Row]:
-            (answer,) = await self._repeatable([change(some)])
+            *_, answer = await self._repeatable(steps(some))
             return answer.rows
 
         async def refuse(job_id: str, error: DataRefusedError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Integer, Text, bindparam, literal_column, null, select
@@ -31,6 +32,10 @@ ANEW = {"next_run_at": NEXT, "last_decision": null(), "last_note": null()}
 
 class ScheduleStatements(StatementSet):
     """What the statements on schedules share."""
+
+    @cached_property
+    def _candidate(self) -> Any:
+        return self._tables.cron_jobs.alias("candidate")
 
     def _waits_for_others(self, schedule: Any) -> ColumnElement[bool]:
         words = [literal_word(word) for word in (Overlap.QUEUE, Overlap.REPLACE)]

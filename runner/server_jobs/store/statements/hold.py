@@ -68,7 +68,7 @@ class HoldStatements(JobStatements):
     def _claim(self, *, starting: bool, named: bool) -> Executable:
         candidates = self._candidates(self._jobs.alias("candidate"), named=named)
         return self._update(
-            within(self._jobs.c.id, candidates.with_for_update(skip_locked=True)),
+            within(self._jobs.c.id, candidates.with_for_update(skip_locked=True, key_share=True)),
             changes=self._claim_changes(starting=starting),
         ).returning(*self._claimed)
 
@@ -185,10 +185,13 @@ class HoldStatements(JobStatements):
     def _heartbeat(self) -> Executable:
         held = rows("held", id=Text(), fence=BigInteger())
         job = self._jobs.c
-        return self._fenced_update(
-            held,
-            {"worker_expires_at": add_seconds(self._now, LEASE_SECONDS), "updated_at": self._now},
-        ).returning(job.id, job.cancel_requested_at)
+        renewed = {
+            "worker_expires_at": add_seconds(self._now, LEASE_SECONDS),
+            "updated_at": self._now,
+        }
+        return self._fenced_update(held, lambda _: renewed).returning(
+            job.id, job.cancel_requested_at
+        )
 
     def progress(self, reports: Rows) -> Statement:
         """Write (id, fence, percent, message) of running jobs → ids still held."""
@@ -197,12 +200,32 @@ class HoldStatements(JobStatements):
     @cached_property
     def _progress(self) -> Executable:
         reports = rows("reports", id=Text(), fence=BigInteger(), percent=Float(), message=Text())
-        changes = {
-            "progress": reports.c.percent,
-            "progress_message": reports.c.message,
-            "updated_at": self._now,
-        }
-        return self._fenced_update(reports, changes).returning(self._jobs.c.id)
+        return self._fenced_update(
+            reports,
+            lambda report: {
+                "progress": report.percent,
+                "progress_message": report.message,
+                "updated_at": self._now,
+            },
+        ).returning(self._jobs.c.id)
+
+    def lock(self, job_ids: Sequence[str]) -> list[Statement]:
+        """Lock running jobs by their ids: the first step of a batch that writes them in several.
+
+        Each statement locks its own rows in order, but several of them together don't. It is no
+        step at all on a database with one writer.
+        """
+        return [Statement(self._lock, {"ids": list(job_ids)})] if self._postgres else []
+
+    @cached_property
+    def _lock(self) -> Executable:
+        job = self._jobs.c
+        return (
+            select(job.id)
+            .where(one_of(job.id, "ids"), status_is(job.status, JobStatus.RUNNING))
+            .order_by(job.id)
+            .with_for_update(key_share=True)
+        )
 
     def cancel_requests(self, worker_id: str) -> Statement:
         """Find the worker's running jobs that shall be cancelled → id, fence."""

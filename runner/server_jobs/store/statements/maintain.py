@@ -56,7 +56,9 @@ class MaintainStatements(JobStatements):
             of_queue: self._update(
                 within(
                     self._jobs.c.id,
-                    self._stageable(candidate, of_queue).with_for_update(skip_locked=True),
+                    self._stageable(candidate, of_queue).with_for_update(
+                        skip_locked=True, key_share=True
+                    ),
                 ),
                 changes=transitions.stage(self._now),
             ).returning(self._jobs.c.id)
@@ -229,16 +231,17 @@ class MaintainStatements(JobStatements):
     def _cancel(self) -> Executable:
         chosen = rows("chosen", id=Text())
         job = self._jobs.c
+        live = status_is(job.status, *sorted(LIVE))
+        locked = self._locked_in_order(self._jobs, chosen, job.id == chosen.c.id, live)
         return self._update(
-            job.id == chosen.c.id,
-            status_is(job.status, *sorted(LIVE)),
-            changes=transitions.cancel(job, self._now),
+            job.id == locked.c.id, live, changes=transitions.cancel(job, self._now)
         ).returning(job.id, job.status)
 
     def retry(self, job_ids: Sequence[str]) -> Statement:
         """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
 
-        Of several with the same key, the newest is retried.
+        Of several with the same key, the newest is retried. For more than one job it must come
+        after ``keys_in_turn`` in one batch.
         """
         return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 
@@ -247,6 +250,8 @@ class MaintainStatements(JobStatements):
         chosen = rows("chosen", id=Text())
         job, other, holder = self._jobs.c, self._jobs.alias("other"), self._jobs.alias("holder")
         same_key = (other.c.job_name, other.c.unique_key)
+        retryable = status_is(job.status, *sorted(RETRYABLE))
+        locked = self._locked_in_order(self._jobs, chosen, job.id == chosen.c.id, retryable)
         turns = (
             select(
                 other.c.id,
@@ -254,7 +259,7 @@ class MaintainStatements(JobStatements):
                 .over(partition_by=same_key, order_by=other.c.id.desc())
                 .label("turn"),
             )
-            .where(other.c.id == chosen.c.id, status_is(other.c.status, *sorted(RETRYABLE)))
+            .where(other.c.id == locked.c.id, status_is(other.c.status, *sorted(RETRYABLE)))
             .subquery("turns")
         )
         key_is_taken = exists().where(
@@ -265,7 +270,7 @@ class MaintainStatements(JobStatements):
         return self._update(
             job.id == turns.c.id,
             # Once more: by now somebody else may have retried it.
-            status_is(job.status, *sorted(RETRYABLE)),
+            retryable,
             or_(
                 job.unique_key.is_(None),
                 and_(turns.c.turn == literal_column("1"), ~key_is_taken),

@@ -256,7 +256,8 @@ class SettleStatements(JobStatements):
     def rescue(self, settled: Rows) -> Statement:
         """Rescue rows of (id, fence, reason, record, delay in seconds).
 
-        Leases that were renewed meanwhile are left alone.
+        Leases that were renewed meanwhile are left alone, and so are rows that somebody else has
+        locked: one of them mustn't hold up the rescue of the others.
         """
         return Statement(self._rescue, {"settled": settled})
 
@@ -267,6 +268,7 @@ class SettleStatements(JobStatements):
                 job, self._now, reason=row.reason, record=row.record, delay=row.delay
             ),
             self._is_expired,
+            skip_locked=True,
             reason=Text(),
             record=JsonText(),
             delay=Float(),
@@ -276,11 +278,11 @@ class SettleStatements(JobStatements):
         self,
         transition: Callable[[Any, transitions.Job], transitions.Changes],
         *conditions: ColumnElement[bool],
+        skip_locked: bool = False,
         **columns: Any,
     ) -> Executable:
         settled = rows("settled", id=Text(), fence=BigInteger(), **columns)
         job = self._jobs.c
-        changes = transition(settled.c, job)
-        return self._fenced_update(settled, changes, *conditions).returning(
-            job.id, job.status, job.scheduled_for
-        )
+        return self._fenced_update(
+            settled, lambda row: transition(row, job), *conditions, skip_locked=skip_locked
+        ).returning(job.id, job.status, job.scheduled_for)
