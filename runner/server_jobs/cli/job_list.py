@@ -23,14 +23,15 @@ def job_lines(
 
     Where room is short, notes, queues and names are cut. Then moments are shortened, and queues,
     moments and attempts are left out. Ids are there to be copied, so they are shortened last, to a
-    beginning that the other commands take.
+    beginning that the other commands take. Where even that doesn't fit, notes and names go.
     """
     today = (now or datetime.now(UTC)).date()
     due = [record.scheduled_for.astimezone(UTC) for record in records]
     notes = [cell(note_of(record)) for record in records]
+    names = [cell(record.job_name) for record in records]
     columns = [
         Column("ID", [cell(record.id) for record in records]),
-        Column("JOB", [cell(record.job_name) for record in records], least=12),
+        Column("JOB", names, least=12),
         Column("STATUS", [cell(record.status, STATUS_STYLES[record.status]) for record in records]),
         Column(
             "TRY", [cell(f"{record.attempt_count}/{record.max_attempts}") for record in records]
@@ -49,6 +50,11 @@ def job_lines(
         "DUE",
         "TRY",
         Column("ID", [cell(job_id) for job_id in short_ids([record.id for record in records])]),
+        Column("NOTE", notes, least=14),
+        "NOTE",
+        Column("JOB", names, least=6),
+        "JOB",
+        "STATUS",
     )
     return table_lines(fitting(columns, width, steps), width)
 

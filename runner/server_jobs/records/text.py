@@ -8,7 +8,10 @@ import traceback
 from itertools import takewhile
 from pathlib import Path
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NOT_SHOWN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Codes that a terminal obeys, what reverses the order of a line's letters, and half characters."""
 
 _ROOMS = Path(__file__).parents[1]
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
@@ -51,8 +54,25 @@ def traceback_of(error: BaseException) -> str:
 
 
 def without_controls(text: str) -> str:
-    """Return text that can be shown on a terminal: it has no codes that a terminal obeys."""
-    return _CONTROLS.sub("�", text)
+    r"""Return text that can be shown on a terminal: codes that it would obey become ``\x1b``."""
+    return _NOT_SHOWN.sub(lambda found: escaped(found[0]), text)
+
+
+def json_without_controls(text: str) -> str:
+    """Return JSON that can be shown on a terminal, and means the same."""
+    return _NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escaped(text: str) -> str:
+    r"""Return text with each character as Python writes it by its number: ``\x1b``, ``\u202e``."""
+    return "".join(map(_by_number, text))
+
+
+def _by_number(sign: str) -> str:
+    number = ord(sign)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def utf8_size(text: str) -> int:

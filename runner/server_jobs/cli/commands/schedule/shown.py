@@ -12,7 +12,7 @@ from rich.text import Text
 from server_jobs.cli.documents import json_value, masked_document
 from server_jobs.cli.durations import as_typed
 from server_jobs.cli.output import as_json, moment, plain
-from server_jobs.cli.tables import Column, cell, fitting, labelled_lines, table_lines
+from server_jobs.cli.tables import Column, cell, cut, fitting, labelled_lines, table_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 
@@ -41,10 +41,8 @@ def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[T
     for schedule, line in zip(schedules, lines, strict=True):
         yield line
         if is_broken(schedule):
-            note = Text.assemble("  ", cell(schedule.last_note or "", "red"))
-            if width is not None:
-                note.truncate(width, overflow="ellipsis")
-            yield note
+            note = cell(schedule.last_note or "", "red")
+            yield Text.assemble("  ", note if width is None else cut(note, width - 2))
 
 
 def schedule_document(
