@@ -62,6 +62,8 @@ _JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
 def record_document(record: JobRecord) -> dict[str, Any]:
     """Return a whole record as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(record)
+    if not record.misfits:
+        del document["misfits"]
     for column in _JSON_COLUMNS:
         if document[column] is not None:
             document[column] = masked_document(document[column])

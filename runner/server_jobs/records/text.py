@@ -13,6 +13,8 @@ _NOT_SHOWN = re.compile(
 )
 """Codes that a terminal obeys, what reverses the order of a line's letters, and half characters."""
 
+_LONGEST_SHOWN = 60
+
 _ROOMS = Path(__file__).parents[1]
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
 _MACHINERY = (
@@ -73,6 +75,15 @@ def _by_number(sign: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def shown(value: object) -> str:
+    """Return a value of a row as it is told to people: on one line, at most 60 characters."""
+    try:
+        text = value if type(value) is str and value.isprintable() else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def utf8_size(text: str) -> int:
