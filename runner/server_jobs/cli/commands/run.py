@@ -17,7 +17,7 @@ from typing import Any
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.heard import keep_being_heard, stderr_handler
 from server_jobs.cli.own_loop import run_to_its_end
-from server_jobs.cli.settings import NO_VARIABLE, Setting, settings_of
+from server_jobs.cli.settings import NO_VARIABLE, SECONDS, Setting, settings_of
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import (
     ConfigurationError,
@@ -129,9 +129,29 @@ def _reader(setting: Setting) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} isn't one of {', '.join(setting.choices)}")
         return text.lower()
 
+    def number(text: str) -> Any:
+        try:
+            return type(setting.default)(text)
+        except ValueError:
+            if setting.unit == SECONDS:
+                return _seconds(text, setting.flag)
+            raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number") from None
+
     if setting.choices:
         return choice
-    return str if setting.default is None else type(setting.default)
+    return str if setting.default is None else number
+
+
+def _seconds(text: str, flag: str) -> float:
+    # The operator gives numbers, which need none of these imports.
+    from typer import BadParameter
+
+    from server_jobs.cli.durations import seconds_of
+
+    try:
+        return seconds_of(text, flag)
+    except BadParameter as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def _metavar(setting: Setting) -> str:
