@@ -285,6 +285,22 @@ async def test_a_watch_that_ends_at_once_is_not_begun_anew_at_once(
     assert server.watches == before
 
 
+async def test_an_object_that_nobody_expects_does_not_end_the_watch(
+    server: ServerStub, seen: Seen
+) -> None:
+    odd: Json = {"metadata": {"resourceVersion": "9", "ownerReferences": 7}}
+    await server.tell("pods", ("ADDED", odd))
+    before = server.watches
+
+    async with asyncio.timeout(10):
+        while server.watches == before:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    seen.view.add(job("a"))
+    await seen.pods(pod_of("a", ended(2)))
+
+    assert seen["a"].finding is not None
+
+
 async def test_pauses_grow_until_something_arrives(
     server: ServerStub, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,15 @@
 """Launching: how much is claimed and for whom, and what becomes of a Job that can't be created."""
 
 import logging
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from server_jobs import JobStatus
+from server_jobs.launches.launch import Launch
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
 from server_jobs_operator.launches.manifest import job_manifest
@@ -216,6 +219,30 @@ async def test_a_runtime_that_is_not_given_costs_a_launch_and_is_told(bench: Ben
     assert await bench.settle_events() == [("JobRunner", "InvalidRuntime")]
     (event,) = bench.kube.all("events")
     assert "caps it at 1Gi; change the job's runtime=" in event["message"]
+
+
+async def test_a_record_of_which_no_job_can_be_made_fails_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(runner())
+    (endless,) = await bench.enqueue(timeout_seconds=60.0)
+    (good,) = await bench.enqueue()
+    claim = bench.launches.claim
+
+    async def with_an_endless_timeout(*asked: Any, **wanted: Any) -> list[Launch]:
+        claimed = await claim(*asked, **wanted)
+        return [replace(one, timeout_seconds=one.timeout_seconds and math.inf) for one in claimed]
+
+    monkeypatch.setattr(bench.launches, "claim", with_an_endless_timeout)
+
+    await bench.launch()
+
+    record = await bench.record(endless)
+    assert (record.status, record.launch_failures) == (JobStatus.PENDING, 1)
+    (error,) = record.attempt_errors
+    assert (error.type, "OverflowError" in error.message) == ("invalid_runtime", True)
+    assert (await bench.record(good)).status is JobStatus.RUNNING
+    assert [job["metadata"]["labels"][JOB_ID] for job in bench.jobs] == [good]
 
 
 async def test_the_same_is_not_said_again_and_again_and_yet_counted(bench: Bench) -> None:

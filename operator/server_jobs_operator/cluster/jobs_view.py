@@ -135,6 +135,9 @@ class JobsView:
                 why = str(error)
                 if not error.away:
                     version = ""
+            except Exception as error:  # noqa: BLE001 - one odd object never ends the watch
+                why, version = f"{type(error).__name__}: {error}", ""
+                _log.exception("an unexpected error in watching %s", kind)
             # For every kind of failure: asking again immediately doesn't help a server in trouble.
             pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
             _log.warning("can't watch %s, trying again in %.1f s: %s", kind, pause, why)

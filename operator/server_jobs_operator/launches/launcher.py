@@ -164,16 +164,17 @@ class Launcher:
         try:
             body = job_manifest(launch, runner, self._term.settings)
         except InvalidRuntime as error:
-            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         except InvalidTemplate as error:
             return self._hold_up(runner, f"its template isn't a pod template: {error}")
+        except Exception as error:  # noqa: BLE001 - the spec is valid, so the cause is the record
+            text = f"no Job can be made of its record: {type(error).__name__}: {error}"
+            return self._wrong(launch, runner, Reason.INVALID_RUNTIME, text)
         try:
             created = await create_or_adopt(self._term.kube, runner.namespace, body)
         except KubeError as error:
             if error.passes:
                 raise
-            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._refused(launch, runner, error)
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
@@ -185,7 +186,7 @@ class Launcher:
         since = self._unstarted.get(launch.claim)
         if since is not None:
             self._term.metrics.launch_seconds.observe(time.monotonic() - since)
-        self._term.metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+        self._count(runner, "created")
         _log.info(
             "job %s (%s): Kubernetes Job %s/%s created",
             launch.id,
@@ -204,6 +205,7 @@ class Launcher:
 
     def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
         """Pauses a JobRunner whose Jobs are all refused → the record waits, uncharged."""
+        self._count(runner, "refused")
         if self._refused_until.get(runner.key, 0.0) < time.monotonic():
             where = f"JobRunner {runner.namespace}/{runner.name}"
             _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
@@ -222,6 +224,7 @@ class Launcher:
         return self._refusals.get(runner.key)
 
     def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
+        self._count(runner, "refused")
         fields = self._fields(launch, runner) | {"reason": str(reason)}
         _log.error("job %s: %s", launch.id, text, extra=fields)
         found = Finding(reason, text, final=True)
@@ -233,6 +236,9 @@ class Launcher:
         if instead.found is not None and launch.id in settled:
             self._term.metrics.reasons.labels(str(instead.found.reason)).inc()
             self._term.events.about_launch(runner, instead.found)
+
+    def _count(self, runner: JobRunner, outcome: str) -> None:
+        self._term.metrics.launches.labels(runner.namespace, runner.name, outcome).inc()
 
     @staticmethod
     def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:
