@@ -158,15 +158,17 @@ class FakeKube(Kube):
         return deepcopy(stored)
 
 
-def job_runner_body(name: str = "default", *, generation: int = 1, **fields: Any) -> Json:
+def job_runner_body(
+    name: str = "default", *, namespace: str = "jobs", generation: int = 1, **fields: Any
+) -> Json:
     """A JobRunner as the API server tells of it."""
     return {
         "apiVersion": API_VERSION,
         "kind": "JobRunner",
         "metadata": {
-            "namespace": "jobs",
+            "namespace": namespace,
             "name": name,
-            "uid": f"uid-of-{name}",
+            "uid": f"uid-of-{namespace}-{name}",
             "generation": generation,
             "creationTimestamp": "2027-01-01T12:00:00Z",
         },

@@ -103,7 +103,7 @@ async def test_what_a_list_no_longer_has_is_gone(bench: Bench, runners: JobRunne
     await seen(bench, runners, job_runner_body("a"))
     await seen(bench, runners, job_runner_body("b", queues=["b"]))
 
-    await runners.replace([job_runner_body("b", queues=["b"])])
+    await runners.replace([job_runner_body("b", queues=["b"])], "jobs")
 
     assert [runner.name for runner in bench.table] == ["b"]
 
@@ -115,7 +115,7 @@ async def test_a_list_that_is_late_takes_nothing_back(bench: Bench, runners: Job
     older = job_runner_body(maxConcurrency=3)
     older["metadata"]["resourceVersion"] = "9"
 
-    await runners.replace([older])
+    await runners.replace([older], "jobs")
 
     assert [runner.spec.max_concurrency for runner in bench.table] == [7]
 

@@ -12,6 +12,7 @@ from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.cluster.namespaces import Namespaces
 from server_jobs_operator.cluster.reasons import Reason
 from tests.operator.samples import condition, ended, pod
 
@@ -64,7 +65,7 @@ class Seen:
     def __init__(self, server: ServerStub) -> None:
         self.server = server
         self.gone: list[str] = []
-        self.view = JobsView(cast(Kube, server), ("jobs",), "install")
+        self.view = JobsView(cast(Kube, server), Namespaces(("jobs",), lambda *_: None), "install")
         self.view.subscribe(self._note)
 
     def _note(self, known: KnownJob) -> None:

@@ -65,6 +65,7 @@ async def test_no_more_is_in_flight_than_all_runners_may_have(bench: Bench) -> N
 
 async def test_what_is_being_created_takes_room_too(bench: Bench) -> None:
     bench.serve(runner(maxConcurrency=3))
+    await bench.view.relist("jobs")
     await bench.enqueue(10)
     bench.kube.creating.clear()
 
@@ -91,6 +92,7 @@ async def test_no_more_are_created_a_second_than_is_set(bench: Bench) -> None:
 async def test_what_cannot_be_created_soon_is_left_for_others(bench: Bench) -> None:
     bench = bench.with_settings(creates_per_second=1.0)
     bench.serve(runner(maxConcurrency=1_000))
+    await bench.view.relist("jobs")
     await bench.enqueue(100)
     bench.kube.creating.clear()
 

@@ -12,6 +12,7 @@ from server_jobs.launches.launch import Launch
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import jobs_path, resources_path
+from server_jobs_operator.cluster.namespaces import Namespace
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.launches.manifest import job_manifest
 from server_jobs_operator.launches.templates import InvalidTemplate
@@ -66,9 +67,9 @@ class JobRunners:
                 self._term.runners.put(JobRunner.of(body, spec))
         self._news.set()  # another JobRunner may no longer be in conflict with it
 
-    async def replace(self, bodies: Sequence[Json]) -> None:
-        """Updates the table from a complete list of JobRunners."""
-        await self._known.replace(bodies, self.changed)
+    async def replace(self, bodies: Sequence[Json], namespace: Namespace) -> None:
+        """Updates the table from a complete list of a namespace's JobRunners."""
+        await self._known.replace(bodies, namespace, self.changed)
 
     async def run(self) -> None:
         """Writes statuses after each change, until it is cancelled."""

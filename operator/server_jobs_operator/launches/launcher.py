@@ -81,6 +81,8 @@ class Launcher:
         for runner in _rotated(self._term.runners.serving(), self._turn):
             if self._refused_until.get(runner.key, 0.0) > time.monotonic():
                 continue
+            if not self._term.view.knows(runner.namespace):
+                continue  # nobody knows how many of its Jobs are in flight
             claimed_here = 0
             for queue in _rotated(runner.spec.queues, self._turns[runner.key]):
                 claimed_here += await self._claim_from(queue, runner)

@@ -14,7 +14,7 @@ from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.retention import Retention
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Json, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.controllers.default_runner import DefaultRunner
 from server_jobs_operator.controllers.job_runners import JobRunners
@@ -88,6 +88,7 @@ class Leader:
             self._term.health.forget_loops()
             for what in (_DEFINITIONS, _RESOURCES):
                 self._term.health.answers(what)
+            self._term.namespaces.forget()
             self._default_runner.forget()
             self._term.metrics.end_term()
 
@@ -190,11 +191,16 @@ class Leader:
             ("jobrunners", self._runners.replace),
             ("jobschedules", self._schedules.replace),
         ):
-            found: list[Json] = []
-            for namespace in self._term.settings.namespaces or (None,):
-                items, _ = await self._term.kube.list(resources_path(plural, namespace))
-                found += items
-            await replace(found)
+            for namespace in self._term.namespaces:
+                try:
+                    found, _ = await self._term.kube.list(resources_path(plural, namespace))
+                except KubeError as error:
+                    self._term.namespaces.fails(namespace, plural, str(error))
+                    if error.status == 0:
+                        raise  # nothing answers: the others would only take as long
+                    continue
+                self._term.namespaces.answers(namespace, plural)
+                await replace(found, namespace)
 
     async def _measure(self) -> None:
         depth: dict[str, int] = {}
