@@ -25,15 +25,21 @@ from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 from tests.operator.fake_kube import FakeKube, job_runner_body
 from tests.operator.samples import SETTINGS
 from tests.support.scene import new_job
 from tests.support.workers import until
 
 
-async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
-    """Instead of kopf, which needs a real API server: nothing changes."""
-    await asyncio.Event().wait()
+class FakeKopfWatch:
+    """Instead of kopf, which needs an API server over HTTP: nothing changes."""
+
+    def __init__(self, term: Term, keepers: Mapping[str, Keeper]) -> None:
+        pass
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ class Replica:
 
 @pytest.fixture
 async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    monkeypatch.setattr(leader, "watch_resources", fake_watch)
+    monkeypatch.setattr(leader, "KopfWatch", FakeKopfWatch)
     monkeypatch.setattr(leader, "_AGAIN_SECONDS", 0.05)
     migrate(postgres_url)
     database = connect(postgres_url)

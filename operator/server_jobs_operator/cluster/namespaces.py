@@ -35,6 +35,10 @@ class Namespaces:
         """What is wrong with a namespace, in one line → None if all of it can be read."""
         return "; ".join(dict.fromkeys(self._problems[namespace].values())) or None
 
+    def can_read(self, namespace: Namespace, *whats: str) -> bool:
+        """Whether none of these is known to be unreadable in a namespace."""
+        return self._problems[namespace].keys().isdisjoint(whats)
+
     @property
     def all_fail(self) -> bool:
         """Whether something is wrong with every namespace."""

@@ -19,10 +19,11 @@ from server_jobs_operator.cluster.names import API_VERSION, group_path, resource
 from server_jobs_operator.controllers.default_runner import DefaultRunner
 from server_jobs_operator.controllers.job_runners import JobRunners
 from server_jobs_operator.controllers.job_schedules import JobSchedules
-from server_jobs_operator.controllers.kopf_watch import watch_resources
+from server_jobs_operator.controllers.kopf_watch import KopfWatch
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.resources.runner_table import place_of
 from server_jobs_operator.telemetry.health import ROUND_SECONDS
 from server_jobs_operator.term import Term
@@ -66,15 +67,11 @@ class Leader:
                 tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
                 tasks.create_task(self._term.view.run())
                 await self._until_known()
-                tasks.create_task(
-                    watch_resources(
-                        self._term.settings,
-                        {
-                            "jobrunners": self._runner_changed,
-                            "jobschedules": self._schedules.changed,
-                        },
-                    )
-                )
+                keepers: dict[str, Keeper] = {
+                    "jobrunners": self._runner_changed,
+                    "jobschedules": self._schedules.changed,
+                }
+                tasks.create_task(KopfWatch(self._term, keepers).run())
                 tasks.create_task(self._runners.run())
                 tasks.create_task(self._attendant.run())
                 tasks.create_task(self._listen())
