@@ -36,6 +36,11 @@ class FakeKube(Kube):
         """From now on, such calls of paths with that part fail."""
         self._refusals.append((verb, part, KubeError(verb, part, status, reason, message)))
 
+    def refuses(self, message: str) -> None:
+        """From now on, no Job is taken, a dry run's included."""
+        for verb in ("create", "dry run"):
+            self.fails(verb, "/jobs/jobs", 403, message, "Forbidden")
+
     def recovers(self) -> None:
         """Nothing fails any more."""
         self._refusals.clear()

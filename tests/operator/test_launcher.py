@@ -144,7 +144,7 @@ async def test_a_leader_that_is_about_to_leave_claims_nothing(bench: Bench) -> N
 async def test_a_quota_is_waited_for_and_costs_nothing(bench: Bench) -> None:
     bench.serve(runner())
     (job_id,) = await bench.enqueue()
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota: team", "Forbidden")
+    bench.kube.refuses("exceeded quota: team")
 
     await bench.launch()
 
@@ -163,7 +163,7 @@ async def test_a_quota_is_waited_for_and_costs_nothing(bench: Bench) -> None:
 async def test_a_runner_out_of_quota_claims_nothing_more_for_a_while(bench: Bench) -> None:
     bench.serve(runner("poor", queues=["poor"]), runner("rich", queues=["rich"]))
     await bench.enqueue(1, queue="poor")
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota: team", "Forbidden")
+    bench.kube.refuses("exceeded quota: team")
     await bench.launch()
     bench.kube.recovers()
 
@@ -178,21 +178,59 @@ async def test_being_refused_is_told_once_until_a_job_is_taken_again(bench: Benc
     bench.serve(runner())
     for message in ("used: 10", "used: 11"):
         await bench.enqueue(2)
-        bench.kube.fails("create", "/jobs/jobs", 403, f"exceeded quota, {message}", "Forbidden")
+        bench.kube.refuses(f"exceeded quota, {message}")
         await bench.launch()
         bench.launcher._refused_until.clear()  # the time is over
         bench.kube.recovers()
-        bench.kube.fails("create", "/jobs/jobs", 403, f"exceeded quota, {message} ", "Forbidden")
+        bench.kube.refuses(f"exceeded quota, {message} ")
     assert await bench.settle_events() == [("JobRunner", "LaunchesRefused")]
 
     bench.kube.recovers()
     await bench.enqueue()
     await bench.launch()
     await bench.enqueue()
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota, again", "Forbidden")
+    bench.kube.refuses("exceeded quota, again")
     await bench.launch()
 
     assert await bench.settle_events() == [("JobRunner", "LaunchesRefused")] * 2
+
+
+async def test_of_a_runner_that_was_refused_a_sample_goes_first(bench: Bench) -> None:
+    bench.serve(runner())
+    await bench.enqueue(5)
+    bench.kube.refuses("a policy that came later")
+    await bench.launch()
+    asked = bench.kube.called("create", "/jobs/jobs")
+
+    bench.launcher._refused_until.clear()  # the time is over
+    (new,) = await bench.enqueue()
+    await bench.rounds(3)
+
+    assert bench.kube.called("create", "/jobs/jobs") == asked
+    assert (await bench.record(new)).fence == 0
+
+    bench.kube.recovers()
+    bench.launcher._refused_until.clear()
+    await bench.rounds(2)
+    assert (await bench.record(new)).fence == 1
+    assert bench.launcher.refusal(next(iter(bench.table))) is None
+
+
+async def test_what_a_records_own_words_say_in_a_refusal_counts_for_nothing(bench: Bench) -> None:
+    bench.serve(runner(maxLaunchFailures=1))
+    (job_id,) = await bench.enqueue()
+    (good,) = await bench.enqueue(queue="default")
+    message = 'denied: image " cannot exceeded quota: being terminated"'
+    bench.kube.fails("create", "/jobs/jobs", 403, message, "Forbidden")
+
+    await bench.launch()
+
+    assert (await bench.record(job_id)).status is JobStatus.FAILED
+    bench.kube.recovers()
+    (later,) = await bench.enqueue()
+    await bench.launch()
+    assert (await bench.record(later)).status is JobStatus.RUNNING
+    assert (await bench.record(good)).status is JobStatus.FAILED
 
 
 async def test_a_job_that_the_api_server_refuses_costs_a_launch_and_is_told(bench: Bench) -> None:

@@ -67,10 +67,9 @@ class KubeError(Exception):
 
     @property
     def held_up(self) -> bool:
-        """Whether the namespace would refuse every Job.
+        """Whether a quota, a permission or the end of the namespace is the cause.
 
-        The causes are a used-up quota, a missing permission, or a namespace that is being deleted.
-        The denial of an admission policy isn't one of them: it concerns this Job alone.
+        It is told by the message. So ask only about requests in which nobody else's words stand.
         """
         if self.not_found:
             return "namespaces" in self.message
