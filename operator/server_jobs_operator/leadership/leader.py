@@ -15,15 +15,16 @@ from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.retention import Retention
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Json, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.controllers.default_runner import DefaultRunner
 from server_jobs_operator.controllers.job_runners import JobRunners
 from server_jobs_operator.controllers.job_schedules import JobSchedules
-from server_jobs_operator.controllers.kopf_watch import watch_resources
+from server_jobs_operator.controllers.kopf_watch import KopfWatch
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.resources.runner_table import place_of
 from server_jobs_operator.telemetry.health import ROUND_SECONDS
 from server_jobs_operator.term import Term
@@ -74,15 +75,11 @@ class Leader:
                 tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
                 tasks.create_task(self._term.view.run())
                 await self._until_known()
-                tasks.create_task(
-                    watch_resources(
-                        self._term.settings,
-                        {
-                            "jobrunners": self._runner_changed,
-                            "jobschedules": self._schedules.changed,
-                        },
-                    )
-                )
+                keepers: dict[str, Keeper] = {
+                    "jobrunners": self._runner_changed,
+                    "jobschedules": self._schedules.changed,
+                }
+                tasks.create_task(KopfWatch(self._term, keepers).run())
                 tasks.create_task(self._runners.run())
                 tasks.create_task(self._attendant.run())
                 tasks.create_task(self._listen())
@@ -96,6 +93,7 @@ class Leader:
             self._term.health.forget_loops()
             for what in (_DEFINITIONS, _RESOURCES):
                 self._term.health.answers(what)
+            self._term.namespaces.forget()
             self._default_runner.forget()
             self._term.metrics.end_term()
 
@@ -213,11 +211,16 @@ class Leader:
             ("jobrunners", self._runners.replace),
             ("jobschedules", self._schedules.replace),
         ):
-            found: list[Json] = []
-            for namespace in self._term.settings.namespaces or (None,):
-                items, _ = await self._term.kube.list(resources_path(plural, namespace))
-                found += items
-            await replace(found)
+            for namespace in self._term.namespaces:
+                try:
+                    found, _ = await self._term.kube.list(resources_path(plural, namespace))
+                except KubeError as error:
+                    self._term.namespaces.fails(namespace, plural, str(error))
+                    if error.status == 0:
+                        raise  # nothing answers: the others would only take as long
+                    continue
+                self._term.namespaces.answers(namespace, plural)
+                await replace(found, namespace)
 
     async def _measure(self) -> None:
         depth: dict[str, int] = {}

@@ -35,6 +35,9 @@ class Metrics:
             registry=self.registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
         )
+        self.namespace_served = self._gauge(
+            "namespace_served", "0 for a namespace that can't be read at present", "namespace"
+        )
         self._reconciled_at: float | None = None
         self.reconcile_lag = self._gauge(
             "reconcile_lag_seconds", "Time since rows and Jobs were last compared"
@@ -72,9 +75,10 @@ class Metrics:
         self._reconciled_at = time.monotonic()
 
     def end_term(self) -> None:
-        """Clears what only a leader knows: queues, Jobs in flight, the time of comparing."""
+        """Clears what only a leader knows: queues, namespaces, Jobs, the time of comparing."""
         self.show_queues({}, {})
         self.show_running({})
+        self.namespace_served.clear()
         self._reconciled_at = None
 
     def _lag(self) -> float:
