@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError, StoreError
-from server_jobs.monitoring.monitor import LiveKind, Monitor
+from server_jobs.monitoring.monitor import Monitor
 from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
@@ -27,6 +27,7 @@ from server_jobs_operator.launches.reconciler import Reconciler
 from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.resources.runner_table import place_of
 from server_jobs_operator.telemetry.health import ROUND_SECONDS
+from server_jobs_operator.telemetry.metrics import OTHER_QUEUES
 from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator")
@@ -223,14 +224,12 @@ class Leader:
                 await replace(found, namespace)
 
     async def _measure(self) -> None:
-        depth: dict[str, int] = {}
-        oldest: dict[str, float] = {}
-        for live in await self._monitor.live():
-            if live.kind is not LiveKind.RUNNING:
-                depth[live.queue] = depth.get(live.queue, 0) + live.count
-            if live.kind is LiveKind.DUE:
-                oldest[live.queue] = max(oldest.get(live.queue, 0.0), live.seconds)
-        self._term.metrics.show_queues(depth, oldest)
+        served = {queue for runner in self._term.runners for queue in runner.spec.queues}
+        waiting = await self._monitor.waiting(sorted(served))
+        self._term.metrics.show_queues(
+            {of.queue or OTHER_QUEUES: of.count for of in waiting},
+            {of.queue or OTHER_QUEUES: of.seconds for of in waiting},
+        )
         self._term.metrics.show_running(
             {runner.key: self._term.view.in_flight(*runner.key) for runner in self._term.runners}
         )

@@ -9,6 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from server_jobs_operator.cluster.reasons import Reason
 
+OTHER_QUEUES = "(others)"
+"""The label of the queues for which there is no room."""
+
 
 class Metrics:
     """The metrics of one operator, in a registry of their own."""

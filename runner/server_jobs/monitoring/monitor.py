@@ -14,6 +14,7 @@ from enum import StrEnum
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Batch
 from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.fit import as_text
@@ -52,6 +53,19 @@ class LiveJobs:
     queue: str
     job_name: str
     kind: LiveKind
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJobs:
+    """Counts the jobs that wait in one queue: due, due later, or with an expired lease.
+
+    ``queue`` of None is the rest of the queues together. ``seconds`` says how long the oldest one
+    has been due; it is 0 if none is.
+    """
+
+    queue: str | None
     count: int
     seconds: float
 
@@ -107,6 +121,24 @@ class Monitor:
             LiveJobs(as_text(queue), as_text(name), LiveKind(kind), int(count), seconds or 0.0)
             for queue, name, kind, count, seconds in await self.database.execute(self._sql.live())
         ]
+
+    async def waiting(self, queues: Sequence[str], *, most: int = 500) -> list[WaitingJobs]:
+        """Count the jobs that wait, by queue, for at most so many queues, and for the rest of them.
+
+        ``queues`` come first, then those in which most jobs wait: anybody who may enqueue can make
+        as many queues as they like.
+        """
+        batch = Batch()
+        by_queue = batch.add(self._sql.waiting(queues, most))
+        of_all = batch.add(self._sql.all_waiting())
+        await batch.run(self.database)
+        told = [
+            WaitingJobs(as_text(queue), int(count), seconds or 0.0)
+            for queue, count, seconds in by_queue.rows
+        ]
+        ((total, seconds),) = of_all.rows
+        rest = int(total or 0) - sum(waiting.count for waiting in told)
+        return told if rest <= 0 else [*told, WaitingJobs(None, rest, seconds or 0.0)]
 
     async def ended(
         self,
