@@ -14,12 +14,14 @@ from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.backend.upkeep import MAINTENANCE_SECONDS, Upkeep
 from server_jobs.backend.work_loop import WorkLoop
+from server_jobs.children import apart_from_children
 from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
+from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.records.outcomes import Completed, Failed, Outcome
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -129,6 +131,8 @@ class LocalWorker(BaseWorkerBackend):
         self._loop = WorkLoop(self, tally)
         self._upkeep = Upkeep(self, self._loop, tally.rescued)
         self._retention = Retention(self.store, self.settings.keep)
+        self.has_begun = False
+        """Whether it may have claimed a job. Until then its process may end at any moment."""
         self._hurried = False
         self._broken: BaseException | None = None
 
@@ -150,7 +154,12 @@ class LocalWorker(BaseWorkerBackend):
         Cancelling it stops the worker without the grace period. Raises SchemaError where the tables
         can't be used.
         """
+        with apart_from_children():
+            return await self._run_until_stopped()
+
+    async def _run_until_stopped(self) -> WorkerTotals:
         await self.initialize()
+        self.has_begun = True
         _log.info(
             "worker %s serves %s with %d at once on %r",
             self.worker_id,
@@ -158,6 +167,7 @@ class LocalWorker(BaseWorkerBackend):
             self.config.concurrency,
             self.store.database,
         )
+        await self._say_what_is_hidden()
         if self.settings.schedules:
             await self._declare_schedules()
         helpers = self._start_helpers()
@@ -254,6 +264,19 @@ class LocalWorker(BaseWorkerBackend):
         if not helper.cancelled():
             self._broken = helper.exception()
             self.stop()
+
+    async def _say_what_is_hidden(self) -> None:
+        try:
+            hidden = await hidden_tables(self.store.database)
+        except DatabaseError as error:
+            _log.warning("whether rows are hidden can't be read just now: %s", error)
+            return
+        if hidden:
+            _log.warning(
+                "row level security hides rows of %s from this worker's role: it works only on what"
+                " policies show (ALTER ROLE … BYPASSRLS, or a policy that shows all rows)",
+                " and ".join(hidden),
+            )
 
     async def _declare_schedules(self) -> None:
         while not self._loop.stopping:

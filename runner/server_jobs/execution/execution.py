@@ -72,7 +72,7 @@ class ExecutionEnvironment:
 class Execution:
     """The execution of one claimed job under a held lease."""
 
-    __slots__ = ("_definition", "_environment", "_job", "_secrets", "error", "held", "value")
+    __slots__ = ("_definition", "_environment", "_job", "_secrets", "error", "held")
 
     def __init__(
         self,
@@ -87,8 +87,6 @@ class Execution:
         self._environment = environment
         # Errors are kept in the row and logged: they must show none of these.
         self._secrets: list[str] = []
-        self.value: Any = None
-        """What the handler returned, if the outcome is Completed."""
         self.error: BaseException | None = None
         """What the handler raised, unless it is how a stopped handler ends."""
 
@@ -115,9 +113,9 @@ class Execution:
             attach(context, stop_request, held)
             with TimeLimit(stop_request, job.timeout_seconds):
                 value = await call_handler(definition, params, context, stop_request, threads)
-            self.value = definition.result.validate(value)
             result = definition.result.dump(
-                self.value, max_bytes=database.capabilities.max_payload_bytes
+                definition.result.validate(value),
+                max_bytes=database.capabilities.max_payload_bytes,
             )
             return Completed(result, held.last_message)
         except BaseException as error:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from server_jobs.children import EndsForkedChildren
 from server_jobs.definition.context import JobContext
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.stop_request import StopReason, StopRequest
@@ -101,7 +102,8 @@ async def _interruptible(handler: Awaitable[Any], stop_request: StopRequest) -> 
 
     stop_request.interrupt_with(interrupt)
     try:
-        return await handler
+        with EndsForkedChildren():
+            return await handler
     finally:
         ended = True
         stop_request.interrupt_with(None)
@@ -132,7 +134,8 @@ async def _on_thread(
     def run() -> tuple[Any, BaseException | None]:
         # A returned exception: a future can't carry every kind (StopIteration would hang it).
         try:
-            return call(), None
+            with EndsForkedChildren():
+                return call(), None
         except KeyboardInterrupt as error:
             # Nobody's Ctrl-C: signals don't reach this thread.
             return None, _as_error("the handler raised KeyboardInterrupt on its thread", error)

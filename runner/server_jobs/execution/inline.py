@@ -64,7 +64,7 @@ async def run_unpersisted(
     try:
         with TimeLimit(stop_request, definition.timeout_seconds):
             value = await call_handler(definition, params, context, stop_request, None)
-        data = definition.result.validate(value)
+        data = definition.result.stored(definition.result.validate(value))
     except BaseException as problem:
         if isinstance(problem, KeyboardInterrupt) or not is_current(task):
             raise  # it may be a person's Ctrl-C; or Python closes this coroutine
@@ -165,7 +165,8 @@ class InlineHolder:
             completed_at=datetime.now(UTC),
         )
         if isinstance(accepted, Completed):
-            return JobResult(metadata, execution.value)
+            # As it was stored, which is what `wait` returns for a job of a worker.
+            return JobResult(metadata, definition.result.load(accepted.result))
         problem = _problem(definition.name, job.id, status, accepted, execution.error)
         return JobResult(metadata, error=problem)
 

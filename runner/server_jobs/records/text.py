@@ -8,7 +8,14 @@ import traceback
 from itertools import takewhile
 from pathlib import Path
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NOT_SHOWN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Codes that a terminal obeys, what reverses the order of a line's letters, and half characters."""
+
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+
+_LONGEST_SHOWN = 60
 
 _ROOMS = Path(__file__).parents[1]
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
@@ -71,8 +78,47 @@ def _begin_in_users_code(stack: traceback.StackSummary) -> None:
 
 
 def without_controls(text: str) -> str:
-    """Return text that can be shown on a terminal: it has no codes that a terminal obeys."""
-    return _CONTROLS.sub("�", text)
+    r"""Return text that can be shown on a terminal: codes that it would obey become ``\x1b``."""
+    return _NOT_SHOWN.sub(lambda found: escaped(found[0]), text)
+
+
+def json_without_controls(text: str) -> str:
+    """Return JSON that can be shown on a terminal, and means the same."""
+    return _NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escaped(text: str) -> str:
+    r"""Return text with each character as Python writes it by its number: ``\x1b``, ``\u202e``."""
+    return "".join(map(_by_number, text))
+
+
+def unescaped(text: str) -> tuple[str, str]:
+    r"""Return what may have been escaped so: ``\x9b`` is a character, or a byte of other text."""
+
+    def character(found: re.Match[str]) -> str:
+        return chr(int(found[1] or found[2], 16))
+
+    def byte(found: re.Match[str]) -> str:
+        number = int(found[1] or found[2], 16)
+        return chr(number + 0xDC00) if 0x80 <= number < 0x100 else chr(number)
+
+    return _ESCAPED.sub(character, text), _ESCAPED.sub(byte, text)
+
+
+def _by_number(sign: str) -> str:
+    number = ord(sign)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def shown(value: object) -> str:
+    """Return a value of a row as it is told to people: on one line, at most 60 characters."""
+    try:
+        text = value if type(value) is str and value.isprintable() else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def utf8_size(text: str) -> int:

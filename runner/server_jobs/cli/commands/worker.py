@@ -11,9 +11,10 @@ from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import AppOption, AppsDatabaseOption, LogFormatOption, LogLevelOption
 from server_jobs.cli.own_loop import run_to_its_end
-from server_jobs.cli.process_end import SPARE_SECONDS, StopOnSignals, leave_after, leave_now
+from server_jobs.cli.process_end import SPARE_SECONDS, StopOnSignals, leave_now
 from server_jobs.cli.settings import Setting, settings_of
 from server_jobs.database import Database
+from server_jobs.deadline import leave_after
 from server_jobs.definition.logs import get_logger
 from server_jobs.registry import JobRegistry
 from server_jobs.worker import LocalWorker, WorkerConfig
