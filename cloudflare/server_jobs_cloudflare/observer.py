@@ -44,5 +44,6 @@ class TickObserver:
         say_job(job, LOST, seconds)
 
     def execution_broke(self, job: ClaimedJob, error: BaseException) -> None:
-        self._summary.unsettled += 1
+        if not isinstance(error, Exception):  # the platform's: nothing is settled any more
+            self._summary.unsettled += 1
         self._broke(error)

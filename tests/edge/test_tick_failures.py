@@ -1,14 +1,16 @@
 """Ticks in which something breaks: what ended is settled all the same, or left to the rescue."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from server_jobs import JobStatus
+from server_jobs import JobStatus, PermanentError
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError, MigrationRequiredError
+from server_jobs.execution.execution import Execution
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
@@ -174,6 +176,67 @@ async def test_limit_that_a_handler_meets_is_not_held_up_by_the_database(
         await tick(SilentDatabase(database, settles), registry)
 
     assert time.monotonic() - began < 10  # of fifty
+
+
+async def test_limit_that_a_task_of_a_handler_meets_passes_through(database: Database) -> None:
+    async def limited() -> None:
+        await asyncio.sleep(0.01)
+        raise PlatformLimit
+
+    async def heavy(params: Params) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(limited())
+
+    registry = registry_of(heavy).bind(database)
+    await registry.get("heavy").later({})
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await tick(database, registry)
+
+    assert caught.group_contains(PlatformLimit)
+    assert await statuses(database) == {JobStatus.RUNNING: 1}
+
+
+async def test_what_only_a_handler_raises_fails_its_attempt_and_no_tick(
+    database: Database,
+) -> None:
+    async def exits(params: Params) -> None:
+        sys.exit(0)
+
+    async def refuses(params: Params) -> None:
+        raise ExceptionGroup("group", [PermanentError("never"), ValueError("a")])
+
+    registry = registry_of(double, exits, refuses).bind(database)
+    ids = [await registry.get(name).later({}) for name in ("exits", "refuses")]
+    await registry.get("double").later({})
+
+    summary = await tick(database, registry)
+
+    assert (summary.completed, summary.failed, summary.retrying) == (1, 1, 1)
+    store = Store(database)
+    errors = [(await store.get(job_id)).error for job_id in ids]
+    assert errors[0] is not None
+    assert errors[0].startswith("the handler called sys.exit(0)")
+    assert errors[1] == "never"
+
+
+async def test_bug_of_ours_fails_the_attempt_before_the_tick_raises_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(self: Execution) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Execution, "run", run)
+    registry = registry_of(double).bind(database)
+    job_id = await registry.get("double").later({})
+    backend = backend_of(database, registry)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await backend.tick()
+
+    record = await Store(database).get(job_id)
+    assert (record.status, record.error) == (JobStatus.PENDING, "a bug")
+    assert (backend.summary.retrying, backend.summary.unsettled) == (1, 0)
 
 
 # ── a database that doesn't answer ───────────────────────────────────────────────────────────

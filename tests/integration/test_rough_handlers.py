@@ -417,3 +417,33 @@ async def test_caller_that_is_cancelled_is_told_whatever_the_handler_makes_of_it
         await calling
 
     assert (await Store(database).get(ids[0])).status is JobStatus.CANCELLED
+
+
+def test_keyboard_interrupt_in_a_programs_worker_is_recorded_and_ends_the_program(
+    sqlite_url: str,
+) -> None:
+    """Here it may be a person's Ctrl-C, which hit the handler."""
+    migrate(sqlite_url)
+    database = connect(sqlite_url)
+    ids: list[str] = []
+
+    @define_job(name="Interrupted", max_attempts=1)
+    async def interrupted(params: Number) -> None:
+        raise KeyboardInterrupt
+
+    async def program() -> None:
+        worker = make_worker(database, registry_of(database, interrupted))
+        ids.append(await interrupted.later(Number()))
+        await worker.run_until_stopped()
+
+    async def read() -> JobRecord:
+        return await Store(database).get(ids[0])
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(program())
+
+    record = asyncio.run(read())
+    assert (record.status, record.attempt_errors[0].type) == (
+        JobStatus.FAILED,
+        "KeyboardInterrupt",
+    )

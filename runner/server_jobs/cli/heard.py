@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import weakref
-from typing import ClassVar
+from typing import ClassVar, TextIO
 
 OURS = "server_jobs"
 _THE_USERS = "server_jobs.handler"
@@ -35,7 +35,7 @@ def keep_being_heard(voice: logging.Handler) -> None:
 def stderr_handler() -> logging.Handler:
     """Return what writes log lines to stderr, also after something has closed ``sys.stderr``."""
     try:
-        return _StderrHandler(os.dup(sys.stderr.fileno()), sys.stderr.encoding)
+        return _StderrHandler(sys.stderr)
     except (AttributeError, OSError, ValueError):  # there is none, or it is no file
         return logging.StreamHandler(sys.stderr)
 
@@ -43,16 +43,16 @@ def stderr_handler() -> logging.Handler:
 class _StderrHandler(logging.Handler):
     """Writes lines to a descriptor that nobody else knows of, and so nobody closes."""
 
-    def __init__(self, descriptor: int, encoding: str) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._descriptor = descriptor
-        self._encoding = encoding
+        self._descriptor = os.dup(stream.fileno())
+        self._encoding, self._errors = stream.encoding, stream.errors or "backslashreplace"
         # Not in close(): dictConfig closes all handlers that there are.
-        weakref.finalize(self, os.close, descriptor)
+        weakref.finalize(self, os.close, self._descriptor)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = f"{self.format(record)}\n".encode(self._encoding, "backslashreplace")
+            line = f"{self.format(record)}\n".encode(self._encoding, self._errors)
             while line:
                 line = line[os.write(self._descriptor, line) :]
         except Exception:  # noqa: BLE001 - as every handler of logging's does

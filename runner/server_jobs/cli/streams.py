@@ -37,14 +37,16 @@ def standard_streams() -> Iterator[None]:
     Where nobody reads it any more, that happens without a word, as it does to other programs.
     """
     _replace_streams()
+    stdout = sys.stdout  # a job's handler may take it away, or close it
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            if not stdout.closed:
+                stdout.flush()
     except OutputLostError as lost:
         # The interpreter would write what is left once more, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         if isinstance(lost.__cause__, BrokenPipeError):
             sys.exit(READER_GONE)
         print(
