@@ -9,6 +9,7 @@ from typing import Any
 
 from server_jobs.definition.codec import mask_secrets
 from server_jobs.records.rows import JobRecord
+from server_jobs.sql.statement import RawText
 
 
 def masked_document(text: str) -> Any:
@@ -35,7 +36,9 @@ def record_document(record: JobRecord) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a time as ISO 8601, and any other value as it is."""
+    """Return a time as ISO 8601, text that isn't UTF-8 with escapes, any other value as it is."""
+    if isinstance(value, RawText):
+        return str(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value
