@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from uuid6 import uuid7
@@ -15,7 +16,7 @@ from server_jobs.database import Database, connect
 from server_jobs.errors import DatabaseUnavailableError, DataRefusedError
 from server_jobs.monitoring.monitor import Monitor
 from server_jobs.records.attempt_error import INVALID_ROW
-from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.outcomes import Completed, Failed, Released
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules import Decision, ScheduleStore
@@ -25,6 +26,7 @@ from server_jobs.store.retention import Keep, Retention
 from server_jobs.store.store import STAGE_LIMIT, Store
 from tests.support.databases.old_tables import make_tables_at, run_sql
 from tests.support.scene import JOB, claim_of, error, new_job
+from tests.support.servers.hrana import TOKEN, HranaServer
 
 NOISE = "".join(str(uuid7()) for _ in range(120))
 """Text of more than 2.7 KB that doesn't compress: no index of PostgreSQL takes it."""
@@ -71,6 +73,17 @@ async def table(database_url: str) -> AsyncIterator[Table]:
     database = connect(database_url)
     yield Table(database_url, Store(database))
     await database.close()
+
+
+@pytest.fixture
+async def served(sqlite_url: str) -> AsyncIterator[Table]:
+    """The same, of which a server of libSQL sends no text that isn't UTF-8."""
+    make_tables_at("0003", sqlite_url, tables())
+    with HranaServer() as server:
+        url = server.serve(Path(sqlite_url.removeprefix("sqlite:///")))
+        database = connect(f"{url}?authToken={TOKEN}")
+        yield Table(sqlite_url, Store(database))
+        await database.close()
 
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -262,6 +275,34 @@ async def test_job_whose_id_is_not_utf8_runs_or_fails_and_is_rescued(
         JobStatus.PENDING,
         JobStatus.FAILED,
     }
+
+
+@pytest.mark.parametrize("raw", ["CAST(x'636166e9' AS TEXT)", "x'636166e9'"], ids=["text", "blob"])
+async def test_id_that_a_server_does_not_send_can_be_cancelled_and_pruned(
+    served: Table, raw: str
+) -> None:
+    served.insert(id=raw, queue="'elsewhere'")
+    good = await good_jobs(served, 3)
+
+    (job_id,) = [job_id for job_id in await served.store.list_ids() if job_id not in good]
+    assert await served.store.cancel(job_id) is JobStatus.CANCELLED
+
+    await Retention(served.store, Keep(cancelled=0)).run_pass()
+    assert await served.store.list_ids() == good[::-1]
+
+
+async def test_claim_whose_answer_a_server_does_not_send_is_found_again(served: Table) -> None:
+    bad = served.insert(params="CAST(x'2263616665e922' AS TEXT)")
+    good = await good_jobs(served)
+
+    with pytest.raises(DatabaseUnavailableError, match="the statement may have run"):
+        await served.store.claim(claim_of(8))
+    lost = await served.store.held_by("worker")
+    assert len(lost) == 8
+    await served.store.settle(dict.fromkeys(lost, Released("its claim went unanswered")))
+
+    assert sorted(await claimed(served)) == good
+    await set_aside(served, bad, "column params")
 
 
 async def test_empty_id_is_pruned(table: Table) -> None:

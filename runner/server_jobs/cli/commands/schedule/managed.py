@@ -11,15 +11,14 @@ from server_jobs.errors import ScheduleManagedElsewhereError
 from server_jobs.schedules.schedule import ScheduleRecord
 
 OURS = "cli"
-_OF_CODE = "code:"
 
 
 def refuse_managed_elsewhere(schedule: ScheduleRecord) -> None:
-    """Raise ScheduleManagedElsewhereError unless the command line or an app's code manages it."""
-    if schedule.managed_by == OURS or schedule.managed_by.startswith(_OF_CODE):
-        return
+    """Raise ScheduleManagedElsewhereError if a JobSchedule of a cluster manages it."""
     kind, _, which = schedule.managed_by.partition(":")
-    where = f"spec.suspend of the JobSchedule {which}" if kind == "crd" else schedule.managed_by
+    if kind != "crd":
+        return  # nothing would undo a change
+    where = f"spec.suspend of the JobSchedule {which}"
     raise ScheduleManagedElsewhereError(
         f"schedule {schedule.name!r} is managed by {schedule.managed_by}, which would undo it:"
         f" change {where}, or delete it there"
