@@ -328,7 +328,7 @@ class Store(Reader):
         return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
 
     async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
-        turn = self._maintain_sql.keys_in_turn() if len(job_ids) > 1 else []
+        turn = self._maintain_sql.keys_in_turn()
         try:
             *_, rows = await self._repeatable([*turn, self._maintain_sql.retry(job_ids)])
         except ConstraintViolatedError:
