@@ -1,7 +1,7 @@
 import pytest
 
 from server_jobs.cli.documents import masked_document
-from server_jobs.cli.masks import mask_passwords
+from server_jobs.masks import mask_passwords
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,17 @@ def test_password_of_a_database_url_is_masked(text: str, shown: str) -> None:
 )
 def test_what_is_no_password_stays(text: str) -> None:
     assert mask_passwords(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a.", "a+", "x://a:b", "x://a:b ", "postgres://a:b c", "password='", "&password", "postgres+"],
+)
+def test_long_text_takes_time_in_proportion(piece: str) -> None:
+    # In proportion to its square, it would take hours.
+    text = piece * 200_000 + "x://y"
+
+    assert mask_passwords(text) == text or "***" in mask_passwords(text)
 
 
 def test_document_that_cannot_be_decoded_is_not_shown_since_it_cannot_be_masked() -> None:
