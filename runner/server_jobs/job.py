@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +33,7 @@ from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import JobRecord, NewJob
 from server_jobs.records.status import JobStatus
 from server_jobs.result import JobMetadata, JobResult
+from server_jobs.store.endings import Endings
 from server_jobs.store.store import Store
 
 if TYPE_CHECKING:
@@ -349,18 +351,17 @@ class Job(Generic[P, R]):
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        pause = 0.01
         while True:
             record = await self.get(job_id)
             if record.status.finished:
                 return self._result_of(record)
-            left = None if deadline is None else deadline - loop.time()
-            if left is not None and left <= 0:
+            if deadline is not None and loop.time() >= deadline:
                 raise WaitTimeoutError(
                     f"{self.name} {job_id} is still {record.status} after {timeout:g} s"
                 )
-            await asyncio.sleep(pause if left is None else min(pause, left))
-            pause = min(pause * 1.5, 0.5)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await Endings.of(self.database).wait(job_id)
 
     def _result_of(self, record: JobRecord) -> JobResult[R]:
         metadata = JobMetadata(

@@ -220,16 +220,10 @@ class _FileWatcher(WatchingThread):
     def after_fork(self) -> None:
         self._unforked.release()
 
-    def _wait(self, timeout: float) -> None:
-        waited = 0.0
-        while not self._stop.is_set():
-            with self._unforked:
-                if self._has_changed():
-                    return
-            if waited >= timeout:
-                return
-            self._stop.wait(POLL_SECONDS)
-            waited += POLL_SECONDS
+    def _look(self, seconds: float) -> bool:
+        self._stop.wait(min(seconds, POLL_SECONDS))
+        with self._unforked:
+            return self._has_changed()
 
     def _has_changed(self) -> bool:
         """Tell whether the file's version has changed; False if it can't be read just now."""

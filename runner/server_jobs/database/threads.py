@@ -11,11 +11,15 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
+
+# Nothing can interrupt a look, and close() mustn't take as long as a whole wait.
+_LONGEST_LOOK_SECONDS = 0.2
 
 C = TypeVar("C")
 """The blocking driver's connection."""
@@ -34,24 +38,91 @@ class _Pool(Generic[C]):
 
 
 class WatchingThread(ABC):
-    """Waits for changes on a thread of its own, one call at a time."""
+    """Looks for changes on a thread of its own, for all tasks that wait, as long as any waits."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"server-jobs-{name}")
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._looking = False
+        self._waits: dict[asyncio.Future[None], float] = {}
+        """Who waits, and until when by the monotonic clock."""
+        self._changes = 0
+        """How many changes were seen so far."""
+        self._told = 0
+        """How many of them anybody was told of, and below, each task that has waited before."""
+        self._told_to: weakref.WeakKeyDictionary[asyncio.Task[Any], int]
+        self._told_to = weakref.WeakKeyDictionary()
 
     async def wait(self, timeout: float) -> None:
-        """Return once something may have changed, or after ``timeout`` seconds."""
-        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
+        """Return once something may have changed, or after ``timeout`` seconds.
+
+        A change since the last call of the same task ends this one at once.
+        """
+        task, wait = asyncio.current_task(), asyncio.get_running_loop().create_future()
+        assert task is not None  # noqa: S101 - a coroutine of an event loop runs in a task
+        with self._lock:
+            if self._told_to.get(task, self._told) == self._changes and not self._stop.is_set():
+                self._waits[wait] = time.monotonic() + timeout
+                if not self._looking:
+                    self._looking = True
+                    self._pool.submit(self._watch)
+            else:
+                wait.set_result(None)
+        try:
+            await wait
+        finally:
+            with self._lock:
+                self._waits.pop(wait, None)
+                self._told = self._told_to[task] = self._changes
 
     async def close(self) -> None:
-        """End the wait that is under way, and the thread."""
+        """End the waits that are under way, and the thread."""
         self._stop.set()
         await asyncio.to_thread(self._pool.shutdown, wait=True)
 
+    def _watch(self) -> None:
+        """Look again and again, on the thread, until nobody waits any more."""
+        left: float | None = 0.0
+        while left is not None:
+            try:
+                changed = self._stop.is_set() or self._look(left)
+            except BaseException as error:  # noqa: BLE001 - raised where the wait is awaited
+                left = self._end_waits(error)
+            else:
+                left = self._end_waits(changed)
+
+    def _end_waits(self, why: bool | BaseException) -> float | None:
+        """End all waits for a change or an error, otherwise those whose time is over.
+
+        Returns for how long the next look may last; None means that nobody waits, so that there is
+        no next one.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._changes += why is True
+            ended = [
+                wait
+                for wait, until in self._waits.items()
+                if why or until <= now or wait.get_loop().is_closed()
+            ]
+            for wait in ended:
+                del self._waits[wait]
+            left = min(self._waits.values(), default=None)
+            self._looking = left is not None
+        for wait in ended:
+            if isinstance(why, BaseException):
+                _hand_over(wait.get_loop(), wait, wait.set_exception, why)
+            else:
+                _hand_over(wait.get_loop(), wait, wait.set_result, None)
+        return None if left is None else min(max(left - now, 0.0), _LONGEST_LOOK_SECONDS)
+
     @abstractmethod
-    def _wait(self, timeout: float) -> None:
-        """Wait on the thread, and end soon after ``_stop`` is set."""
+    def _look(self, seconds: float) -> bool:
+        """Look for at most ``seconds`` on the thread → whether something may have changed.
+
+        It ends soon after ``_stop`` is set.
+        """
 
 
 class ConnectionThreads(ABC, Generic[C]):

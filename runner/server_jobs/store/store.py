@@ -514,8 +514,7 @@ class Store(Reader):
         return Changed(statuses, skipped)
 
     def _retry_steps(self, job_ids: Sequence[str]) -> list[Statement]:
-        turn = self._maintain_sql.keys_in_turn() if len(job_ids) > 1 else []
-        return [*turn, self._maintain_sql.retry(job_ids)]
+        return [*self._maintain_sql.keys_in_turn(), self._maintain_sql.retry(job_ids)]
 
     async def _change(
         self,

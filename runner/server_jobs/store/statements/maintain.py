@@ -240,8 +240,8 @@ class MaintainStatements(JobStatements):
     def retry(self, job_ids: Sequence[str]) -> Statement:
         """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
 
-        Of several with the same key, the newest is retried. For more than one job it must come
-        after ``keys_in_turn`` in one batch.
+        Of several with the same key, the newest is retried. It comes after ``keys_in_turn`` in one
+        batch, for a single job too: that one is locked while its key is waited for.
         """
         return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 
