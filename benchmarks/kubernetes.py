@@ -31,8 +31,8 @@ from benchmarks.support.run import Run
 from server_jobs import connect
 from server_jobs_operator.cluster.kube import connected
 from server_jobs_operator.cluster.names import jobs_path
-from server_jobs_operator.controllers.job_runners import SAMPLE_LAUNCH
 from server_jobs_operator.launches.manifest import job_manifest
+from server_jobs_operator.launches.sample import SAMPLE_LAUNCH
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.resources.specs import JobRunnerSpec
 from server_jobs_operator.settings import OperatorSettings

@@ -1,6 +1,8 @@
 """The command ``server-jobs-operator``; also ``python -m server_jobs_operator``."""
 
 from server_jobs.cli.extra import needs_extra
+from server_jobs.cli.settings import tidy_environment
+from server_jobs.cli.streams import standard_streams
 
 _LIBRARIES = {
     "aiohttp",
@@ -16,7 +18,8 @@ _LIBRARIES = {
 
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
-    with needs_extra("server-jobs-operator", "operator", _LIBRARIES):
+    tidy_environment()
+    with standard_streams(), needs_extra("server-jobs-operator", "operator", _LIBRARIES):
         from server_jobs_operator.cli import app
 
         app(prog_name="server-jobs-operator")

@@ -74,7 +74,7 @@ def run(
         )
 
     # Wrong settings are refused before the cluster is asked for anything, the id included.
-    with_id(install_id or "unknown")
+    served_namespaces = with_id(install_id or "unknown").namespaces or (None,)
 
     async def operate() -> None:
         url = url_from_environment()
@@ -92,7 +92,7 @@ def run(
         try:
             async with (
                 served(health, metrics, **ports),
-                connected(metrics.api_error) as kube,
+                connected(metrics.api_error, watches=2 * len(served_namespaces)) as kube,
             ):
                 found_id = install_id or await _install_id(kube, own, config_map, stop, health)
                 if found_id is not None:

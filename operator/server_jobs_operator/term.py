@@ -6,10 +6,12 @@ A term is the time in which a replica leads, from its election until it stops or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from server_jobs.launches.store import LaunchStore
 from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.kube import Kube
+from server_jobs_operator.cluster.namespaces import Namespace, Namespaces
 from server_jobs_operator.resources.runner_table import RunnerTable
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.events import Recorder
@@ -34,6 +36,8 @@ class Term:
     """Writes Events."""
     runners: RunnerTable
     """The JobRunners whose spec can be read."""
+    namespaces: Namespaces
+    """The namespaces that are served, and what can't be read in them."""
     view: JobsView
     """The Kubernetes Jobs of the installation."""
 
@@ -47,6 +51,7 @@ class Term:
         health: Health,
     ) -> Term:
         """A term on this cluster and this database, in which nothing is known yet."""
+        namespaces = Namespaces(settings.namespaces, partial(_tell, health, metrics))
         return cls(
             kube,
             launches,
@@ -55,5 +60,19 @@ class Term:
             health,
             events=Recorder(kube, settings.identity),
             runners=RunnerTable(),
-            view=JobsView(kube, settings.namespaces, settings.install_id),
+            namespaces=namespaces,
+            view=JobsView(kube, namespaces, settings.install_id),
         )
+
+
+def _tell(health: Health, metrics: Metrics, namespaces: Namespaces, changed: Namespace) -> None:
+    """Names a namespace that can't be read. Only if that is so of all is the operator unready."""
+    problem = namespaces.problem_of(changed)
+    if changed is not None:
+        metrics.namespace_served.labels(changed).set(problem is None)
+        name = f"namespace {changed}"
+        health.answers(name) if problem is None else health.degrades(name, problem)
+    if namespaces.all_fail:
+        health.fails("namespaces", problem or "")
+    else:
+        health.answers("namespaces")

@@ -14,10 +14,12 @@ from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.protocol import WorkerBackendConfig
 from server_jobs.backend.upkeep import MAINTENANCE_SECONDS, Upkeep
 from server_jobs.backend.work_loop import WorkLoop
+from server_jobs.children import apart_from_children
 from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
+from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
 from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.records.outcomes import Completed, Failed, Outcome
@@ -129,7 +131,8 @@ class LocalWorker(BaseWorkerBackend):
         self._loop = WorkLoop(self, tally)
         self._upkeep = Upkeep(self, self._loop, tally.rescued)
         self._retention = Retention(self.store, self.settings.keep)
-        self._stopping = False
+        self.has_begun = False
+        """Whether it may have claimed a job. Until then its process may end at any moment."""
         self._hurried = False
         self._broken: BaseException | None = None
 
@@ -151,7 +154,12 @@ class LocalWorker(BaseWorkerBackend):
         Cancelling it stops the worker without the grace period. Raises SchemaError where the tables
         can't be used.
         """
+        with apart_from_children():
+            return await self._run_until_stopped()
+
+    async def _run_until_stopped(self) -> WorkerTotals:
         await self.initialize()
+        self.has_begun = True
         _log.info(
             "worker %s serves %s with %d at once on %r",
             self.worker_id,
@@ -163,12 +171,12 @@ class LocalWorker(BaseWorkerBackend):
         if self.settings.schedules:
             await self._declare_schedules()
         helpers = self._start_helpers()
-        work = asyncio.create_task(self._work(), name="work")
+        work = OwnTask(self._work(), name="work")
         try:
             try:
                 await asyncio.shield(work)
             except BaseException:
-                self._stopping = self._hurried = True
+                self._loop.stopping = self._hurried = True
                 self._loop.wake()
                 await self._last_answer(work)
                 raise
@@ -188,8 +196,8 @@ class LocalWorker(BaseWorkerBackend):
 
         Call it on the event loop's thread, for instance in a signal handler of the loop.
         """
-        self._hurried = self._stopping
-        self._stopping = True
+        self._hurried = self._loop.stopping
+        self._loop.stopping = True
         self._loop.wake()
 
     async def shutdown(self) -> None:
@@ -203,7 +211,7 @@ class LocalWorker(BaseWorkerBackend):
     async def _work(self) -> None:
         """Run one cycle after the other as long as there is work."""
         pause = 0.0
-        while not self._stopping:
+        while not self._loop.stopping:
             request = self._loop.next_claim()
             try:
                 if request is not None or self._loop.needs_cycle:
@@ -223,7 +231,7 @@ class LocalWorker(BaseWorkerBackend):
         """Wait so long, or until the worker is stopped."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not self._stopping:
+                while not self._loop.stopping:
                     await self._loop.news()
 
     async def _drained(self) -> bool:
@@ -238,7 +246,7 @@ class LocalWorker(BaseWorkerBackend):
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────
 
-    def _start_helpers(self) -> list[asyncio.Task[None]]:
+    def _start_helpers(self) -> list[OwnTask[None]]:
         work: dict[str, Coroutine[Any, Any, None]] = {
             "listen": self._upkeep.listen(self.settings.poll_interval),
             "maintain": self._upkeep.maintain(),
@@ -246,7 +254,7 @@ class LocalWorker(BaseWorkerBackend):
         }
         if self.settings.schedules:
             work["schedules"] = self._upkeep.fire_schedules()
-        helpers = [asyncio.create_task(each, name=name) for name, each in work.items()]
+        helpers = [OwnTask(each, name=name) for name, each in work.items()]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
         return helpers
@@ -271,7 +279,7 @@ class LocalWorker(BaseWorkerBackend):
             )
 
     async def _declare_schedules(self) -> None:
-        while not self._stopping:
+        while not self._loop.stopping:
             try:
                 return await self.declare_schedules(prune=self.settings.prune_schedules)
             except DatabaseError as error:

@@ -51,6 +51,27 @@ async def test_live_jobs_are_told_by_queue_name_and_kind(scene: Scene, monitor: 
     ]
 
 
+async def test_what_waits_is_told_for_so_many_queues_and_the_rest(
+    scene: Scene, monitor: Monitor
+) -> None:
+    assert await monitor.waiting(["a"]) == []
+    await scene.running(queue="b")
+    for queue in ("a", "b", "b", "c", "c", "c", "d"):
+        await scene.pending(queue=queue)
+    await scene.pending(queue="a", delay_seconds=100)
+    scene.clock.advance(5)
+
+    async def told(*queues: str, most: int = 500) -> list[tuple[str | None, int, float]]:
+        return [
+            (of.queue, of.count, round(of.seconds, 2))
+            for of in await monitor.waiting(queues, most=most)
+        ]
+
+    assert await told() == [("c", 3, 5), ("a", 2, 5), ("b", 2, 5), ("d", 1, 5)]
+    assert await told("d", "z") == [("d", 1, 5), ("c", 3, 5), ("a", 2, 5), ("b", 2, 5)]
+    assert await told("d", most=2) == [("d", 1, 5), ("c", 3, 5), (None, 4, 5)]
+
+
 async def test_job_is_due_at_its_time_staged_or_not(scene: Scene, monitor: Monitor) -> None:
     await scene.pending(delay_seconds=10)
     await scene.pending()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from itertools import product
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from server_jobs import connect
 from server_jobs.database import Database
+from server_jobs.execution.lease_keeper import LeaseKeeping
 from server_jobs.migrate import migrate
 from tests.support.databases.endings import record_endings
 from tests.support.databases.raw_sql import run
@@ -55,7 +57,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server_jobs.backend.upkeep.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.MAINTENANCE_SECONDS", 0.03)
     monkeypatch.setattr("server_jobs.worker.LAST_MOMENT_SECONDS", 1.0)
-    monkeypatch.setattr("server_jobs.execution.lease_keeper.TICK_SECONDS", 0.02)
+    often = partial(LeaseKeeping, tick_seconds=0.02)
+    monkeypatch.setattr("server_jobs.execution.lease_keeper.LeaseKeeping", often)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

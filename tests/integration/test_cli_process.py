@@ -202,7 +202,7 @@ def test_terminal_obeys_nothing_that_a_handler_raises(cli: Cli) -> None:
     shown = on_a_terminal(cli, "worker", "--drain")
 
     assert "\x1b[31mthirteens" not in shown
-    assert shown.count("no �[31mthirteens") == 2, "the message, and the traceback's last line"
+    assert shown.count("no \\x1b[31mthirteens") == 2, "the message, and the traceback's last line"
 
 
 def test_worker_writes_every_failed_attempt_as_one_line_of_json(cli: Cli, failing_app: str) -> None:

@@ -74,6 +74,6 @@ def test_help_shows_no_type_beside_what_is_only_on_or_off(command: tuple[str, ..
     assert "bool" not in help_text.lower()
 
 
-@pytest.mark.parametrize("code", ["0", "1", "2", "130"])
+@pytest.mark.parametrize("code", ["0", "1", "2", "130", "143"])
 def test_exit_codes_are_in_the_help(code: str) -> None:
     assert re.search(rf"^\s*{code}\s+\w", Cli().ok("--help"), re.MULTILINE)

@@ -14,9 +14,9 @@ import pytest
 
 from server_jobs import Job, JobContext, JobStatus, create_job_registry, define_job
 from server_jobs.database import Database
+from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
 from server_jobs.launches.runner import Ending, Runner, RunnerConfig
-from server_jobs.launches.signals import Signals
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim, JobRecord
 from server_jobs.sql.statement import Row, Statement
@@ -356,11 +356,15 @@ async def prompt(params: Task) -> int:
     return params.n
 
 
-def runner_of_prompt(database: Database, claim: Claim, signals: Signals | None = None) -> Runner:
+def runner_of_prompt(
+    database: Database, claim: Claim, end_request: EndRequest | None = None
+) -> Runner:
     """A runner in this process that leaves soon after it was asked to."""
     jobs = create_job_registry().register(prompt)
     config = RunnerConfig(f"{LAUNCHER}/pod", grace=0.1)
-    return Runner(database, claim, load_registry=lambda: jobs, config=config, signals=signals)
+    return Runner(
+        database, claim, load_registry=lambda: jobs, config=config, end_request=end_request
+    )
 
 
 async def launched_prompt(database: Database, store: Store) -> Claim:
@@ -393,17 +397,17 @@ async def test_a_runner_that_is_stopped_once_its_handler_has_ended_writes_that_o
 ) -> None:
     claim = await launched_prompt(database, store)
     faulty = FaultyDatabase(database)
-    signals = Signals()
+    end_request = EndRequest()
     ours = threading.current_thread()
 
     def away_from_us(statements: Sequence[Statement]) -> Fault | None:
         mine = threading.current_thread() is ours and any(map(settles, statements))
-        signals.asked |= mine
+        end_request.asked |= mine
         return Fault.BEFORE if mine and not exits else None
 
     faulty.plan = away_from_us
 
-    await runner_of_prompt(faulty, claim, signals).run()
+    await runner_of_prompt(faulty, claim, end_request).run()
 
     assert exits == [0]
     assert (await store.get(claim.job_id)).status is JobStatus.COMPLETED

@@ -15,7 +15,7 @@ from server_jobs.records.status import JobStatus
 from server_jobs.schedules import Decision, Overlap, Schedule
 from tests.support.clock import Clock
 from tests.support.databases.faulty import Fault, FaultyDatabase
-from tests.support.databases.meanwhile import MeanwhileDatabase, fires
+from tests.support.databases.meanwhile import MeanwhileDatabase, fires, makes_jobs
 from tests.support.drills.agenda import NAME, Agenda, at, schedule
 
 ROUNDS = 5
@@ -273,7 +273,7 @@ async def test_answer_that_is_lost_makes_no_second_job(
     faulty = FaultyDatabase(others_database)
     scheduler = Agenda(faulty, clock)
     await agenda.put("0 * * * *", overlap=overlap)
-    faulty.break_once(Fault.AFTER, when=fires)
+    faulty.break_once(Fault.AFTER, when=makes_jobs)
 
     with pytest.raises(DatabaseUnavailableError):
         await scheduler.tick_at("09:00")
@@ -281,6 +281,24 @@ async def test_answer_that_is_lost_makes_no_second_job(
 
     assert await agenda.fired() == ["09:00"]
     assert (await agenda.get()).last_decision == Decision.FIRED
+
+
+async def test_replacing_that_is_cut_off_after_the_cancellation_is_finished_by_the_next_tick(
+    agenda: Agenda, others_database: Database, clock: Clock
+) -> None:
+    faulty = FaultyDatabase(others_database)
+    scheduler = Agenda(faulty, clock)
+    await agenda.put("0 * * * *", overlap=Overlap.REPLACE)
+    await agenda.tick_at("09:00")
+    faulty.break_once(Fault.AFTER, when=fires)
+
+    with pytest.raises(DatabaseUnavailableError):
+        await scheduler.tick_at("10:00")
+    assert await agenda.fired() == ["09:00"]
+    assert await scheduler.decision_at("10:01") == Decision.FIRED
+
+    assert await agenda.fired() == ["09:00", "10:00"]
+    assert [job.status for job in await agenda.jobs()] == [JobStatus.CANCELLED, JobStatus.PENDING]
 
 
 @pytest.mark.parametrize("overlap", list(Overlap))

@@ -71,6 +71,9 @@ class Bench:
 
     async def launch(self) -> int:
         """Claim once, and wait until what was claimed is created or given back."""
+        for namespace in self.term.namespaces:
+            if namespace is not None and not self.view.knows(namespace):
+                await self.view.relist(namespace)
         claimed = await self.launcher.claim()
         await self.launcher.finish(10)
         return claimed

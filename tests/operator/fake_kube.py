@@ -36,6 +36,11 @@ class FakeKube(Kube):
         """From now on, such calls of paths with that part fail."""
         self._refusals.append((verb, part, KubeError(verb, part, status, reason, message)))
 
+    def refuses(self, message: str) -> None:
+        """From now on, no Job is taken, a dry run's included."""
+        for verb in ("create", "dry run"):
+            self.fails(verb, "/jobs/jobs", 403, message, "Forbidden")
+
     def recovers(self) -> None:
         """Nothing fails any more."""
         self._refusals.clear()
@@ -158,15 +163,17 @@ class FakeKube(Kube):
         return deepcopy(stored)
 
 
-def job_runner_body(name: str = "default", *, generation: int = 1, **fields: Any) -> Json:
+def job_runner_body(
+    name: str = "default", *, namespace: str = "jobs", generation: int = 1, **fields: Any
+) -> Json:
     """A JobRunner as the API server tells of it."""
     return {
         "apiVersion": API_VERSION,
         "kind": "JobRunner",
         "metadata": {
-            "namespace": "jobs",
+            "namespace": namespace,
             "name": name,
-            "uid": f"uid-of-{name}",
+            "uid": f"uid-of-{namespace}-{name}",
             "generation": generation,
             "creationTimestamp": "2027-01-01T12:00:00Z",
         },

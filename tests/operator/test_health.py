@@ -65,8 +65,21 @@ async def test_it_is_ready_when_nothing_fails_and_says_what_does() -> None:
     health.fails("database", "connection refused")
     assert await asked(health, "/readyz") == (
         503,
-        '{"problems": {"database": "connection refused"}}',
+        '{"problems": {"database": "connection refused"}, "degraded": {}}',
     )
+
+
+async def test_what_concerns_one_of_many_is_named_and_leaves_it_ready() -> None:
+    health = Health()
+    for what in ("database", "Kubernetes API"):
+        health.answers(what)
+
+    health.degrades("namespace b", "forbidden")
+
+    said = '{"problems": {}, "degraded": {"namespace b": "forbidden"}}'
+    assert await asked(health, "/readyz") == (200, said)
+    health.answers("namespace b")
+    assert health.degraded == {}
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

@@ -92,7 +92,7 @@ async def test_why_no_job_is_taken_is_a_condition(bench: Bench, runners: JobRunn
     assert condition(bench, "Launching") == ("True", "Unhindered")
 
     await bench.enqueue()
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota: team", "Forbidden")
+    bench.kube.refuses("exceeded quota: team")
     await bench.launch()
     await runners.refresh()
 
@@ -103,7 +103,7 @@ async def test_what_a_list_no_longer_has_is_gone(bench: Bench, runners: JobRunne
     await seen(bench, runners, job_runner_body("a"))
     await seen(bench, runners, job_runner_body("b", queues=["b"]))
 
-    await runners.replace([job_runner_body("b", queues=["b"])])
+    await runners.replace([job_runner_body("b", queues=["b"])], "jobs")
 
     assert [runner.name for runner in bench.table] == ["b"]
 
@@ -115,7 +115,7 @@ async def test_a_list_that_is_late_takes_nothing_back(bench: Bench, runners: Job
     older = job_runner_body(maxConcurrency=3)
     older["metadata"]["resourceVersion"] = "9"
 
-    await runners.replace([older])
+    await runners.replace([older], "jobs")
 
     assert [runner.spec.max_concurrency for runner in bench.table] == [7]
 
@@ -128,3 +128,37 @@ async def test_one_of_the_same_name_is_another_one(bench: Bench, runners: JobRun
     await runners.changed(other, deleted=False)
 
     assert [(runner.uid, runner.spec.max_concurrency) for runner in bench.table] == [("another", 7)]
+
+
+async def test_a_policy_that_came_later_is_told_and_forgotten_when_it_is_gone(
+    bench: Bench, runners: JobRunners
+) -> None:
+    await seen(bench, runners, job_runner_body())
+    assert condition(bench, "TemplateValid") == ("True", "Accepted")
+    await bench.enqueue()
+    bench.kube.refuses("ValidatingAdmissionPolicy 'team' denied request: no limits")
+
+    await bench.launch()
+    await runners.refresh()
+    assert condition(bench, "TemplateValid") == ("False", "Refused")
+    assert condition(bench, "Launching") == ("False", "Refused")
+    assert condition(bench, "Ready") == ("False", "Refused")
+
+    bench.kube.recovers()
+    bench.launcher._refused_until.clear()  # the time is over
+    await bench.rounds(2)
+    await runners.refresh()
+    assert condition(bench, "TemplateValid") == ("True", "Accepted")
+    assert condition(bench, "Launching") == ("True", "Unhindered")
+
+
+async def test_a_template_that_was_refused_is_asked_about_again(
+    bench: Bench, runners: JobRunners
+) -> None:
+    bench.kube.refuses("a policy that goes")
+    await seen(bench, runners, job_runner_body())
+    assert condition(bench, "TemplateValid") == ("False", "Refused")
+
+    bench.kube.recovers()
+    await runners.refresh()
+    assert condition(bench, "TemplateValid") == ("True", "Accepted")

@@ -206,6 +206,9 @@ async def test_rows_of_resources_that_are_gone_are_removed(scene: Scene) -> None
     await scene.store.put(Schedule("other/there", "Report", "@daily", managed_by="crd:other/there"))
 
     await scene.schedules.refresh()
+    assert await scene.rows() == ["jobs/gone", "other/there"]  # jobs hasn't been listed yet
+    await scene.schedules.replace([], "jobs")
+    await scene.schedules.refresh()
 
     assert await scene.rows() == ["other/there"]
 

@@ -12,6 +12,7 @@ from server_jobs_operator.cluster.jobs_view import JobsView
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, JOB_ID, RUNNER
+from server_jobs_operator.cluster.namespaces import Namespaces
 from server_jobs_operator.cluster.reasons import Reason
 from tests.operator.samples import condition, ended, pod
 
@@ -64,7 +65,7 @@ class Seen:
     def __init__(self, server: ServerStub) -> None:
         self.server = server
         self.gone: list[str] = []
-        self.view = JobsView(cast(Kube, server), ("jobs",), "install")
+        self.view = JobsView(cast(Kube, server), Namespaces(("jobs",), lambda *_: None), "install")
         self.view.subscribe(self._note)
 
     def _note(self, known: KnownJob) -> None:
@@ -283,6 +284,22 @@ async def test_a_watch_that_ends_at_once_is_not_begun_anew_at_once(
     await asyncio.sleep(0.3)
 
     assert server.watches == before
+
+
+async def test_an_object_that_nobody_expects_does_not_end_the_watch(
+    server: ServerStub, seen: Seen
+) -> None:
+    odd: Json = {"metadata": {"resourceVersion": "9", "ownerReferences": 7}}
+    await server.tell("pods", ("ADDED", odd))
+    before = server.watches
+
+    async with asyncio.timeout(10):
+        while server.watches == before:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    seen.view.add(job("a"))
+    await seen.pods(pod_of("a", ended(2)))
+
+    assert seen["a"].finding is not None
 
 
 async def test_pauses_grow_until_something_arrives(

@@ -1,5 +1,6 @@
 """The calls of the Kubernetes API as an HTTP server gets them, and what becomes of its answers."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -124,16 +125,72 @@ async def test_a_server_that_is_not_there_has_status_0() -> None:
     assert server.errors == [("get", 0)]
 
 
+ADDED = b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "6"}}}\n'
+ERROR = b'{"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "old"}}\n'
+
+
 async def test_a_watch_tells_of_changes_until_the_server_ends_it_or_says_why() -> None:
-    added = b'{"type": "ADDED", "object": {"n": 1}}\n'
-    error = b'{"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "old"}}\n'
-    server = Server(web.Response(body=added), web.Response(body=added + error))
+    server = Server(web.Response(body=ADDED), web.Response(body=ADDED + ERROR))
     async with kube_of(server) as kube:
-        assert [change async for change in kube.watch("/all", "", "5")] == [("ADDED", {"n": 1})]
+        seen = [change async for change in kube.watch("/all", "", "5")]
         with pytest.raises(KubeError) as refusal:
             async for _ in kube.watch("/all", "", "5"):
                 pass
 
+    assert seen == [("ADDED", {"metadata": {"resourceVersion": "6"}})]
     assert "watch=true&resourceVersion=5&allowWatchBookmarks=true" in server.asked[0][1]
     assert (refusal.value.status, refusal.value.reason) == (410, "Expired")
     assert server.errors == [("watch", 410)]
+
+
+async def test_a_watch_passes_over_empty_lines_and_one_that_is_cut_off() -> None:
+    server = Server(web.Response(body=b"\n" + ADDED + b"  \r\n" + ADDED + ADDED[:20]))
+    async with kube_of(server) as kube:
+        assert len([change async for change in kube.watch("/all", "", "5")]) == 2
+
+
+async def test_an_event_may_be_as_large_as_an_object() -> None:
+    text = "x" * 3_000_000
+    item = {"metadata": {"resourceVersion": "6", "annotations": {"long": text}}}
+    line = json.dumps({"type": "ADDED", "object": item}).encode() + b"\n"
+    server = Server(web.Response(body=line))
+    async with kube_of(server) as kube:
+        assert [change async for change in kube.watch("/all", "", "5")] == [("ADDED", item)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"<html>the proxy is tired</html>\n",
+        b"{}\n",
+        b"[]\n",
+        b"7\n",
+        b"null\n",
+        b'{"type": "ADDED"}\n',
+        b'{"object": {"metadata": {"resourceVersion": "6"}}}\n',
+        b'{"type": "ADDED", "object": null}\n',
+        b'{"type": "ADDED", "object": {}}\n',
+        b'{"type": "ERROR", "object": "gone"}\n',
+        b'{"type": "ERROR", "object": {"code": "no number"}}\n',
+        b"[" * 100_000 + b"\n",
+        b"\xff\xfe\n",
+    ],
+)
+async def test_what_is_no_event_ends_the_watch_and_asks_for_a_new_list(line: bytes) -> None:
+    server = Server(web.Response(body=ADDED + line))
+    async with kube_of(server) as kube:
+        changes = kube.watch("/all", "", "5")
+        assert (await anext(changes))[0] == "ADDED"
+        with pytest.raises(KubeError, match="the answer isn't a watch's") as refusal:
+            await anext(changes)
+
+    assert not refusal.value.away
+    assert len(str(refusal.value)) < 1_000
+
+
+@pytest.mark.parametrize("answer", [{}, [], 7, {"items": [], "metadata": {}}, {"items": 3}])
+async def test_what_is_no_list_is_an_error(answer: Any) -> None:
+    server = Server(web.json_response(answer))
+    async with kube_of(server) as kube:
+        with pytest.raises(KubeError, match="the answer isn't"):
+            await kube.list("/all")

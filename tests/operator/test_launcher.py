@@ -1,12 +1,15 @@
 """Launching: how much is claimed and for whom, and what becomes of a Job that can't be created."""
 
 import logging
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from server_jobs import JobStatus
+from server_jobs.launches.launch import Launch
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
 from server_jobs_operator.launches.manifest import job_manifest
@@ -62,6 +65,7 @@ async def test_no_more_is_in_flight_than_all_runners_may_have(bench: Bench) -> N
 
 async def test_what_is_being_created_takes_room_too(bench: Bench) -> None:
     bench.serve(runner(maxConcurrency=3))
+    await bench.view.relist("jobs")
     await bench.enqueue(10)
     bench.kube.creating.clear()
 
@@ -88,6 +92,7 @@ async def test_no_more_are_created_a_second_than_is_set(bench: Bench) -> None:
 async def test_what_cannot_be_created_soon_is_left_for_others(bench: Bench) -> None:
     bench = bench.with_settings(creates_per_second=1.0)
     bench.serve(runner(maxConcurrency=1_000))
+    await bench.view.relist("jobs")
     await bench.enqueue(100)
     bench.kube.creating.clear()
 
@@ -139,7 +144,7 @@ async def test_a_leader_that_is_about_to_leave_claims_nothing(bench: Bench) -> N
 async def test_a_quota_is_waited_for_and_costs_nothing(bench: Bench) -> None:
     bench.serve(runner())
     (job_id,) = await bench.enqueue()
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota: team", "Forbidden")
+    bench.kube.refuses("exceeded quota: team")
 
     await bench.launch()
 
@@ -158,7 +163,7 @@ async def test_a_quota_is_waited_for_and_costs_nothing(bench: Bench) -> None:
 async def test_a_runner_out_of_quota_claims_nothing_more_for_a_while(bench: Bench) -> None:
     bench.serve(runner("poor", queues=["poor"]), runner("rich", queues=["rich"]))
     await bench.enqueue(1, queue="poor")
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota: team", "Forbidden")
+    bench.kube.refuses("exceeded quota: team")
     await bench.launch()
     bench.kube.recovers()
 
@@ -173,21 +178,59 @@ async def test_being_refused_is_told_once_until_a_job_is_taken_again(bench: Benc
     bench.serve(runner())
     for message in ("used: 10", "used: 11"):
         await bench.enqueue(2)
-        bench.kube.fails("create", "/jobs/jobs", 403, f"exceeded quota, {message}", "Forbidden")
+        bench.kube.refuses(f"exceeded quota, {message}")
         await bench.launch()
         bench.launcher._refused_until.clear()  # the time is over
         bench.kube.recovers()
-        bench.kube.fails("create", "/jobs/jobs", 403, f"exceeded quota, {message} ", "Forbidden")
+        bench.kube.refuses(f"exceeded quota, {message} ")
     assert await bench.settle_events() == [("JobRunner", "LaunchesRefused")]
 
     bench.kube.recovers()
     await bench.enqueue()
     await bench.launch()
     await bench.enqueue()
-    bench.kube.fails("create", "/jobs/jobs", 403, "exceeded quota, again", "Forbidden")
+    bench.kube.refuses("exceeded quota, again")
     await bench.launch()
 
     assert await bench.settle_events() == [("JobRunner", "LaunchesRefused")] * 2
+
+
+async def test_of_a_runner_that_was_refused_a_sample_goes_first(bench: Bench) -> None:
+    bench.serve(runner())
+    await bench.enqueue(5)
+    bench.kube.refuses("a policy that came later")
+    await bench.launch()
+    asked = bench.kube.called("create", "/jobs/jobs")
+
+    bench.launcher._refused_until.clear()  # the time is over
+    (new,) = await bench.enqueue()
+    await bench.rounds(3)
+
+    assert bench.kube.called("create", "/jobs/jobs") == asked
+    assert (await bench.record(new)).fence == 0
+
+    bench.kube.recovers()
+    bench.launcher._refused_until.clear()
+    await bench.rounds(2)
+    assert (await bench.record(new)).fence == 1
+    assert bench.launcher.refusal(next(iter(bench.table))) is None
+
+
+async def test_what_a_records_own_words_say_in_a_refusal_counts_for_nothing(bench: Bench) -> None:
+    bench.serve(runner(maxLaunchFailures=1))
+    (job_id,) = await bench.enqueue()
+    (good,) = await bench.enqueue(queue="default")
+    message = 'denied: image " cannot exceeded quota: being terminated"'
+    bench.kube.fails("create", "/jobs/jobs", 403, message, "Forbidden")
+
+    await bench.launch()
+
+    assert (await bench.record(job_id)).status is JobStatus.FAILED
+    bench.kube.recovers()
+    (later,) = await bench.enqueue()
+    await bench.launch()
+    assert (await bench.record(later)).status is JobStatus.RUNNING
+    assert (await bench.record(good)).status is JobStatus.FAILED
 
 
 async def test_a_job_that_the_api_server_refuses_costs_a_launch_and_is_told(bench: Bench) -> None:
@@ -216,6 +259,30 @@ async def test_a_runtime_that_is_not_given_costs_a_launch_and_is_told(bench: Ben
     assert await bench.settle_events() == [("JobRunner", "InvalidRuntime")]
     (event,) = bench.kube.all("events")
     assert "caps it at 1Gi; change the job's runtime=" in event["message"]
+
+
+async def test_a_record_of_which_no_job_can_be_made_fails_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(runner())
+    (endless,) = await bench.enqueue(timeout_seconds=60.0)
+    (good,) = await bench.enqueue()
+    claim = bench.launches.claim
+
+    async def with_an_endless_timeout(*asked: Any, **wanted: Any) -> list[Launch]:
+        claimed = await claim(*asked, **wanted)
+        return [replace(one, timeout_seconds=one.timeout_seconds and math.inf) for one in claimed]
+
+    monkeypatch.setattr(bench.launches, "claim", with_an_endless_timeout)
+
+    await bench.launch()
+
+    record = await bench.record(endless)
+    assert (record.status, record.launch_failures) == (JobStatus.PENDING, 1)
+    (error,) = record.attempt_errors
+    assert (error.type, "OverflowError" in error.message) == ("invalid_runtime", True)
+    assert (await bench.record(good)).status is JobStatus.RUNNING
+    assert [job["metadata"]["labels"][JOB_ID] for job in bench.jobs] == [good]
 
 
 async def test_the_same_is_not_said_again_and_again_and_yet_counted(bench: Bench) -> None:

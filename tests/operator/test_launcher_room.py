@@ -115,7 +115,9 @@ async def test_a_template_that_is_none_holds_its_runner_up_and_no_record(bench: 
     record = await bench.record(job_id)
     assert (record.status, record.launch_failures) == (JobStatus.PENDING, 0)
     assert "spec.template.spec.containers[0]" in (record.progress_message or "")
-    assert "containers[0]" in (bench.launcher.refusal(next(iter(bench.table))) or "")
+    refusal = bench.launcher.refusal(next(iter(bench.table)))
+    assert refusal is not None
+    assert "containers[0]" in refusal.text
 
 
 async def test_each_queue_of_each_runner_gets_its_turn(bench: Bench) -> None:

@@ -9,6 +9,8 @@ import pytest
 from server_jobs import JobStatus, connect
 from server_jobs.database import Database
 from server_jobs.migrate import migrate
+from server_jobs.schedules.schedule import Schedule
+from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.store import Store
 from server_jobs_operator.cluster.names import (
     config_map_path,
@@ -23,15 +25,21 @@ from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 from tests.operator.fake_kube import FakeKube, job_runner_body
 from tests.operator.samples import SETTINGS
 from tests.support.scene import new_job
 from tests.support.workers import until
 
 
-async def fake_watch(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
-    """Instead of kopf, which needs a real API server: nothing changes."""
-    await asyncio.Event().wait()
+class FakeKopfWatch:
+    """Instead of kopf, which needs an API server over HTTP: nothing changes."""
+
+    def __init__(self, term: Term, keepers: Mapping[str, Keeper]) -> None:
+        pass
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -49,10 +57,15 @@ class Replica:
         operator = Operator(kube, database, settings, self.metrics, self.health)
         self.running = asyncio.ensure_future(operator.run(self.stop))
 
+    def metrics_of(self, name: str, namespace: str) -> float | None:
+        return self.metrics.registry.get_sample_value(
+            f"server_jobs_{name}", {"namespace": namespace}
+        )
+
 
 @pytest.fixture
 async def database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    monkeypatch.setattr(leader, "watch_resources", fake_watch)
+    monkeypatch.setattr(leader, "KopfWatch", FakeKopfWatch)
     monkeypatch.setattr(leader, "_AGAIN_SECONDS", 0.05)
     migrate(postgres_url)
     database = connect(postgres_url)
@@ -130,3 +143,85 @@ async def test_the_default_job_runner_is_applied_as_soon_as_it_can_be(
 
     replica.stop.set()
     await replica.running
+
+
+TWO = replace(SETTINGS, namespaces=("jobs", "other"), reconcile_interval=1.0)
+
+
+def serve_two(kube: FakeKube) -> None:
+    for namespace in ("jobs", "other"):
+        kube.objects[resources_path("jobrunners", namespace, "default")] = job_runner_body(
+            namespace=namespace, queues=[namespace]
+        )
+
+
+def forbid(kube: FakeKube, namespace: str) -> None:
+    for verb in ("list", "watch"):
+        kube.fails(verb, f"/namespaces/{namespace}/", 403, f"cannot {verb} in {namespace}")
+
+
+async def launched(kube: FakeKube, store: Store, queue: str) -> None:
+    job = new_job("SendEmail", queue=queue)
+    await store.enqueue([job])
+    await until(lambda: any(job.id in path for path in kube.objects), f"{queue} is served")
+
+
+async def test_a_namespace_that_cannot_be_read_at_the_start_stops_no_other(
+    kube: FakeKube, database: Database
+) -> None:
+    store = Store(database)
+    serve_two(kube)
+    forbid(kube, "other")
+    schedules = ScheduleStore(database)
+    await schedules.put(Schedule("other/kept", "Report", "@daily", managed_by="crd:other/kept"))
+    replica = Replica(kube, database, TWO)
+
+    await launched(kube, store, "jobs")
+    await until(lambda: replica.metrics_of("namespace_served", "other") == 0, "it is counted")
+    await until(lambda: not replica.health.problems, "it is ready")
+    assert "cannot list in other" in replica.health.degraded["namespace other"]
+    assert replica.metrics_of("namespace_served", "jobs") is None
+    assert await schedules.find("other/kept") is not None
+
+    kube.recovers()
+    await launched(kube, store, "other")
+    await until(lambda: not replica.health.degraded, "nothing is wrong any more")
+    assert replica.metrics_of("namespace_served", "other") == 1
+
+    replica.stop.set()
+    await replica.running
+
+
+async def test_a_namespace_that_is_lost_later_stops_no_other(
+    kube: FakeKube, database: Database
+) -> None:
+    store = Store(database)
+    serve_two(kube)
+    replica = Replica(kube, database, TWO)
+    await launched(kube, store, "jobs")
+    await launched(kube, store, "other")
+
+    forbid(kube, "other")
+    await until(lambda: "namespace other" in replica.health.degraded, "it is named")
+    reconciled = kube.called("list", "/namespaces/jobs/jobs")
+    await until(lambda: kube.called("list", "/namespaces/jobs/jobs") > reconciled, "it goes on")
+    await launched(kube, store, "jobs")
+    assert replica.health.problems == {}
+
+    replica.stop.set()
+    await replica.running
+
+
+async def test_if_no_namespace_can_be_read_the_operator_is_unready(
+    kube: FakeKube, database: Database
+) -> None:
+    serve_two(kube)
+    forbid(kube, "jobs")
+    forbid(kube, "other")
+    replica = Replica(kube, database, TWO)
+
+    await until(lambda: "namespaces" in replica.health.problems, "it is unready")
+
+    replica.stop.set()
+    await replica.running
+    assert replica.health.degraded == {}

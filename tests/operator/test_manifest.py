@@ -191,10 +191,26 @@ def test_what_is_allowed_is_applied() -> None:
     ]
 
 
-@pytest.mark.parametrize("runtime", ["[]", '{"cpu": "many"}', '{"bogus": 1}', '{"cpu": 1}'])
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        "[]",
+        '{"cpu": "many"}',
+        '{"bogus": 1}',
+        '{"cpu": 1}',
+        '{"cpu": ' + "[" * 60_000,
+        '{"cpu": ' + "9" * 5_000 + "}",
+    ],
+)
 def test_a_runtime_that_makes_no_sense_is_refused_by_name(runtime: str) -> None:
     with pytest.raises(InvalidRuntime, match="SendEmail: its runtime can't be read"):
         manifest(runtime=runtime)
+
+
+def test_a_runtime_is_measured_before_it_is_read() -> None:
+    many = json.dumps(dict.fromkeys(map(str, range(10_000))))
+    with pytest.raises(InvalidRuntime, match=r"SendEmail: its runtime has \d+,\d+ characters"):
+        manifest(runtime=many)
 
 
 # ── the runner's template ────────────────────────────────────────────────────────────────────

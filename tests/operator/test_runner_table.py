@@ -68,13 +68,48 @@ def test_who_serves_is_worked_out_when_the_table_changes_and_not_at_each_claim(
         return overlaps(self, other)
 
     monkeypatch.setattr(JobRunner, "overlaps", counted)
-    runners = table(runner("a", created="1", queues=["x"]), runner("b", created="2"))
+    runners = table(
+        runner("a", created="1", jobNames=["One"]), runner("b", created="2", jobNames=["Two"])
+    )
     for _ in range(10):
         assert [one.name for one in runners.serving()] == ["a", "b"]
     assert asked == 1
 
-    runners.put(runner("b", created="2", queues=["x"]))
+    runners.put(runner("b", created="2", jobNames=["One"]))
     assert [one.name for one in runners.serving()] == ["a"]
+
+
+def test_a_long_chain_of_overlaps_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    overlaps = JobRunner.overlaps
+
+    def counted(self: JobRunner, other: JobRunner) -> bool:
+        nonlocal asked
+        asked += 1
+        return overlaps(self, other)
+
+    monkeypatch.setattr(JobRunner, "overlaps", counted)
+    chain = [
+        runner(f"r{i}", created=f"{i:04}", queues=[f"q{i}", f"q{i + 1}", f"q{i + 2}"])
+        for i in range(500)
+    ]
+    runners = table(*chain)
+
+    assert len(runners.serving()) == 167
+    assert all(runners.winner_over(one) is not None for one in chain[1:3])
+    assert asked <= 2 * len(chain)
+
+
+def test_it_gives_way_to_the_oldest_of_several() -> None:
+    young = runner("young", created="3", queues=["y", "x"])
+    runners = table(
+        runner("a", created="1", queues=["x"]), runner("b", created="2", queues=["y"]), young
+    )
+
+    winner = runners.winner_over(young)
+
+    assert winner is not None
+    assert winner.name == "a"
 
 
 @pytest.mark.parametrize(

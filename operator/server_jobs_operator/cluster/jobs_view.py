@@ -18,6 +18,7 @@ from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.kube import Json, Kube, KubeError
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, RUNNER, jobs_path, pods_path
+from server_jobs_operator.cluster.namespaces import Namespace, Namespaces
 from server_jobs_operator.cluster.trim import trimmed_job, trimmed_pod
 from server_jobs_operator.cluster.versions import is_older
 
@@ -45,24 +46,25 @@ class Listing:
 class JobsView:
     """Every Kubernetes Job of one installation. :meth:`run` keeps it up to date.
 
-    ``namespaces`` is None for the whole cluster. ``synced`` is set once all Jobs and pods have
-    been listed for the first time.
+    ``namespaces`` is told of those whose Jobs or pods can't be read. ``synced`` is set once the
+    Jobs and pods of each namespace have been listed, or couldn't be.
     """
 
     def __init__(
         self,
         kube: Kube,
-        namespaces: tuple[str, ...] | None,
+        namespaces: Namespaces,
         install_id: str,
     ) -> None:
         self._kube = kube
-        self._namespaces: tuple[str | None, ...] = namespaces or (None,)
+        self._namespaces = namespaces
         self._selector = f"{INSTALL}={install_id}"
         self._listeners: list[Callable[[KnownJob], None]] = []
         self._jobs: dict[str, KnownJob] = {}
         self._by_claim: dict[Claim, KnownJob] = {}
         self._early_pods: dict[str, dict[str, Json]] = {}
-        self._listed: set[tuple[str, str | None]] = set()
+        self._tried: set[tuple[str, Namespace]] = set()
+        self._listed: set[Namespace] = set()
         self._listings: list[Listing] = []
         self._in_flight: Counter[tuple[str, str]] = Counter()
         self.synced = asyncio.Event()
@@ -83,6 +85,10 @@ class JobsView:
             return self._in_flight.total()
         return self._in_flight[namespace, runner]
 
+    def knows(self, namespace: str) -> bool:
+        """Whether the Jobs of a namespace have been listed, so that all of them are counted."""
+        return not self._listed.isdisjoint({namespace, None})
+
     def subscribe(self, listener: Callable[[KnownJob], None]) -> None:
         """Calls ``listener`` with each Job that changes or is deleted, from now on."""
         self._listeners.append(listener)
@@ -94,7 +100,7 @@ class JobsView:
                 tasks.create_task(self._follow("jobs", namespace))
                 tasks.create_task(self._follow("pods", namespace))
 
-    async def relist(self, namespace: str | None) -> list[KnownJob]:
+    async def relist(self, namespace: Namespace) -> list[KnownJob]:
         """Lists the Jobs of a namespace, or of all → the Jobs that exist now.
 
         The answer is consistent: it comes from the API server's storage and not from a cache.
@@ -109,7 +115,7 @@ class JobsView:
         """Adds a Job that was created just now, before the watch shows it."""
         self._job_changed("ADDED", trimmed_job(created))
 
-    async def _follow(self, kind: str, namespace: str | None) -> None:
+    async def _follow(self, kind: str, namespace: Namespace) -> None:
         path = jobs_path(namespace) if kind == "jobs" else pods_path(namespace)
         changed = self._job_changed if kind == "jobs" else self._pod_changed
         replace = self._replace_jobs if kind == "jobs" else self._replace_pods
@@ -121,7 +127,8 @@ class JobsView:
                     with self._listing() as listing:
                         items, version = await self._kube.list(path, self._selector, trimmed)
                     replace(namespace, items, listing)
-                    self._has_listed(kind, namespace)
+                    self._namespaces.answers(namespace, kind)
+                    self._has_tried(kind, namespace)
                 began = time.monotonic()
                 async for change, item in self._kube.watch(path, self._selector, version):
                     pause = 0.0
@@ -135,9 +142,16 @@ class JobsView:
                 why = str(error)
                 if not error.away:
                     version = ""
+                self._namespaces.fails(namespace, kind, why)
+            except Exception as error:  # noqa: BLE001 - one odd object never ends the watch
+                why, version = f"{type(error).__name__}: {error}", ""
+                self._namespaces.fails(namespace, kind, why)
+                _log.exception("an unexpected error in watching %s", kind)
             # For every kind of failure: asking again immediately doesn't help a server in trouble.
             pause = min(max(2 * pause, 0.5), LONGEST_PAUSE_SECONDS)
-            _log.warning("can't watch %s, trying again in %.1f s: %s", kind, pause, why)
+            where = f"{kind} in {namespace}" if namespace else kind
+            _log.warning("can't watch %s, trying again in %.1f s: %s", where, pause, why)
+            self._has_tried(kind, namespace)
             await asyncio.sleep(pause)
 
     @contextmanager
@@ -149,14 +163,15 @@ class JobsView:
         finally:
             self._listings.remove(listing)
 
-    def _has_listed(self, kind: str, namespace: str | None) -> None:
-        self._listed.add((kind, namespace))
-        if len(self._listed) == 2 * len(self._namespaces):
+    def _has_tried(self, kind: str, namespace: Namespace) -> None:
+        self._tried.add((kind, namespace))
+        if len(self._tried) == 2 * len(self._namespaces):
             self.synced.set()
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────
 
-    def _replace_jobs(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
+    def _replace_jobs(self, namespace: Namespace, items: list[Json], listing: Listing) -> None:
+        self._listed.add(namespace)
         gone = listing.known - {item["metadata"]["uid"] for item in items}
         for job in self:
             if job.uid in gone and namespace in {None, job.namespace}:
@@ -165,7 +180,7 @@ class JobsView:
             if item["metadata"]["uid"] not in listing.gone:
                 self._job_changed("ADDED", item)
 
-    def _replace_pods(self, namespace: str | None, items: list[Json], listing: Listing) -> None:
+    def _replace_pods(self, namespace: Namespace, items: list[Json], listing: Listing) -> None:
         found = {item["metadata"]["uid"] for item in items}
         for job in self:
             if job.uid in listing.known and namespace in {None, job.namespace}:

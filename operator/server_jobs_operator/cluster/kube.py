@@ -29,6 +29,12 @@ MERGE = "application/merge-patch+json"
 
 _WATCH_SECONDS = 240
 
+_SHOWN_BYTES = 200
+"""How much is shown of an answer that can't be read."""
+
+_LONGEST_LINE = 16 << 20
+"""The longest event of a watch, in bytes. The API server stores no larger object than 3 MB."""
+
 
 # Parts of error messages. Their reason is Forbidden, which an admission policy's denial has too.
 _HELD_UP = ("exceeded quota", "failed quota", " cannot ", "being terminated")
@@ -61,10 +67,9 @@ class KubeError(Exception):
 
     @property
     def held_up(self) -> bool:
-        """Whether the namespace would refuse every Job.
+        """Whether a quota, a permission or the end of the namespace is the cause.
 
-        The causes are a used-up quota, a missing permission, or a namespace that is being deleted.
-        The denial of an admission policy isn't one of them: it concerns this Job alone.
+        It is told by the message. So ask only about requests in which nobody else's words stand.
         """
         if self.not_found:
             return "namespaces" in self.message
@@ -125,11 +130,17 @@ class Kube:
         items: list[Json] = []
         query = {"limit": str(PAGE), "labelSelector": selector}
         while True:
-            page = await self._json(_Request("list", "GET", path, query))
-            items += map(trim, page["items"])
-            following = page["metadata"].get("continue")
+            request = _Request("list", "GET", path, query)
+            page = await self._json(request)
+            try:
+                items += map(trim, page["items"] or ())
+                following = page["metadata"].get("continue")
+                version = str(page["metadata"]["resourceVersion"]) if not following else ""
+            except (LookupError, TypeError, AttributeError) as error:
+                text = f"the answer isn't a list's: {type(error).__name__}: {error}"
+                raise self._failed(request, 0, "Malformed", text) from None
             if not following:
-                return items, page["metadata"]["resourceVersion"]
+                return items, version
             query["continue"] = following
 
     async def watch(
@@ -153,19 +164,30 @@ class Kube:
         request = _Request("watch", "GET", path, query)
         response = await self._send(request, timeout)
         try:
-            async for line in response.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    code = int(status.get("code") or 500)
-                    raise self._failed(
-                        request, code, status.get("reason", ""), status.get("message", "")
-                    )
-                yield event["type"], event["object"]
+            async for line in _lines(response.content):
+                change, item = self._event(request, response.status, line)
+                yield change, item
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._failed(request, 0, "", _said(error)) from error
+        except ValueError as error:
+            raise self._failed(request, response.status, "Malformed", _said(error)) from error
         finally:
             response.close()
+
+    def _event(self, request: _Request, status: int, line: bytes) -> tuple[str, Json]:
+        """What a line of a watch says. Raises KubeError for an error, or if it isn't an event."""
+        try:
+            event = json.loads(line)
+            change, item = event["type"], event["object"]
+            if change == "ERROR":
+                code, reason = int(item.get("code") or 500), str(item.get("reason", ""))
+                raise self._failed(request, code, reason, str(item.get("message", "")))
+            str(item["metadata"]["resourceVersion"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            shown = line[:_SHOWN_BYTES].decode(errors="replace")
+            text = f"the answer isn't a watch's: {shown!r}"
+            raise self._failed(request, status, "Malformed", text) from None
+        return change, item
 
     async def create(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
         """Creates an object → as it was created. A dry run only checks it. Raises KubeError."""
@@ -212,11 +234,14 @@ class Kube:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         response = await self._send(request, timeout)
         try:
-            answer: Json = json.loads(await response.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            answer: Any = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
             raise self._failed(request, 0, "", _said(error)) from error
         finally:
             response.release()
+        if not isinstance(answer, dict):
+            shown = str(answer)[:_SHOWN_BYTES]
+            raise self._failed(request, 0, "Malformed", f"the answer isn't an object: {shown}")
         return answer
 
     async def _send(
@@ -247,14 +272,31 @@ class Kube:
         try:
             status = json.loads(text)
             reason, message = str(status.get("reason", "")), str(status.get("message", ""))
-        except ValueError:
-            reason, message = "", text[:200].decode(errors="replace")
+        except (ValueError, AttributeError, RecursionError):
+            reason, message = "", text[:_SHOWN_BYTES].decode(errors="replace")
         raise self._failed(request, response.status, reason, message)
 
     def _failed(self, request: _Request, status: int, reason: str, message: str) -> KubeError:
         """Counts a failure → the error to raise."""
         self._on_error(request.verb, status)
         return KubeError(request.verb, request.path, status, reason, message)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of an answer as they arrive. Empty ones, and one that is cut off, are left out.
+
+    Raises ValueError if a line is too long. aiohttp's own lines may have 128 KB.
+    """
+    begun = bytearray()
+    async for chunk in content.iter_any():
+        first, *others = chunk.split(b"\n")
+        begun += first
+        for other in others:
+            if begun.strip():
+                yield bytes(begun)
+            begun = bytearray(other)
+        if len(begun) > _LONGEST_LINE:
+            raise ValueError(f"an event has more than {_LONGEST_LINE:,} bytes")
 
 
 def _said(error: BaseException) -> str:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
-from server_jobs.launches.launch import Launch
-from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.kube import KubeError
-from server_jobs_operator.cluster.names import jobs_path, resources_path
+from server_jobs_operator.cluster.names import resources_path
+from server_jobs_operator.cluster.namespaces import Namespace
 from server_jobs_operator.cluster.versions import Json
-from server_jobs_operator.launches.manifest import job_manifest
-from server_jobs_operator.launches.templates import InvalidTemplate
+from server_jobs_operator.launches.sample import Refusal, RefusalKind, sample_refusal
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
 from server_jobs_operator.resources.runner_table import JobRunner
@@ -35,14 +33,15 @@ class JobRunners:
     ``refusal`` says why a JobRunner's Jobs are refused at present, or None if they aren't.
     """
 
-    def __init__(self, term: Term, refusal: Callable[[JobRunner], str | None]) -> None:
+    def __init__(self, term: Term, refusal: Callable[[JobRunner], Refusal | None]) -> None:
         self._term = term
         self._refusal = refusal
         self._news = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._known = KnownResources()
         self._invalid: dict[tuple[str, str], str] = {}
-        self._templates: dict[tuple[str, str], tuple[int, Condition]] = {}
+        self._accepted: dict[tuple[str, str], int] = {}
+        """The generation of each JobRunner whose sample was taken."""
 
     async def changed(self, body: Json, *, deleted: bool) -> None:
         """Updates the table: the JobRunner with this body was added or changed, or ``deleted``."""
@@ -50,7 +49,7 @@ class JobRunners:
         if deleted:
             self._known.drop(key)
             self._invalid.pop(key, None)
-            self._templates.pop(key, None)
+            self._accepted.pop(key, None)
             self._term.runners.drop(*key)
         elif not self._known.take(body):
             return
@@ -66,9 +65,9 @@ class JobRunners:
                 self._term.runners.put(JobRunner.of(body, spec))
         self._news.set()  # another JobRunner may no longer be in conflict with it
 
-    async def replace(self, bodies: Sequence[Json]) -> None:
-        """Updates the table from a complete list of JobRunners."""
-        await self._known.replace(bodies, self.changed)
+    async def replace(self, bodies: Sequence[Json], namespace: Namespace) -> None:
+        """Updates the table from a complete list of a namespace's JobRunners."""
+        await self._known.replace(bodies, namespace, self.changed)
 
     async def run(self) -> None:
         """Writes statuses after each change, until it is cancelled."""
@@ -122,7 +121,8 @@ class JobRunners:
             problem = self._invalid.get(key, "")
             return [Condition("Ready", False, "InvalidSpec", problem)]
         winner = self._term.runners.winner_over(runner)
-        template = await self._template(runner)
+        refusal = self._refusal(runner)
+        template = _refused(refusal) if refusal else await self._template(runner)
         text = "no other JobRunner serves the same jobs"
         conflict = Condition("Conflict", False, "NoOverlap", text)
         ready = Condition("Ready", True, "Serving", f"serves {', '.join(runner.spec.queues)}")
@@ -134,31 +134,23 @@ class JobRunners:
             ready = Condition("Ready", False, template.reason, template.message)
         elif runner.spec.paused:
             ready = _paused(self._term.view.in_flight(*key))
-        return [ready, conflict, template, _launching(self._refusal(runner))]
+        return [ready, conflict, template, _launching(refusal)]
 
     async def _template(self, runner: JobRunner) -> Condition:
         """Whether the API server would accept a Job of this JobRunner, found out by a dry run.
 
-        The answer is kept until the spec changes. Without one, each refresh asks again.
+        That it would is kept until the spec changes. Otherwise, each refresh asks again.
         """
-        generation, known = self._templates.get(runner.key, (None, None))
-        if known is not None and generation == runner.generation:
-            return known
-        try:
-            body = job_manifest(SAMPLE_LAUNCH, runner, self._term.settings)
-            await self._term.kube.create(jobs_path(runner.namespace), body, dry_run=True)
-            text = "the API server accepts a Job of it (dry run)"
-            found = Condition("TemplateValid", True, "Accepted", text)
-        except InvalidTemplate as error:
-            found = Condition("TemplateValid", False, "Malformed", str(error))
-        except KubeError as error:
-            # A used-up quota or a missing permission says nothing about the template.
-            if error.away or error.forbidden:
-                reason = "Forbidden" if error.forbidden else "NotAsked"
-                return Condition("TemplateValid", None, reason, f"the dry run failed: {error}")
-            found = Condition("TemplateValid", False, "Refused", error.message)
-        self._templates[runner.key] = (runner.generation, found)
-        return found
+        if self._accepted.get(runner.key) != runner.generation:
+            try:
+                refusal = await sample_refusal(self._term.kube, runner, self._term.settings)
+            except KubeError as error:
+                return Condition("TemplateValid", None, "NotAsked", f"the dry run failed: {error}")
+            if refusal is not None:
+                return _refused(refusal)
+            self._accepted[runner.key] = runner.generation
+        text = "the API server accepts a Job of it (dry run)"
+        return Condition("TemplateValid", True, "Accepted", text)
 
 
 _TROUBLE = {
@@ -177,30 +169,13 @@ def _paused(running: int) -> Condition:
     return Condition("Ready", False, "Draining", text)
 
 
-def _launching(refusal: str | None) -> Condition:
+def _refused(refusal: Refusal) -> Condition:
+    # A used-up quota or a missing permission says nothing about the template.
+    holds = None if refusal.kind is RefusalKind.FORBIDDEN else False
+    return Condition("TemplateValid", holds, str(refusal.kind), refusal.text)
+
+
+def _launching(refusal: Refusal | None) -> Condition:
     if refusal is None:
         return Condition("Launching", True, "Unhindered", "the API server accepts its Jobs")
-    return Condition("Launching", False, "Refused", refusal)
-
-
-SAMPLE_LAUNCH = Launch(
-    id="00000000-0000-7000-8000-000000000000",
-    job_name="DryRun",
-    queue="default",
-    status=JobStatus.RUNNING,
-    fence=0,
-    attempt_count=1,
-    max_attempts=1,
-    timeout_seconds=None,
-    retry_policy=None,
-    runtime=None,
-    correlation_id=None,
-    launch_failures=0,
-    disruptions=0,
-    worker_id=None,
-    worker_started_at=None,
-    worker_expires_at=None,
-    handler_started_at=None,
-    cancel_requested_at=None,
-)
-"""A launch without any wishes of its own, for a server-side dry run of a JobRunner's template."""
+    return Condition("Launching", False, "Refused", refusal.text)

@@ -24,6 +24,7 @@ from server_jobs.schedules.schedule import NEVER, Schedule, ScheduleRecord
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs_operator.cluster.kube import Kube, KubeError
 from server_jobs_operator.cluster.names import resources_path
+from server_jobs_operator.cluster.namespaces import Namespace
 from server_jobs_operator.cluster.versions import Json
 from server_jobs_operator.resources.conditions import Condition, changes, updated
 from server_jobs_operator.resources.known import KnownResources, generation_of, key_of
@@ -70,9 +71,12 @@ class JobSchedules:
             row = await self._schedules.find("/".join(key))
         await self._write_status(key, row)
 
-    async def replace(self, bodies: Sequence[Json]) -> None:
-        """Writes and removes rows by a complete list of JobSchedules. Raises DatabaseError."""
-        await self._known.replace(bodies, self.changed)
+    async def replace(self, bodies: Sequence[Json], namespace: Namespace) -> None:
+        """Writes and removes rows by a complete list of a namespace's JobSchedules.
+
+        Raises DatabaseError.
+        """
+        await self._known.replace(bodies, namespace, self.changed)
 
     async def refresh(self) -> None:
         """Writes rows that are missing or couldn't be written, and each status that has changed.
@@ -96,7 +100,7 @@ class JobSchedules:
                 _log.exception("JobSchedule %s: an unexpected error, trying again", name)
         for row in rows.values():
             place = _place_of(row.managed_by)
-            if place and self._settings.serves(place[0]) and place not in self._known:
+            if place and self._settings.serves(place[0]) and self._known.is_gone(place):
                 try:
                     await self._remove(*place)
                 except DatabaseUnavailableError:

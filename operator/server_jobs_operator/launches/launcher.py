@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
@@ -19,6 +20,7 @@ from server_jobs_operator.launches.create import create_or_adopt
 from server_jobs_operator.launches.judge import outcome_of
 from server_jobs_operator.launches.manifest import InvalidRuntime, job_manifest
 from server_jobs_operator.launches.pace import Pace
+from server_jobs_operator.launches.sample import Refusal, RefusalKind, sample_refusal
 from server_jobs_operator.launches.templates import InvalidTemplate
 from server_jobs_operator.resources.runner_table import JobRunner
 from server_jobs_operator.telemetry.log_fields import fields_of
@@ -27,7 +29,7 @@ from server_jobs_operator.term import Term
 _log = logging.getLogger("server_jobs.operator.launch")
 
 REFUSED_SECONDS = 30.0
-"""How long a JobRunner claims nothing after its namespace refused a Job (see KubeError.held_up)."""
+"""How long a JobRunner claims nothing after the API server refused its Jobs."""
 
 AWAY_SECONDS = 5.0
 """The same after the API server didn't answer. The reconciler creates what was claimed by then."""
@@ -59,8 +61,8 @@ class Launcher:
         self._slots = asyncio.Semaphore(term.settings.create_concurrency)
         self._pace = Pace(term.settings.creates_per_second)
         self._refused_until: dict[tuple[str, str], float] = {}
-        self._refusals: dict[tuple[str, str], str] = {}
-        """JobRunners whose namespace refused their last Job, and why."""
+        self._refusals: dict[tuple[str, str], Refusal] = {}
+        """JobRunners whose Jobs are refused, and why."""
         self._turn = 0
         self._turns: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,7 +81,8 @@ class Launcher:
             return 0
         claimed = 0
         for runner in _rotated(self._term.runners.serving(), self._turn):
-            if self._refused_until.get(runner.key, 0.0) > time.monotonic():
+            # Of a namespace that was never listed, nobody knows how many Jobs are in flight.
+            if not self._term.view.knows(runner.namespace) or not self._may_claim(runner):
                 continue
             claimed_here = 0
             for queue in _rotated(runner.spec.queues, self._turns[runner.key]):
@@ -132,7 +135,10 @@ class Launcher:
         self._unstarted.setdefault(launch.claim, time.monotonic())
         self._without_job[launch.claim] = runner.key
         self._creating.add(launch.claim)
-        task = asyncio.create_task(self._create(launch, runner))
+        self._in_background(self._create(launch, runner))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -164,17 +170,18 @@ class Launcher:
         try:
             body = job_manifest(launch, runner, self._term.settings)
         except InvalidRuntime as error:
-            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
             return self._wrong(launch, runner, Reason.INVALID_RUNTIME, str(error))
         except InvalidTemplate as error:
-            return self._hold_up(runner, f"its template isn't a pod template: {error}")
+            return self._hold_up(runner, Refusal(RefusalKind.MALFORMED, str(error)))
+        except Exception as error:  # noqa: BLE001 - the spec is valid, so the cause is the record
+            text = f"no Job can be made of its record: {type(error).__name__}: {error}"
+            return self._wrong(launch, runner, Reason.INVALID_RUNTIME, text)
         try:
             created = await create_or_adopt(self._term.kube, runner.namespace, body)
         except KubeError as error:
             if error.passes:
                 raise
-            self._term.metrics.launches.labels(runner.namespace, runner.name, "refused").inc()
-            return self._refused(launch, runner, error)
+            return await self._refused(launch, runner, error)
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
             _log.warning("job %s: %s; releasing it", launch.id, reason, extra=fields)
@@ -185,7 +192,7 @@ class Launcher:
         since = self._unstarted.get(launch.claim)
         if since is not None:
             self._term.metrics.launch_seconds.observe(time.monotonic() - since)
-        self._term.metrics.launches.labels(runner.namespace, runner.name, "created").inc()
+        self._count(runner, "created")
         _log.info(
             "job %s (%s): Kubernetes Job %s/%s created",
             launch.id,
@@ -196,32 +203,67 @@ class Launcher:
         )
         return None
 
-    def _refused(self, launch: Launch, runner: JobRunner, error: KubeError) -> _NotCreated:
+    async def _refused(self, launch: Launch, runner: JobRunner, error: KubeError) -> _NotCreated:
+        """Tells whose trouble a refusal is: the JobRunner's, if its sample is refused as well.
+
+        What the refusal says doesn't tell, since a record's own words may stand in it.
+        """
+        refusal = await sample_refusal(self._term.kube, runner, self._term.settings)
+        if refusal is not None:
+            return self._hold_up(runner, refusal)
         text = f"the API server refuses its Job: {error.message or error.reason}"
-        if error.held_up:
-            return self._hold_up(runner, text)
         return self._wrong(launch, runner, Reason.CONFIG_ERROR, text)
 
-    def _hold_up(self, runner: JobRunner, text: str) -> _NotCreated:
+    def _hold_up(self, runner: JobRunner, refusal: Refusal) -> _NotCreated:
         """Pauses a JobRunner whose Jobs are all refused → the record waits, uncharged."""
+        self._count(runner, "refused")
+        text = f"the API server refuses its Jobs: {refusal.text}"
         if self._refused_until.get(runner.key, 0.0) < time.monotonic():
             where = f"JobRunner {runner.namespace}/{runner.name}"
             _log.error("%s: %s; it claims nothing for %g s", where, text, REFUSED_SECONDS)
         self._pause(runner, REFUSED_SECONDS)
         if runner.key not in self._refusals:
             self._term.events.about_runner(runner, "LaunchesRefused", text)
-        self._refusals[runner.key] = text
+        self._refusals[runner.key] = refusal
         return _NotCreated(Postponed(text, REFUSED_SECONDS))
+
+    def _may_claim(self, runner: JobRunner) -> bool:
+        """Whether a JobRunner may claim at present. Of one that was refused, a sample goes first.
+
+        Otherwise records would be claimed and postponed again and again. Nobody waits for the
+        sample's answer: others claim meanwhile.
+        """
+        if self._refused_until.get(runner.key, 0.0) > time.monotonic():
+            return False
+        if runner.key not in self._refusals:
+            return True
+        self._pause(runner, REFUSED_SECONDS)
+        self._in_background(self._ask_again(runner))
+        return False
+
+    async def _ask_again(self, runner: JobRunner) -> None:
+        try:
+            refusal = await sample_refusal(self._term.kube, runner, self._term.settings)
+        except KubeError as error:
+            where = f"{runner.namespace}/{runner.name}"
+            _log.warning("JobRunner %s: can't ask whether it may launch: %s", where, error)
+        else:
+            if refusal is not None:
+                self._refusals[runner.key] = refusal
+            else:
+                self._refusals.pop(runner.key, None)
+                self._refused_until.pop(runner.key, None)
 
     def _pause(self, runner: JobRunner, seconds: float) -> None:
         until = time.monotonic() + seconds
         self._refused_until[runner.key] = max(self._refused_until.get(runner.key, 0.0), until)
 
-    def refusal(self, runner: JobRunner) -> str | None:
+    def refusal(self, runner: JobRunner) -> Refusal | None:
         """Why the Jobs of a JobRunner are refused at present → None if they aren't."""
         return self._refusals.get(runner.key)
 
     def _wrong(self, launch: Launch, runner: JobRunner, reason: Reason, text: str) -> _NotCreated:
+        self._count(runner, "refused")
         fields = self._fields(launch, runner) | {"reason": str(reason)}
         _log.error("job %s: %s", launch.id, text, extra=fields)
         found = Finding(reason, text, final=True)
@@ -233,6 +275,9 @@ class Launcher:
         if instead.found is not None and launch.id in settled:
             self._term.metrics.reasons.labels(str(instead.found.reason)).inc()
             self._term.events.about_launch(runner, instead.found)
+
+    def _count(self, runner: JobRunner, outcome: str) -> None:
+        self._term.metrics.launches.labels(runner.namespace, runner.name, outcome).inc()
 
     @staticmethod
     def _fields(launch: Launch, runner: JobRunner) -> dict[str, str | int]:

@@ -30,6 +30,9 @@ Json = dict[str, Any]
 SPARE_SECONDS = 5
 """How much longer than the handler's grace period a pod has, to write how the handler ended."""
 
+_LONGEST_RUNTIME = 64 << 10
+"""How many characters a record's ``runtime`` may have."""
+
 _AMOUNTS = {"cpu": "cpu", "memory": "memory", "ephemeral_storage": "ephemeral-storage"}
 
 
@@ -211,9 +214,15 @@ def _asked_for(launch: Launch, runner: JobRunner, runtime: RuntimeSpec) -> Json:
 
 
 def _runtime(launch: Launch) -> RuntimeSpec:
+    text = launch.runtime or "{}"
+    if len(text) > _LONGEST_RUNTIME:  # before it is read: a million keys would take a gigabyte
+        raise InvalidRuntime(
+            f"{launch.job_name}: its runtime has {len(text):,} characters, and {_LONGEST_RUNTIME:,}"
+            " are allowed"
+        )
     try:
-        return RuntimeSpec.model_validate(json.loads(launch.runtime or "{}"))
-    except (ValueError, ValidationError) as error:
+        return RuntimeSpec.model_validate(json.loads(text))
+    except (ValueError, ValidationError, RecursionError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error)}
         where = ".".join(str(part) for part in problem.get("loc", ()))
         raise InvalidRuntime(

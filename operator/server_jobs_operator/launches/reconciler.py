@@ -2,7 +2,7 @@
 
 It reads the rows, lists the Jobs, and reads again the rows that differ. The second read shows what
 was claimed or settled in between, so that a record that merely changed isn't taken for lost. If the
-list fails, nothing is done: a failed list doesn't mean that there are no Jobs.
+list of a namespace fails, nothing is done about it: that doesn't mean that there are no Jobs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from server_jobs.launches.launch import Launch
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.known_job import KnownJob
+from server_jobs_operator.cluster.kube import KubeError
+from server_jobs_operator.cluster.namespaces import Namespace
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.resources.runner_table import place_of
@@ -31,16 +33,20 @@ class Reconciler:
         self._attendant = attendant
 
     async def reconcile(self) -> None:
-        """Compares once. Raises DatabaseError or KubeError, and then nothing has been done."""
+        """Compares once, in each namespace whose Jobs can be listed.
+
+        Raises DatabaseError or, if that is none, KubeError, and then nothing has been done.
+        """
         before = await self._term.launches.in_hand()
-        jobs = {
-            job.claim: job
-            for namespace in self._term.settings.namespaces or (None,)
-            for job in await self._term.view.relist(namespace)
-        }
+        jobs, listed = await self._list()
         self._go_on(before, jobs)
         # Some rows differ only because they changed since the first read.
-        missing = [one for one in before.values() if self._term.view.of(one.claim) is None]
+        missing = [
+            launch
+            for launch in before.values()
+            if self._term.view.of(launch.claim) is None
+            and not listed.isdisjoint({None, self._place_of(launch)[0]})
+        ]
         rows = await self._term.launches.read({launch.id for launch in missing})
         created = 0
         for launch in missing:
@@ -50,6 +56,27 @@ class Reconciler:
             created += self._create_again(now)
         if created:
             _log.info("%d running records had no Kubernetes Job", created)
+
+    async def _list(self) -> tuple[dict[Claim, KnownJob], set[Namespace]]:
+        """Lists the Jobs of each namespace → (Jobs, the namespaces whose list didn't fail)."""
+        jobs: dict[Claim, KnownJob] = {}
+        listed: set[Namespace] = set()
+        failed: KubeError | None = None
+        for namespace in self._term.namespaces:
+            try:
+                found = await self._term.view.relist(namespace)
+            except KubeError as error:
+                failed = error
+                self._term.namespaces.fails(namespace, "jobs", str(error))
+                if error.status == 0:
+                    break  # nothing answers: the others would only take as long
+                continue
+            self._term.namespaces.answers(namespace, "jobs")
+            listed.add(namespace)
+            jobs |= {job.claim: job for job in found}
+        if failed is not None and not listed:
+            raise failed
+        return jobs, listed
 
     def _go_on(self, before: Mapping[str, Launch], jobs: Mapping[Claim, KnownJob]) -> None:
         """Renews the leases of launches that wait for their pods, and has others judged."""
@@ -64,7 +91,7 @@ class Reconciler:
 
     def _create_again(self, launch: Launch) -> bool:
         """Launches a record without a Job, or has it judged → False if its namespace isn't ours."""
-        namespace, name = place_of(launch.worker_id, self._term.settings.worker_prefix)
+        namespace, name = self._place_of(launch)
         if not self._term.settings.serves(namespace):
             return False  # this namespace isn't served any more; its pods settle their records
         runner = self._term.runners.get(namespace, name)
@@ -73,3 +100,6 @@ class Reconciler:
         elif not self._launcher.is_creating(launch.claim):
             self._launcher.launch(launch, runner)
         return True
+
+    def _place_of(self, launch: Launch) -> tuple[str, str]:
+        return place_of(launch.worker_id, self._term.settings.worker_prefix)

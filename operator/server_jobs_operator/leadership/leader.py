@@ -8,24 +8,26 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from server_jobs.errors import DatabaseError, StoreError
-from server_jobs.monitoring.monitor import LiveKind, Monitor
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, StoreError
+from server_jobs.monitoring.monitor import Monitor
 from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.retention import Retention
 from server_jobs_operator.cluster.known_job import KnownJob
-from server_jobs_operator.cluster.kube import Json, KubeError
+from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.names import API_VERSION, group_path, resources_path
 from server_jobs_operator.controllers.default_runner import DefaultRunner
 from server_jobs_operator.controllers.job_runners import JobRunners
 from server_jobs_operator.controllers.job_schedules import JobSchedules
-from server_jobs_operator.controllers.kopf_watch import watch_resources
+from server_jobs_operator.controllers.kopf_watch import KopfWatch
 from server_jobs_operator.launches.attendant import Attendant
 from server_jobs_operator.launches.launcher import Launcher
 from server_jobs_operator.launches.reconciler import Reconciler
+from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.resources.runner_table import place_of
 from server_jobs_operator.telemetry.health import ROUND_SECONDS
+from server_jobs_operator.telemetry.metrics import OTHER_QUEUES
 from server_jobs_operator.term import Term
 
 _log = logging.getLogger("server_jobs.operator")
@@ -36,8 +38,15 @@ HAND_OVER_SECONDS = 10.0
 PRUNE_SECONDS = 300.0
 
 _AGAIN_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
 _DEFINITIONS = "custom resources"
 _RESOURCES = "Jobs and pods"
+
+
+def _pause_after(failures: int, seconds: float) -> float:
+    """Return how long a loop that keeps failing rests: longer each time, but not too long."""
+    first = min(seconds, _AGAIN_SECONDS)
+    return min(first * 2.0 ** min(failures - 1, 10), max(first, _LONGEST_PAUSE_SECONDS))
 
 
 class Leader:
@@ -67,15 +76,11 @@ class Leader:
                 tasks.create_task(self._every(FIGURES_SECONDS, "figures", self._measure))
                 tasks.create_task(self._term.view.run())
                 await self._until_known()
-                tasks.create_task(
-                    watch_resources(
-                        self._term.settings,
-                        {
-                            "jobrunners": self._runner_changed,
-                            "jobschedules": self._schedules.changed,
-                        },
-                    )
-                )
+                keepers: dict[str, Keeper] = {
+                    "jobrunners": self._runner_changed,
+                    "jobschedules": self._schedules.changed,
+                }
+                tasks.create_task(KopfWatch(self._term, keepers).run())
                 tasks.create_task(self._runners.run())
                 tasks.create_task(self._attendant.run())
                 tasks.create_task(self._listen())
@@ -89,13 +94,16 @@ class Leader:
             self._term.health.forget_loops()
             for what in (_DEFINITIONS, _RESOURCES):
                 self._term.health.answers(what)
+            self._term.namespaces.forget()
             self._default_runner.forget()
             self._term.metrics.end_term()
 
     def _loops(self) -> list[tuple[float, str, Callable[[], Awaitable[object]]]]:
         loops: list[tuple[float, str, Callable[[], Awaitable[object]]]] = [
             (self._term.settings.lease / 3, "renew", self._launcher.renew),
-            (MAINTENANCE_SECONDS, "maintain", self._maintain),
+            (MAINTENANCE_SECONDS, "stage", self._stage),
+            (MAINTENANCE_SECONDS, "rescue", self._rescue),
+            (MAINTENANCE_SECONDS, "cancellations", self._find_cancelled),
             (self._term.settings.reconcile_interval, "reconcile", self._reconcile),
         ]
         if self._term.settings.schedules:
@@ -107,16 +115,24 @@ class Leader:
     async def _every(
         self, seconds: float, name: str, work: Callable[[], Awaitable[object]]
     ) -> None:
+        failures = 0
         while True:
             pause = seconds
             self._term.health.beat(name, ROUND_SECONDS)
             try:
                 await work()
-            except (DatabaseError, KubeError) as error:
+                failures = 0
+            except (DatabaseUnavailableError, KubeError) as error:
                 _log.warning("%s failed, trying again: %s", name, error)
                 pause = min(seconds, _AGAIN_SECONDS)
+            except DatabaseError as error:
+                failures += 1
+                pause = _pause_after(failures, seconds)
+                _log.warning("%s failed, trying again in %g s: %s", name, pause, error)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("%s: an unexpected error, trying again", name)
+                failures += 1
+                pause = _pause_after(failures, seconds)
+                _log.exception("%s: an unexpected error, trying again in %g s", name, pause)
             self._term.health.beat(name, pause)
             await asyncio.sleep(pause)
 
@@ -155,9 +171,12 @@ class Leader:
                 await asyncio.sleep(_AGAIN_SECONDS)
             self._news.set()
 
-    async def _maintain(self) -> None:
-        if await self._term.launches.records.stage():
+    async def _stage(self) -> None:
+        queues = {queue for runner in self._term.runners.serving() for queue in runner.spec.queues}
+        if await self._term.launches.records.stage(sorted(queues)):
             self._news.set()
+
+    async def _rescue(self) -> None:
         for job_id, settled in (await self._term.launches.records.rescue()).items():
             _log.warning(
                 "job %s: its lease expired; it is now %s",
@@ -166,6 +185,8 @@ class Leader:
                 extra={"job_id": job_id},
             )
             self._news.set()
+
+    async def _find_cancelled(self) -> None:
         for launch in (await self._term.launches.cancelled()).values():
             namespace, _ = place_of(launch.worker_id, self._term.settings.worker_prefix)
             if self._term.settings.serves(namespace):
@@ -191,21 +212,24 @@ class Leader:
             ("jobrunners", self._runners.replace),
             ("jobschedules", self._schedules.replace),
         ):
-            found: list[Json] = []
-            for namespace in self._term.settings.namespaces or (None,):
-                items, _ = await self._term.kube.list(resources_path(plural, namespace))
-                found += items
-            await replace(found)
+            for namespace in self._term.namespaces:
+                try:
+                    found, _ = await self._term.kube.list(resources_path(plural, namespace))
+                except KubeError as error:
+                    self._term.namespaces.fails(namespace, plural, str(error))
+                    if error.status == 0:
+                        raise  # nothing answers: the others would only take as long
+                    continue
+                self._term.namespaces.answers(namespace, plural)
+                await replace(found, namespace)
 
     async def _measure(self) -> None:
-        depth: dict[str, int] = {}
-        oldest: dict[str, float] = {}
-        for live in await self._monitor.live():
-            if live.kind is not LiveKind.RUNNING:
-                depth[live.queue] = depth.get(live.queue, 0) + live.count
-            if live.kind is LiveKind.DUE:
-                oldest[live.queue] = max(oldest.get(live.queue, 0.0), live.seconds)
-        self._term.metrics.show_queues(depth, oldest)
+        served = {queue for runner in self._term.runners for queue in runner.spec.queues}
+        waiting = await self._monitor.waiting(sorted(served))
+        self._term.metrics.show_queues(
+            {of.queue or OTHER_QUEUES: of.count for of in waiting},
+            {of.queue or OTHER_QUEUES: of.seconds for of in waiting},
+        )
         self._term.metrics.show_running(
             {runner.key: self._term.view.in_flight(*runner.key) for runner in self._term.runners}
         )

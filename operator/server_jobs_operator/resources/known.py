@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias
 
+from server_jobs_operator.cluster.namespaces import Namespace
 from server_jobs_operator.cluster.versions import Json, is_older
 
 Key: TypeAlias = tuple[str, str]
@@ -22,9 +23,7 @@ class KnownResources:
 
     def __init__(self) -> None:
         self._bodies: dict[Key, Json] = {}
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._bodies
+        self._listed: set[Namespace] = set()
 
     def __iter__(self) -> Iterator[Key]:
         return iter(list(self._bodies))
@@ -56,14 +55,26 @@ class KnownResources:
         if known is not None and _is_same_spec(body, known):
             self._bodies[key_of(body)] = body
 
+    def is_gone(self, key: Key) -> bool:
+        """Whether there is no such resource, by a list of its namespace."""
+        return key not in self._bodies and not self._listed.isdisjoint({None, key[0]})
+
     def drop(self, key: Key) -> None:
         """Forgets a resource that was deleted."""
         self._bodies.pop(key, None)
 
-    async def replace(self, bodies: Sequence[Json], changed: Keeper) -> None:
-        """Calls ``changed`` for each body on a complete list, and for each resource not on it."""
+    async def replace(self, bodies: Sequence[Json], namespace: Namespace, changed: Keeper) -> None:
+        """Calls ``changed`` for each body on a complete list, and for each resource not on it.
+
+        The list is that of a namespace; None is the whole cluster.
+        """
+        self._listed.add(namespace)
         listed = {key_of(body) for body in bodies}
-        gone = [body for key, body in self._bodies.items() if key not in listed]
+        gone = [
+            body
+            for key, body in self._bodies.items()
+            if key not in listed and namespace in {None, key[0]}
+        ]
         for body in bodies:
             await changed(body, deleted=False)
         for body in gone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,6 +55,7 @@ class RunnerTable:
         self._runners: dict[tuple[str, str], JobRunner] = {}
         self._oldest_first: list[JobRunner] = []
         self._serving: list[JobRunner] | None = None
+        self._gives_way: dict[tuple[str, str], JobRunner] | None = None
 
     def __iter__(self) -> Iterator[JobRunner]:
         """The JobRunners, oldest first."""
@@ -78,26 +80,45 @@ class RunnerTable:
 
         An older one that must itself give way to another doesn't count.
         """
-        for older in self:
-            if older.key == runner.key:
-                return None
-            if older.overlaps(runner) and self.winner_over(older) is None:
-                return older
-        return None
+        return self._winners().get(runner.key)
 
     def serving(self) -> list[JobRunner]:
         """The JobRunners that may claim, oldest first. It is computed once after each change."""
         if self._serving is None:
+            gives_way = self._winners()
             self._serving = [
-                runner
-                for runner in self
-                if not runner.spec.paused and self.winner_over(runner) is None
+                runner for runner in self if not runner.spec.paused and runner.key not in gives_way
             ]
         return self._serving
 
+    def _winners(self) -> dict[tuple[str, str], JobRunner]:
+        """Who gives way, and to whom, computed once after each change.
+
+        One walk from the oldest to the youngest: each is compared only with those that have won
+        one of its queues so far.
+        """
+        if self._gives_way is None:
+            self._gives_way = {}
+            winners_of: defaultdict[str, list[JobRunner]] = defaultdict(list)
+            for runner in self:
+                queues = dict.fromkeys(runner.spec.queues)
+                rivals = [older for queue in queues for older in winners_of[queue]]
+                over = min(filter(runner.overlaps, rivals), key=_age, default=None)
+                if over is not None:
+                    self._gives_way[runner.key] = over
+                    continue
+                for queue in queues:
+                    winners_of[queue].append(runner)
+        return self._gives_way
+
     def _has_changed(self) -> None:
-        self._oldest_first = sorted(self._runners.values(), key=lambda r: (r.created, r.uid))
-        self._serving = None
+        self._oldest_first = sorted(self._runners.values(), key=_age)
+        self._serving = self._gives_way = None
+
+
+def _age(runner: JobRunner) -> tuple[str, str]:
+    """By which JobRunners are sorted, oldest first."""
+    return runner.created, runner.uid
 
 
 def place_of(worker_id: str | None, prefix: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class Health:
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
         self._problems = dict.fromkeys(("database", "Kubernetes API"), "not asked yet")
+        self._degraded: dict[str, str] = {}
 
     def beat(self, loop: str, pause: float) -> None:
         """A loop has come round. It is expected again within ``pause`` seconds."""
@@ -44,10 +45,15 @@ class Health:
     def answers(self, what: str) -> None:
         """Takes back a problem: the server called ``what`` answers, or the cause is gone."""
         self._problems.pop(what, None)
+        self._degraded.pop(what, None)
 
     def fails(self, what: str, problem: str) -> None:
         """Makes the operator unready: ``problem`` says what is wrong with ``what``."""
         self._problems[what] = problem
+
+    def degrades(self, what: str, problem: str) -> None:
+        """Names a problem that leaves the operator ready: it concerns one of many."""
+        self._degraded[what] = problem
 
     @property
     def loops(self) -> list[str]:
@@ -65,6 +71,11 @@ class Health:
         """What makes the operator unready: problems by the name of what has them."""
         return dict(self._problems)
 
+    @property
+    def degraded(self) -> dict[str, str]:
+        """What is wrong with one of many, which the operator goes on without."""
+        return dict(self._degraded)
+
 
 @asynccontextmanager
 async def served(
@@ -78,7 +89,8 @@ async def served(
 
     async def readyz(request: web.Request) -> web.Response:
         problems = health.problems
-        return web.json_response({"problems": problems}, status=503 if problems else 200)
+        answer = {"problems": problems, "degraded": health.degraded}
+        return web.json_response(answer, status=503 if problems else 200)
 
     async def figures(request: web.Request) -> web.Response:
         return web.Response(

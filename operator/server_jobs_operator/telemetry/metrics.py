@@ -9,6 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from server_jobs_operator.cluster.reasons import Reason
 
+OTHER_QUEUES = "(others)"
+"""The label of the queues for which there is no room."""
+
 
 class Metrics:
     """The metrics of one operator, in a registry of their own."""
@@ -34,6 +37,9 @@ class Metrics:
             "Time from the claim of a record to its Kubernetes Job",
             registry=self.registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+        )
+        self.namespace_served = self._gauge(
+            "namespace_served", "0 for a namespace that can't be read at present", "namespace"
         )
         self._reconciled_at: float | None = None
         self.reconcile_lag = self._gauge(
@@ -72,9 +78,10 @@ class Metrics:
         self._reconciled_at = time.monotonic()
 
     def end_term(self) -> None:
-        """Clears what only a leader knows: queues, Jobs in flight, the time of comparing."""
+        """Clears what only a leader knows: queues, namespaces, Jobs, the time of comparing."""
         self.show_queues({}, {})
         self.show_running({})
+        self.namespace_served.clear()
         self._reconciled_at = None
 
     def _lag(self) -> float:

@@ -10,12 +10,23 @@ import sys
 
 from server_jobs import __version__
 from server_jobs.cli.extra import needs_extra
+from server_jobs.cli.interruption import Interruption
+from server_jobs.cli.settings import tidy_environment
+from server_jobs.cli.streams import standard_streams
 
 _LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}
 
 
 def main() -> None:
     """Run the command line with this process's arguments, and exit."""
+    # Before anything is imported that takes time.
+    with Interruption():
+        tidy_environment()
+        with standard_streams():
+            _run()
+
+
+def _run() -> None:
     match sys.argv[1:]:
         # Every pod begins with `run`, and scripts ask for the version. Neither needs Typer.
         case ["run", *arguments]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
 from server_jobs.cli.output import error_line
 from server_jobs.errors import (
     ConfigurationError,
+    DatabaseUnavailableError,
     InvalidAppError,
     InvalidOptionError,
     InvalidParamsError,
@@ -43,6 +46,7 @@ EXIT_CODES = {
     USAGE: "used wrongly, and nothing was done: an option, setting, app, job name or param is"
     " wrong",
     130: "interrupted by Ctrl-C",
+    143: "ended by SIGTERM; a worker only if it had claimed nothing yet",
 }
 
 
@@ -51,6 +55,19 @@ def exit_code(error: ServerJobsError) -> int:
     if isinstance(error, MissingDependencyError):
         return FAILED
     return USAGE if isinstance(error, _USED_WRONGLY) else FAILED
+
+
+@contextmanager
+def unless_unanswered(advice: str) -> Iterator[None]:
+    """Add to the error of a database that went away what may have been done all the same.
+
+    The statement may have been committed, and only its answer lost. ``advice`` says so, and what to
+    do now.
+    """
+    try:
+        yield
+    except DatabaseUnavailableError as error:
+        raise DatabaseUnavailableError(f"{error}\n{advice}") from error
 
 
 def report(error: ServerJobsError, *, debug: bool = False, database: str | None = None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from server_jobs.cli.durations import FOREVER, as_typed, seconds_or_forever
-from server_jobs.cli.settings import Setting
+from server_jobs.cli.durations import FOREVER, as_typed, seconds_of, seconds_or_forever
+from server_jobs.cli.settings import SECONDS, Setting, names_in
 from server_jobs.cli.signatures import takes
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ def _parameter(name: str, setting: Setting) -> inspect.Parameter:
         kind, default = str, FOREVER if default is None else as_typed(default)
     elif setting.is_list:
         kind, default = list[str] | None, None
+    elif setting.unit == SECONDS:
+        kind, default = str, setting.default_text
     elif isinstance(default, float) and default.is_integer():
         default = int(default)  # so that the help says 300, and not 300.0
     option = typer.Option(
@@ -55,14 +58,24 @@ def _parameter(name: str, setting: Setting) -> inspect.Parameter:
 def _value(setting: Setting, given: Any) -> Any:
     if setting.is_duration:
         return seconds_or_forever(given, setting.flag)
+    if setting.unit == SECONDS:
+        return seconds_of(given, setting.flag)
     if setting.is_list:
-        return names_in(given, setting.flag) if given else setting.default
+        return _names(setting, given) if given else setting.default
     return given
 
 
-def names_in(values: Sequence[str], option: str) -> tuple[str, ...]:
-    """Return the names in ``a,b`` and ``c``, each once, in order. Raises BadParameter."""
-    names = [name.strip() for value in values for name in value.split(",")]
-    if not all(names):
-        raise typer.BadParameter("a name is empty.", param_hint=f"'{option}'")
-    return tuple(dict.fromkeys(names))
+def _names(setting: Setting, values: list[str]) -> tuple[str, ...]:
+    whole = os.environ.get(setting.variable, "")
+    # Typer cuts a variable at its blanks. A list is cut at its commas.
+    names = names_in([whole] if values == whole.split() else values)
+    hint = f"'{setting.flag}' / {setting.variable}"
+    if not names:
+        raise typer.BadParameter("there is no name in it.", param_hint=hint)
+    if odd := [name for name in names if name.split() != [name] or not name.isprintable()]:
+        raise typer.BadParameter(
+            f"{odd[0]!r} isn't a name: it has a blank or a character that can't be printed. Several"
+            " names have commas between them: one,two.",
+            param_hint=hint,
+        )
+    return names

@@ -16,8 +16,12 @@ import structlog
 from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
+from server_jobs.cli.heard import keep_being_heard, stderr_handler
 from server_jobs.masks import mask_passwords
 from server_jobs.records.text import without_controls
+
+LONGEST_TEXT = 20_000
+"""How many characters of a message, of a field or of a traceback are logged."""
 
 
 class LogFormat(StrEnum):
@@ -38,12 +42,16 @@ class LogLevel(StrEnum):
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
-    """Send every record of this process to stderr, in this format."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every record of this process to stderr, in this format.
+
+    An app that is imported later may do otherwise, but our warnings and errors are still written.
+    """
+    handler = stderr_handler()
     handler.setFormatter(formatter(log_format, sys.stderr))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    keep_being_heard(handler)
 
 
 def formatter(log_format: LogFormat, stream: TextIO) -> logging.Formatter:
@@ -61,6 +69,7 @@ def json_formatter() -> logging.Formatter:
         foreign_pre_chain=_chain(structlog.processors.TimeStamper(fmt="iso", utc=True)),
         processors=[
             structlog.processors.format_exc_info,
+            _shortened,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer(serializer=_serialise),
         ],
@@ -75,6 +84,7 @@ def console_formatter(*, colors: bool) -> logging.Formatter:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             # Not rich's tracebacks: they show local variables, and with them passwords.
             structlog.processors.format_exc_info,
+            _shortened,
             _show_below,
             _without_controls,
             structlog.dev.ConsoleRenderer(
@@ -109,6 +119,15 @@ def _add_extra(logger: Any, method: str, event_dict: EventDict) -> EventDict:
     for name, value in _extra_of(logger, method, {"_record": event_dict["_record"]}).items():
         if name != "_record":
             event_dict[f"{name}_" if name in event_dict else name] = value
+    return event_dict
+
+
+def _shortened(logger: Any, method: str, event_dict: EventDict) -> EventDict:
+    """Cut texts that nobody would read to their end, and that might fill the disk."""
+    for name, value in event_dict.items():
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            left = len(value) - LONGEST_TEXT
+            event_dict[name] = f"{value[:LONGEST_TEXT]}… and {left:,} more characters"
     return event_dict
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +14,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from server_jobs.cli.documents import json_value
+from server_jobs.cli.streams import spelled
 from server_jobs.masks import mask_passwords
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import without_controls
+from server_jobs.records.text import escaped, json_without_controls, without_controls
 
 _UNBOUNDED = 10_000
 
@@ -40,7 +44,15 @@ def terminal_width() -> int | None:
 
 def plain(text: object, style: str = "") -> Text:
     """Return text that came from a job, without markup and without the terminal's control codes."""
-    return Text(without_controls(str(text)), style=style)
+    return Text(spelled(without_controls(str(text))), style=style)
+
+
+def on_one_line(name: str) -> str:
+    """Return an id or a name as it is typed: on one line, and not empty.
+
+    Only other programs write such ids.
+    """
+    return str(name).replace("\n", escaped("\n")).replace("\t", escaped("\t")) or "''"
 
 
 def remarks_console() -> Console:
@@ -68,21 +80,31 @@ def print_json(document: Any) -> None:
 def print_plain(lines: Iterable[str]) -> None:
     """Print lines for programs on stdout."""
     for line in lines:
-        typer.echo(without_controls(line))
+        typer.echo(plain(on_one_line(line)).plain)
 
 
-def as_json(document: Any) -> str:
-    """Return a document as indented JSON."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+def as_json(document: Any, *, indent: int | None = 2) -> str:
+    """Return a document as JSON that stdout can show."""
+    document = json_value(document)
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json_without_controls(text)
+    return text if spelled(text) == text else json.dumps(document, indent=indent, allow_nan=False)
 
 
-def moment(value: datetime | None) -> str:
-    """Return a time in UTC, to the second. None is an empty text."""
-    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+def moment(value: object) -> str:
+    """Return a time in UTC, to the second. None is an empty text, and no time is shown as it is."""
+    if value is None:
+        return ""
+    with suppress(OverflowError):  # in UTC, it would lie outside of the years 1 to 9999
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).isoformat(" ", "seconds")[:19]
+    return str(value)
 
 
-def percent(progress: float) -> str:
+def percent(progress: object) -> str:
     """Return a job's progress, rounded. Only a complete job has 100 %."""
+    if not isinstance(progress, float | int) or not math.isfinite(progress):
+        return f"{progress} %"
     return f"{100 if progress >= 100 else min(round(progress), 99)} %"
 
 

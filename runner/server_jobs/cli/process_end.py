@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
+import contextlib
 import logging
 import os
 import signal
 import sys
+import threading
 from types import FrameType
-from typing import Any
 
+from server_jobs.deadline import leave_after
+from server_jobs.signals import Signals
 from server_jobs.worker import LAST_MOMENT_SECONDS, LocalWorker
 
 _log = logging.getLogger("server_jobs.worker")
@@ -22,32 +24,51 @@ SPARE_SECONDS = 5.0
 class StopOnSignals:
     """Within it, SIGTERM and SIGINT stop the worker; a second one skips the grace period.
 
-    The handlers are the interpreter's and not the event loop's, so that they set the deadline even
-    if a job blocks the loop.
+    They set the deadline even if a job blocks the event loop, or all of Python. As long as the
+    worker has claimed nothing, they end the process at once, with 128 and the signal's number.
     """
 
     def __init__(self, worker: LocalWorker) -> None:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
-        self._replaced: dict[int, Any] = {}
-        self.asked = False
+        self._signals = Signals(self._on_main_thread, self._on_thread)
+        # Both means hear the same signals, but either may miss some.
+        self._by_main_thread = self._by_thread = self._times = 0
+        # Reentrant, since a signal may interrupt the main thread anywhere, even in here.
+        self._lock = threading.RLock()
+
+    @property
+    def asked(self) -> bool:
         """Whether a signal has come, and with it a deadline."""
+        return self._times > 0
 
     def __enter__(self) -> StopOnSignals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._replaced[number] = signal.signal(number, self._on_signal)
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
+        self._signals.__exit__(*raised)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Nothing here may log or lock: the code that it interrupts may hold the lock.
-        grace = 0.0 if self.asked else self._worker.settings.grace
+    def _on_main_thread(self, number: int, frame: FrameType | None) -> None:
+        self._by_main_thread += 1
+        self._hear(number, self._by_main_thread)
+
+    def _on_thread(self, number: int) -> None:
+        self._by_thread += 1
+        self._hear(number, self._by_thread)
+
+    def _hear(self, number: int, times: int) -> None:
+        # Nothing here may log or wait: the code that it interrupts may hold what it waits for.
+        with self._lock:
+            if times <= self._times:
+                return  # heard by the other means
+            self._times = times
+        if not self._worker.has_begun:
+            os._exit(128 + number)
+        grace = 0.0 if times > 1 else self._worker.settings.grace
         leave_after(grace + LAST_MOMENT_SECONDS + SPARE_SECONDS)
-        self._loop.call_soon_threadsafe(self._stop, number, self.asked)
-        self.asked = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has ended
+            self._loop.call_soon_threadsafe(self._stop, number, times > 1)
 
     def _stop(self, number: int, again: bool) -> None:
         name = signal.Signals(number).name
@@ -62,16 +83,11 @@ class StopOnSignals:
         self._worker.stop()
 
 
-def leave_after(seconds: float) -> None:
-    """End the process after so many seconds, whatever runs, and print all stacks on stderr."""
-    # The watchdog is written in C and needs a real file. If stderr is closed, there is none.
-    if sys.__stderr__ is not None:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
-
-
 def leave_now(status: int) -> None:
     """End the process at once, even if threads run that Python would wait for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        # A handler may have closed it, or taken it away.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
     os._exit(status)

@@ -27,6 +27,8 @@ from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
+_SHOWN_CHARACTERS = 30_000
+"""Longer texts are cut. A message that we wrote has 10,000 characters at most."""
 
 
 def print_records(records: Sequence[JobRecord]) -> None:
@@ -55,16 +57,16 @@ def lease_document(record: JobRecord, now: datetime) -> dict[str, Any]:
 def worker_document(worker_id: str) -> dict[str, Any]:
     """Return the parts of a worker's id, if it has the form ``backend/host/pid/…``."""
     match worker_id.split("/"):
-        case [backend, host, pid, _] if pid.isdecimal():
+        case [backend, host, pid, _] if pid.isascii() and pid.isdigit() and len(pid) <= 10:
             return {"id": worker_id, "backend": backend, "host": host, "pid": int(pid)}
     return {"id": worker_id}
 
 
 def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text]:
-    yield Text.assemble(plain(record.job_name, "bold"), "  ", plain(record.id))
-    styles = {"status": STATUS_STYLES[record.status]}
+    yield Text.assemble(plain(_shortened(record.job_name), "bold"), "  ", plain(record.id))
+    styles = {"status": STATUS_STYLES[record.status], "broken": "bold red"}
     facts = (
-        (Text(f"{label:<13}", "dim"), plain(value, styles.get(label, "")))
+        (Text(f"{label:<13}", "dim"), plain(_shortened(value), styles.get(label, "")))
         for label, value in _facts(record, now)
     )
     yield from labelled_lines(facts, width, gap=1)
@@ -82,6 +84,7 @@ def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text
 
 def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "status", record.status
+    yield from (("broken", f"column {column} {what}") for column, what in record.misfits.items())
     yield "queue", f"{record.queue}, priority {record.priority}"
     yield "attempts", f"{record.attempt_count} of {record.max_attempts}"
     yield "progress", percent(record.progress) + _after(": ", record.progress_message)
@@ -92,7 +95,7 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
         ("fire time", moment(record.cron_fire_at)),
         ("unique key", record.unique_key),
         ("timeout", _seconds(record.timeout_seconds)),
-        ("retried after", _retry_policy(record)),
+        ("retry delay", _retry_policy(record)),
         ("created", moment(record.created_at)),
         ("due", moment(record.scheduled_for)),
         ("started", moment(record.handler_started_at)),
@@ -115,7 +118,7 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _retry_policy(record: JobRecord) -> str:
-    if record.retry_policy is None:
+    if record.retry_policy is None or record.max_attempts <= 1:
         return ""
     policy = RetryPolicy.from_json(record.retry_policy)
     first = ("up to " if policy.jitter else "") + in_words(policy.base_seconds)
@@ -143,11 +146,18 @@ def _lease(record: JobRecord, now: datetime) -> str:
 def _error_lines(error: AttemptError) -> Iterator[Text]:
     where = "".join((_after(" at ", moment(error.at)), _after(" on ", error.worker)))
     yield plain(f"attempt {error.attempt} failed{where}", "bold")
-    yield plain(_indented(error.traceback.rstrip() or f"{error.type}: {error.message}"))
+    summary = _after(": ", error.message) if error.type else error.message
+    yield plain(_indented(_shortened(error.traceback.rstrip() or error.type + summary)))
 
 
 def _after(separator: str, text: str | None) -> str:
     return f"{separator}{text}" if text else ""
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]}… ({len(text):,} characters; --json has them all)"
 
 
 def _seconds(value: float | None) -> str | None:

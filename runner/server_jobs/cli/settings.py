@@ -8,9 +8,15 @@ neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
+
+_PREFIXES = ("SERVER_JOBS_", "TURSO_")
+
+SECONDS = "seconds"
+"""The unit of settings that are spans of time."""
 
 NO_VARIABLE = "-"
 """Stands for the name of a variable where there is none: the setting has a flag only."""
@@ -22,7 +28,10 @@ class Setting:
 
     help: str
     unit: str = ""
-    """What the value is: seconds, jobs, a name. ``--help`` shows it in capitals."""
+    """What the value is: seconds, jobs, a name. ``--help`` shows it in capitals.
+
+    Seconds may also be typed as ``90s`` or ``5m``.
+    """
     flag: str = ""
     variable: str = ""
     default: Any = None
@@ -75,3 +84,32 @@ def _complete(
         flag=flag,
         variable=setting.variable or f"{prefix}{name.upper()}",
     )
+
+
+def tidy_environment() -> None:
+    """Take what doesn't belong to them off our variables; those that are left empty are unset.
+
+    Secrets that were made of a file end with a line break, and files of variables have quotes
+    that not every reader takes off.
+    """
+    for name in [name for name in os.environ if name.startswith(_PREFIXES)]:
+        os.environ[name] = _bare(os.environ[name])
+        if not os.environ[name]:
+            del os.environ[name]
+
+
+def names_in(values: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in ``a, b`` and ``c``, each once, in order.
+
+    Blanks around a name, quotes around it and empty places between commas don't count.
+    """
+    names = (_bare(name) for value in values for name in value.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _bare(text: str) -> str:
+    text = text.strip()
+    for quote in "\"'":
+        if len(text) > 1 and text[0] == text[-1] == quote and quote not in text[1:-1]:
+            return text[1:-1].strip()
+    return text

@@ -19,6 +19,7 @@ from server_jobs.definition.options import (
 )
 from server_jobs.errors import DatabaseError, DataRefusedError, InvalidOptionError
 from server_jobs.records.ids import new_id
+from server_jobs.records.names import KEY, QUEUE
 from server_jobs.records.rows import NewJob
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
@@ -64,7 +65,7 @@ def new_job(
         )
     for option, text in (("correlation_id", correlation_id), ("unique_key", unique_key)):
         if text is not None:
-            check_text(option, text, name)
+            check_text(option, text, name, KEY)
     check_overrides(name, queue=queue, priority=priority, max_attempts=max_attempts)
     return NewJob(
         id=new_id(),
@@ -88,7 +89,7 @@ def check_overrides(
 ) -> None:
     """Check options that replace the job's own, if they aren't None. Raises InvalidOptionError."""
     if queue is not None:
-        check_text("queue", queue, job_name)
+        check_text("queue", queue, job_name, QUEUE)
     if priority is not None:
         check_priority(priority, job_name)
     if max_attempts is not None:

@@ -25,11 +25,12 @@ from server_jobs.errors import (
     JobNotFoundError,
     UnknownJobError,
 )
-from server_jobs.execution.execution import Execution, ExecutionEnvironment
+from server_jobs.execution.execution import Execution, ExecutionEnvironment, broken_off
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
+from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
-from server_jobs.launches.signals import Signals
+from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.watchdog import Watchdog
 from server_jobs.records.attempt_error import (
     APP_NOT_LOADED,
@@ -96,13 +97,13 @@ class Runner:
         *,
         load_registry: Callable[[], JobRegistry],
         config: RunnerConfig,
-        signals: Signals | None = None,
+        end_request: EndRequest | None = None,
     ) -> None:
         self._store = Store(database)
         self._claim = claim
         self._load_registry = load_registry
         self._config = config
-        self._signals = signals or Signals()
+        self._end_request = end_request or EndRequest()
         self._fields = {"job_id": claim.job_id, "fence": claim.fence}
 
     async def run(self) -> Ending:
@@ -142,7 +143,7 @@ class Runner:
                     " to a queue that no JobRunner serves"
                 ),
             )
-        self._signals.job_begins = True
+        self._end_request.job_begins = True
         job = await _patiently(self._start)
         if job is None:
             _log.info("job %s: nothing to do under fence %d", *self._claim, extra=self._fields)
@@ -177,9 +178,16 @@ class Runner:
 
         # Logged once the handler first awaits something: it needn't wait for a log line.
         asyncio.get_running_loop().call_soon(say)
-        watchdog = Watchdog(self._store, job, execution, self._signals, grace=self._config.grace)
+        watchdog = Watchdog(
+            self._store, job, execution, self._end_request, grace=self._config.grace
+        )
         with watchdog:
-            outcome = await execution.run()
+            try:
+                # In a task of its own, so that the handler can't cancel this one.
+                outcome = await OwnTask(execution.run(), name=f"job {job.id}", executes=True)
+            except BaseException as error:  # noqa: BLE001 - the attempt fails at once
+                _log.error("job %s: its execution broke off", job.id, exc_info=error)
+                outcome = broken_off(job, error)
             watchdog.handler_has_ended(outcome)
             if outcome is not None:
                 # The work has been done, so wait out an outage to write it.

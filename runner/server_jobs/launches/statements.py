@@ -6,24 +6,21 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Text, bindparam, func, select, update
+from sqlalchemy import BigInteger, Float, Text, bindparam, func, select
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.launches.launch import Launch
+from server_jobs.launches.launch import LAUNCH_COLUMNS
 from server_jobs.records.attempt_error import OUT_OF_MEMORY
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, count_errors
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
-from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
-
-Rows = Sequence[Sequence[Any]]
-"""Values for a ``rows`` parameter, in the order that the method's docstring gives."""
+from server_jobs.store.statements.shared import JobStatements, Rows
 
 
-class LaunchStatements(StatementSet):
+class LaunchStatements(JobStatements):
     """The statements for one set of tables."""
 
     def in_hand(self, prefix: str) -> Statement:
@@ -70,18 +67,10 @@ class LaunchStatements(StatementSet):
         held = rows("held", id=Text(), fence=BigInteger())
         job = self._jobs.c
         expires = add_seconds(self._now, bindparam("lease_seconds", type_=Float()))
-        return (
-            update(self._jobs)
-            .where(
-                job.id == held.c.id,
-                status_is(job.status, JobStatus.RUNNING),
-                job.fence == held.c.fence,
-                # From its beginning on, the runner renews the lease.
-                job.handler_started_at.is_(None),
-            )
-            .values(worker_expires_at=expires, updated_at=self._now)
-            .returning(job.id)
-        )
+        renewed = {"worker_expires_at": expires, "updated_at": self._now}
+        # From its beginning on, the runner renews the lease.
+        waits_for_its_runner = job.handler_started_at.is_(None)
+        return self._fenced_update(held, lambda _: renewed, waits_for_its_runner).returning(job.id)
 
     def _runs_below_prefix(self) -> tuple[ColumnElement[bool], ...]:
         job = self._jobs.c
@@ -92,6 +81,5 @@ class LaunchStatements(StatementSet):
 
     @cached_property
     def _launch(self) -> list[ColumnElement[Any]]:
-        *columns, _ = Launch.__dataclass_fields__
         jobs = self._jobs.c
-        return [*(jobs[name] for name in columns), count_errors(jobs.errors, OUT_OF_MEMORY)]
+        return [*(jobs[name] for name in LAUNCH_COLUMNS), count_errors(jobs.errors, OUT_OF_MEMORY)]

@@ -13,7 +13,7 @@ from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError
 from server_jobs.execution.execution import Execution
 from server_jobs.execution.group_commit import settle_alone
-from server_jobs.launches.signals import Signals
+from server_jobs.launches.end_request import EndRequest
 from server_jobs.records.outcomes import Outcome
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.store.store import Store
@@ -21,6 +21,9 @@ from server_jobs.store.store import Store
 _log = logging.getLogger("server_jobs.runner")
 
 _LOOK_SECONDS = 0.25
+
+_LAST_TRY_SECONDS = 8.0
+"""How long it may take to settle the record of a handler that is left behind."""
 
 
 class Watchdog:
@@ -39,14 +42,14 @@ class Watchdog:
         store: Store,
         job: ClaimedJob,
         execution: Execution,
-        signals: Signals,
+        end_request: EndRequest,
         *,
         grace: float,
     ) -> None:
         self._store = store
         self._job = job
         self._execution = execution
-        self._signals = signals
+        self._end_request = end_request
         self._grace = grace
         self._over = threading.Event()
         self._ended: tuple[Outcome | None] | None = None
@@ -56,6 +59,7 @@ class Watchdog:
         self._ended = (outcome,)
 
     def __enter__(self) -> None:
+        self._end_request.last_moment = self._grace + _LAST_TRY_SECONDS
         threading.Thread(target=self._watch, name="server-jobs-watchdog", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
@@ -68,7 +72,7 @@ class Watchdog:
         asked_at = math.inf
         while not self._over.wait(_LOOK_SECONDS):
             now = time.monotonic()
-            asked = self._signals.asked
+            asked = self._end_request.asked
             if self._ended is None:
                 if asked:
                     stop.make(StopReason.SHUTDOWN)

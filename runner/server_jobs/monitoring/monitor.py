@@ -14,8 +14,10 @@ from enum import StrEnum
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.batch import Batch
 from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.status import JobStatus
+from server_jobs.sql.fit import as_text
 
 _CLOCKS_DIFFER_BY = 3_600.0
 """How far the clocks of the machines that make ids may differ without a job being overlooked."""
@@ -51,6 +53,19 @@ class LiveJobs:
     queue: str
     job_name: str
     kind: LiveKind
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJobs:
+    """Counts the jobs that wait in one queue: due, due later, or with an expired lease.
+
+    ``queue`` of None is the rest of the queues together. ``seconds`` says how long the oldest one
+    has been due; it is 0 if none is.
+    """
+
+    queue: str | None
     count: int
     seconds: float
 
@@ -103,9 +118,27 @@ class Monitor:
         The cost doesn't grow with the number of ended jobs.
         """
         return [
-            LiveJobs(queue, name, LiveKind(kind), int(count), seconds)
+            LiveJobs(as_text(queue), as_text(name), LiveKind(kind), int(count), seconds or 0.0)
             for queue, name, kind, count, seconds in await self.database.execute(self._sql.live())
         ]
+
+    async def waiting(self, queues: Sequence[str], *, most: int = 500) -> list[WaitingJobs]:
+        """Count the jobs that wait, by queue, for at most so many queues, and for the rest of them.
+
+        ``queues`` come first, then those in which most jobs wait: anybody who may enqueue can make
+        as many queues as they like.
+        """
+        batch = Batch()
+        by_queue = batch.add(self._sql.waiting(queues, most))
+        of_all = batch.add(self._sql.all_waiting())
+        await batch.run(self.database)
+        told = [
+            WaitingJobs(as_text(queue), int(count), seconds or 0.0)
+            for queue, count, seconds in by_queue.rows
+        ]
+        ((total, seconds),) = of_all.rows
+        rest = int(total or 0) - sum(waiting.count for waiting in told)
+        return told if rest <= 0 else [*told, WaitingJobs(None, rest, seconds or 0.0)]
 
     async def ended(
         self,
@@ -124,7 +157,7 @@ class Monitor:
             floor=_least_id(within), within=within, queues=queues, job_names=job_names
         )
         return [
-            EndedJobs(name, JobStatus(status), *figures)
+            EndedJobs(as_text(name), JobStatus(status), *figures)
             for name, status, *figures in await self.database.execute(statement)
         ]
 
@@ -135,7 +168,14 @@ class Monitor:
         """
         statement = self._sql.activity(floor=_least_id(within + _WAITED_AT_MOST), within=within)
         return [
-            Activity(worker, queue, name, kind == "running", int(count), seconds)
+            Activity(
+                as_text(worker),
+                as_text(queue),
+                as_text(name),
+                kind == "running",
+                int(count),
+                seconds or 0.0,
+            )
             for worker, queue, name, kind, count, seconds in await self.database.execute(statement)
         ]
 

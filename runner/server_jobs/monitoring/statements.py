@@ -14,7 +14,9 @@ from typing import Any
 from sqlalchemy import (
     CompoundSelect,
     Float,
+    Integer,
     Select,
+    Subquery,
     Text,
     and_,
     bindparam,
@@ -29,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
 from server_jobs.records.status import FINISHED, JobStatus
 from server_jobs.sql.constructs import add_seconds, seconds_between
@@ -53,13 +56,60 @@ class MonitoringStatements(StatementSet):
 
     @cached_property
     def _live(self) -> Executable:
+        parts, now = self._live_parts, self._now
+        kinds = (parts.c.queue, parts.c.job_name, parts.c.kind)
+        return (
+            select(*kinds, func.sum(parts.c.count), seconds_between(now, func.min(parts.c.since)))
+            .group_by(*kinds)
+            .order_by(*kinds)
+        )
+
+    def waiting(self, queues: Sequence[str], limit: int) -> Statement:
+        """Count jobs that wait → queue, count, seconds; of at most ``limit`` queues.
+
+        ``queues`` come first, then those in which most jobs wait. ``seconds`` is how long the
+        oldest one has been due, or NULL if none is.
+        """
+        return Statement(self._waiting, {"queues": list(queues), "limit": limit})
+
+    @cached_property
+    def _waiting(self) -> Executable:
+        parts = self._live_parts
+        count = func.sum(parts.c.count)
+        return (
+            select(parts.c.queue, count, self._longest_due(parts))
+            .where(parts.c.kind != literal_column("'running'"))
+            .group_by(parts.c.queue)
+            .order_by(
+                case((one_of(parts.c.queue, "queues"), 0), else_=1), count.desc(), parts.c.queue
+            )
+            .limit(bindparam("limit", type_=Integer()))
+        )
+
+    def all_waiting(self) -> Statement:
+        """Count the jobs that wait in all queues → count, seconds as above; NULL if none does."""
+        return Statement(self._all_waiting)
+
+    @cached_property
+    def _all_waiting(self) -> Executable:
+        parts = self._live_parts
+        return select(func.sum(parts.c.count), self._longest_due(parts)).where(
+            parts.c.kind != literal_column("'running'")
+        )
+
+    def _longest_due(self, parts: FromClause) -> ColumnElement[float]:
+        since_due = case((parts.c.kind == literal_column("'due'"), parts.c.since))
+        return seconds_between(self._now, func.min(since_due))
+
+    @property
+    def _live_parts(self) -> Subquery:
         job, now = self._jobs.c, self._now
         pending = status_is(job.status, JobStatus.PENDING)
         running = status_is(job.status, JobStatus.RUNNING)
         unstaged = pending & (job.ready == false())
         leased = job.worker_expires_at > now
         # Each part reads one partial index.
-        parts = union_all(
+        return union_all(
             self._of_kind("due", job.scheduled_for, pending & (job.ready == true())),
             self._of_kind("due", job.scheduled_for, unstaged & (job.scheduled_for <= now)),
             self._of_kind("later", job.scheduled_for, unstaged & (job.scheduled_for > now)),
@@ -68,12 +118,6 @@ class MonitoringStatements(StatementSet):
             ),
             self._of_kind("expired", job.worker_expires_at, running & ~leased),
         ).subquery("parts")
-        kinds = (parts.c.queue, parts.c.job_name, parts.c.kind)
-        return (
-            select(*kinds, func.sum(parts.c.count), seconds_between(now, func.min(parts.c.since)))
-            .group_by(*kinds)
-            .order_by(*kinds)
-        )
 
     def _of_kind(
         self, kind: str, since: ColumnElement[datetime], condition: ColumnElement[bool]

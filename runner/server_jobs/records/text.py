@@ -8,7 +8,14 @@ import traceback
 from itertools import takewhile
 from pathlib import Path
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NOT_SHOWN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Codes that a terminal obeys, what reverses the order of a line's letters, and half characters."""
+
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+
+_LONGEST_SHOWN = 60
 
 _ROOMS = Path(__file__).parents[1]
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
@@ -18,6 +25,14 @@ _MACHINERY = (
     "<frozen importlib",
 )
 """How the files begin through which a user's code is called or imported."""
+
+_OF_A_USERS_CLASS = (
+    Exception,
+    SystemExit,
+    KeyboardInterrupt,
+    GeneratorExit,
+)
+"""What a method of a user's exception may raise. A platform's own exception isn't among them."""
 
 
 def clean(text: str) -> str:
@@ -29,7 +44,7 @@ def message_of(error: BaseException) -> str:
     """Return an exception's text, or its type if it has none or its ``__str__`` raises."""
     try:
         return str(error) or type(error).__name__
-    except Exception as broken:  # noqa: BLE001 - a user's own __str__
+    except _OF_A_USERS_CLASS as broken:
         return f"{type(error).__name__} (its text can't be had: {type(broken).__name__})"
 
 
@@ -37,22 +52,73 @@ def traceback_of(error: BaseException) -> str:
     """Return an exception's traceback, those of its causes included, as Python prints them.
 
     Each begins in the user's code: the frames of ours and of asyncio's that led there are left out.
-    Local variables are never shown.
+    Local variables are never shown. Of an exception that can't be described, by its notes or its
+    causes for instance, it is the frames, the type and the message.
     """
-    shown = traceback.TracebackException.from_exception(error, compact=True)
-    chain: list[traceback.TracebackException | None] = [shown]
-    while chain:
-        link = chain.pop()
-        if link is not None:
-            leading = takewhile(lambda frame: frame.filename.startswith(_MACHINERY), link.stack)
-            del link.stack[: len(list(leading))]
-            chain += [link.__cause__, link.__context__, *(link.exceptions or ())]
-    return "".join(shown.format())
+    try:
+        shown = traceback.TracebackException.from_exception(error, compact=True)
+        chain: list[traceback.TracebackException | None] = [shown]
+        while chain:
+            link = chain.pop()
+            if link is not None:
+                _begin_in_users_code(link.stack)
+                chain += [link.__cause__, link.__context__, *(link.exceptions or ())]
+        return "".join(shown.format())
+    except _OF_A_USERS_CLASS as broken:
+        stack = traceback.extract_tb(error.__traceback__)
+        _begin_in_users_code(stack)
+        lines = ["Traceback (most recent call last):\n", *traceback.format_list(stack)]
+        lines += [f"{type(error).__name__}: {message_of(error)}\n"]
+        return "".join([*lines, f"(the rest can't be had: {type(broken).__name__})\n"])
+
+
+def _begin_in_users_code(stack: traceback.StackSummary) -> None:
+    leading = takewhile(lambda frame: frame.filename.startswith(_MACHINERY), stack)
+    del stack[: len(list(leading))]
 
 
 def without_controls(text: str) -> str:
-    """Return text that can be shown on a terminal: it has no codes that a terminal obeys."""
-    return _CONTROLS.sub("�", text)
+    r"""Return text that can be shown on a terminal: codes that it would obey become ``\x1b``."""
+    return _NOT_SHOWN.sub(lambda found: escaped(found[0]), text)
+
+
+def json_without_controls(text: str) -> str:
+    """Return JSON that can be shown on a terminal, and means the same."""
+    return _NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escaped(text: str) -> str:
+    r"""Return text with each character as Python writes it by its number: ``\x1b``, ``\u202e``."""
+    return "".join(map(_by_number, text))
+
+
+def unescaped(text: str) -> tuple[str, str]:
+    r"""Return what may have been escaped so: ``\x9b`` is a character, or a byte of other text."""
+
+    def character(found: re.Match[str]) -> str:
+        return chr(int(found[1] or found[2], 16))
+
+    def byte(found: re.Match[str]) -> str:
+        number = int(found[1] or found[2], 16)
+        return chr(number + 0xDC00) if 0x80 <= number < 0x100 else chr(number)
+
+    return _ESCAPED.sub(character, text), _ESCAPED.sub(byte, text)
+
+
+def _by_number(sign: str) -> str:
+    number = ord(sign)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def shown(value: object) -> str:
+    """Return a value of a row as it is told to people: on one line, at most 60 characters."""
+    try:
+        text = value if type(value) is str and value.isprintable() else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def utf8_size(text: str) -> int:

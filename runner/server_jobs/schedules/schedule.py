@@ -6,8 +6,9 @@ since the process that fires it may have none of the user's code.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,7 +17,7 @@ from itertools import takewhile
 from typing import NoReturn
 
 from server_jobs.errors import InvalidScheduleError
-from server_jobs.records.text import clean
+from server_jobs.records.names import NAME, QUEUE
 from server_jobs.schedules.cron import fire_times, parse, time_zone
 
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -26,7 +27,6 @@ CATCHUP_WINDOW_SECONDS = 86_400.0
 CATCHUP_LIMIT = 100
 MOST_CATCHUPS = 10_000
 
-LONGEST_NAME = 200
 _INSTANT = timedelta(microseconds=1)
 _LONGEST_JITTER = 86_400.0
 
@@ -93,8 +93,8 @@ class Schedule:
 
         Raises InvalidScheduleError if the expression or the time zone can't be read.
         """
-        if self.starts_at is not None:
-            after = max(after, self.starts_at - _INSTANT)
+        if self.starts_at is not None and self.starts_at > after:
+            after = self.starts_at - _INSTANT
         ends_at = self.ends_at or NEVER
         expression = parse(self.cron_expression, name=self.name)
         times = fire_times(expression, time_zone(self.time_zone), after)
@@ -120,16 +120,9 @@ class Schedule:
     def check(self) -> None:
         """Check every field. Raises InvalidScheduleError, which names the field and the way out."""
         for field in ("name", "job_name", "queue", "managed_by"):
-            text = getattr(self, field)
-            if (
-                not isinstance(text, str)
-                or not 1 <= len(text) <= LONGEST_NAME
-                or (text != clean(text))
-            ):
-                self._refuse(
-                    f"{field}={text!r} isn't text of 1 to {LONGEST_NAME} characters without NUL"
-                    " or lone surrogates"
-                )
+            rule = QUEUE if field == "queue" else NAME
+            if not rule.allows(getattr(self, field)):
+                self._refuse(f"{field}={getattr(self, field)!r:.100} isn't {rule.words}")
         for field, kinds in (("overlap", Overlap), ("catchup", Catchup)):
             if getattr(self, field) not in {str(kind) for kind in kinds}:
                 self._refuse(f"{field}={getattr(self, field)!r} isn't one of {', '.join(kinds)}")
@@ -182,3 +175,5 @@ class ScheduleRecord(Schedule):
     last_note: str | None
     created_at: datetime
     updated_at: datetime
+    misfits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By column, what is wrong with a value that hasn't its column's type; it has a stand-in."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy.sql.elements import ColumnElement
@@ -14,21 +15,26 @@ from server_jobs.database import Database
 from server_jobs.database.batch import Batch
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.ids import new_id
-from server_jobs.records.status import JobStatus
+from server_jobs.records.status import JobStatus, status_of
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.schedules.statements.define import DefineStatements
 from server_jobs.schedules.statements.fire import FireStatements
 from server_jobs.schedules.statements.read import ReadStatements
 from server_jobs.schedules.statements.shared import EDITED_COLUMNS, RECORD_COLUMNS
+from server_jobs.sql.fit import Fit
 from server_jobs.sql.statement import Row
+from server_jobs.sql.tables import tables
 from server_jobs.store.store import Store
 
 DUE_LIMIT = 500
 _FIRE_TIMES_PER_STATEMENT = 1_000
+_EVER = datetime.min.replace(tzinfo=UTC)
 _TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
 
 T = TypeVar("T")
+
+_RECORD = Fit([tables().cron_jobs.c[name] for name in RECORD_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,19 @@ class ScheduleStore:
     ) -> Fired:
         """Take fire times and make their jobs, all in one batch or none.
 
-        ``kinds`` has the ``overlap`` of each schedule among them. Schedules that another process
-        has taken meanwhile are left out. Raises DataRefusedError if the database refuses a job.
+        Jobs that are to be replaced are cancelled before, in a commit of its own: the batch waits
+        for whoever writes to a job of the same fire time, and mustn't hold other jobs meanwhile.
+        If the batch fails, the schedules stay due, and are then free to fire. ``kinds`` has the
+        ``overlap`` of each schedule among them. Schedules that another process has taken meanwhile
+        are left out. Raises DataRefusedError if the database refuses a job.
         """
+        replaced: Iterable[Row] = ()
+        if Overlap.REPLACE in kinds:
+            replaced = await self.database.execute(self._fire_sql.replace(fires))
         batch = Batch()
-        replaced = batch.add(self._fire_sql.replace(fires)) if Overlap.REPLACE in kinds else ()
         batch.add(self._fire_sql.advance(fires))
-        inserted = batch.add_all(self._fire_sql.insert(chunk) for chunk in _chunks(fire_times))
+        in_order = sorted(fire_times, key=lambda one: (one.schedule_id, one.fire_at or _EVER))
+        inserted = batch.add_all(self._fire_sql.insert(chunk) for chunk in _chunks(in_order))
         decided = batch.add(self._fire_sql.trace(fires))
         waits = bool(kinds & {Overlap.QUEUE, Overlap.REPLACE})
         waiting = batch.add(self._fire_sql.wait(fires)) if waits else ()
@@ -215,7 +227,7 @@ class ScheduleStore:
     async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
         """Read the jobs of a schedule that haven't ended, oldest first → status by job id."""
         found = await self.database.execute(self._read_sql.live_jobs(schedule.id))
-        return {job_id: JobStatus(status) for job_id, status in found}
+        return {job_id: status_of(status) or JobStatus.FAILED for job_id, status in found}
 
 
 def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -224,7 +236,14 @@ def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _records(rows: Iterable[Row]) -> list[ScheduleRecord]:
-    return [ScheduleRecord(**dict(zip(RECORD_COLUMNS, row, strict=True))) for row in rows]
+    return [_record(row) for row in rows]
+
+
+def _record(row: Row) -> ScheduleRecord:
+    misfits = {}
+    if not _RECORD(row):
+        misfits, row = _RECORD.misfits(row), _RECORD.mended(row)
+    return ScheduleRecord(**dict(zip(RECORD_COLUMNS, row, strict=True)), misfits=misfits)
 
 
 def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str]) -> bool:
@@ -234,5 +253,7 @@ def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str])
 def _comparable(schedule: Schedule, column: str) -> object:
     value = getattr(schedule, column)
     if column in {"params", "retry_policy", "runtime"} and value is not None:
-        return json.loads(value)  # jsonb keeps neither spaces nor the order of keys
+        # jsonb keeps neither spaces nor the order of keys.
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
     return value

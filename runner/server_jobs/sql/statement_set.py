@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, Self
 
+from sqlalchemy import Table, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
 from server_jobs.sql.constructs import db_now
 from server_jobs.sql.tables import Tables
@@ -55,6 +57,32 @@ class StatementSet:
                 shared = cls._shared.setdefault(key, cls(*key))
             return shared
         return cls(database.tables, database.dialect.name, now)
+
+    def _locked_in_order(
+        self,
+        table: Table,
+        chosen: FromClause,
+        *conditions: ColumnElement[bool],
+        skip_locked: bool = False,
+    ) -> FromClause:
+        """Lock the rows that ``chosen`` names, by their ids → the columns of ``chosen``, of those.
+
+        The conditions join ``table`` to ``chosen``. An UPDATE locks rows in the order of its plan,
+        and two that meet in different orders wait for each other. PostgreSQL locks after it has
+        sorted, ids never change, and an UPDATE that is joined to the answer writes no row before
+        it is locked here. With ``skip_locked``, rows that somebody else has
+        locked are left out. A database with one writer needs none of this: ``chosen`` comes back.
+        """
+        if not self._postgres:
+            return chosen
+        return (
+            select(*chosen.c)
+            .where(*conditions)
+            .order_by(table.c.id)
+            # The lock that an UPDATE takes: rows of users' tables may refer to ours meanwhile.
+            .with_for_update(of=table, key_share=True, skip_locked=skip_locked)
+            .cte("locked")
+        )
 
     def __init_subclass__(cls) -> None:
         cls._shared = {}

@@ -23,5 +23,10 @@ class MeanwhileDatabase(PassingDatabase):
 
 
 def fires(statement: Statement) -> bool:
-    """Whether the statement belongs to a batch that fires schedules."""
+    """Whether the statement fires schedules, or cancels the jobs that they replace."""
     return "fires" in statement.values
+
+
+def makes_jobs(statement: Statement) -> bool:
+    """Whether the statement makes the jobs of fire times that were taken, in the same batch."""
+    return "fire_times" in statement.values

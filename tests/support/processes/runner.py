@@ -9,9 +9,7 @@ from pathlib import Path
 
 from server_jobs.records.rows import Claim
 from tests.support.processes.app import FOLDER_SETTING
-from tests.support.processes.worker import ROOT, WorkerProcess
-
-APP = "tests.support.processes.app:registry"
+from tests.support.processes.worker import APP, ROOT, WorkerProcess
 
 
 class RunnerProcess(WorkerProcess):

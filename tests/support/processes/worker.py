@@ -12,15 +12,16 @@ from tests.support.processes.app import FOLDER_SETTING
 from tests.support.workers import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[3]
+APP = "tests.support.processes.app:registry"
 
 
 class WorkerProcess:
-    """A running ``server-jobs worker`` that serves ``tests.support.processes.app``."""
+    """A running ``server-jobs worker``, by default for ``tests.support.processes.app``."""
 
-    def __init__(self, folder: Path, database_url: str, *options: str) -> None:
+    def __init__(self, folder: Path, database_url: str, *options: str, app: str = APP) -> None:
         self._log = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
         command = [sys.executable, "-m", "server_jobs.cli", "worker"]
-        command += ["--app", "tests.support.processes.app:registry", "--database", database_url]
+        command += ["--app", app, "--database", database_url]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *options],
@@ -55,8 +56,10 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(folder: Path, database_url: str, *options: str) -> Iterator[WorkerProcess]:
-    process = WorkerProcess(folder, database_url, *options)
+def worker_process(
+    folder: Path, database_url: str, *options: str, app: str = APP
+) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(folder, database_url, *options, app=app)
     try:
         yield process
     finally:

@@ -167,3 +167,21 @@ def test_console_line_has_the_message_and_the_fields(console_log: Log) -> None:
     assert "sent" in console_log.text
     assert "job_name=SendEmail" in console_log.text
     assert "data={'to': 'ada'}" in console_log.text
+
+
+def test_texts_that_nobody_reads_to_their_end_are_cut(json_log: Log) -> None:
+    logging.getLogger("a").info("x" * 1_000_000, extra={"field": "y" * 30_000, "short": "z"})
+
+    assert json_log.fields["event"] == "x" * 20_000 + "… and 980,000 more characters"
+    assert json_log.fields["field"].endswith("y… and 10,000 more characters")
+    assert json_log.fields["short"] == "z"
+
+
+def test_long_traceback_is_cut(console_log: Log) -> None:
+    try:
+        raise ValueError("x" * 1_000_000)
+    except ValueError:
+        logging.getLogger("a").exception("it broke")
+
+    assert len(console_log.text) < 50_000
+    assert "more characters" in console_log.text

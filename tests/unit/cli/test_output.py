@@ -37,5 +37,16 @@ def test_what_is_no_password_stays(text: str) -> None:
     assert mask_passwords(text) == text
 
 
+@pytest.mark.parametrize(
+    "piece",
+    ["a.", "a+", "x://a:b", "x://a:b ", "postgres://a:b c", "password='", "&password", "postgres+"],
+)
+def test_long_text_takes_time_in_proportion(piece: str) -> None:
+    # In proportion to its square, it would take hours.
+    text = piece * 200_000 + "x://y"
+
+    assert mask_passwords(text) == text or "***" in mask_passwords(text)
+
+
 def test_document_that_cannot_be_decoded_is_not_shown_since_it_cannot_be_masked() -> None:
     assert masked_document('{"$secret": "hunter2"') == "(not valid JSON: 21 characters)"

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from server_jobs.cli.commands.run import SETTINGS as RUN
 from server_jobs.cli.commands.run import parser
 from server_jobs.cli.commands.worker import SETTINGS as WORKER
-from server_jobs.cli.flags import names_in, takes_settings
+from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel
-from server_jobs.cli.settings import Setting
+from server_jobs.cli.settings import Setting, names_in, tidy_environment
 from server_jobs.launches.runner import RunnerConfig
 from server_jobs.worker import WorkerConfig
 
@@ -97,14 +97,64 @@ def test_choices_of_a_runner_are_those_of_the_other_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "names"), [(["a"], ("a",)), (["a,b", " c ", "a"], ("a", "b", "c"))]
+    ("values", "names"),
+    [
+        (["a"], ("a",)),
+        (["a,b", " c ", "a"], ("a", "b", "c")),
+        (["a, b"], ("a", "b")),
+        (["a ,\tb\n"], ("a", "b")),
+        (["a,,b,"], ("a", "b")),
+        (["'a', \"b\""], ("a", "b")),
+        (["é,日本"], ("é", "日本")),
+        ([",", " "], ()),
+    ],
 )
 def test_list_is_cut_at_its_commas(values: list[str], names: tuple[str, ...]) -> None:
-    assert names_in(values, "--queue") == names
+    assert names_in(values) == names
 
 
-@pytest.mark.parametrize("values", [[""], ["a,"], ["a", " "]])
-def test_empty_name_in_a_list_is_refused(values: list[str]) -> None:
-    with pytest.raises(typer.BadParameter) as caught:
-        names_in(values, "--queue")
-    assert caught.value.param_hint == "'--queue'"
+@pytest.mark.parametrize("variable", ["default, mail", "default,mail", " default ,, mail, default"])
+def test_variable_is_the_same_list_as_the_flag(variable: str) -> None:
+    assert given(WORKER, SERVER_JOBS_QUEUE=variable)["queues"] == ("default", "mail")
+    assert given(WORKER, "--queue", variable)["queues"] == ("default", "mail")
+    assert given(WORKER, "--queue", "default", "--queue", " mail")["queues"] == ("default", "mail")
+
+
+@pytest.mark.parametrize("value", [",", "two words", "a,two\twords", "\x1b[31m"])
+def test_list_that_is_wrong_names_the_flag_and_the_variable(value: str) -> None:
+    app = typer.Typer()
+    app.command()(takes_settings(WORKER)(lambda *, settings: None))
+
+    for arguments, env in ((["--queue", value], {}), ([], {"SERVER_JOBS_QUEUE": value})):
+        result = CliRunner().invoke(app, arguments, env=env)
+
+        assert result.exit_code == 2, result.output
+        assert "--queue" in result.output
+        assert "SERVER_JOBS_QUEUE" in result.output
+
+
+def test_variables_lose_what_secrets_and_files_of_variables_leave_around_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "postgresql://app:it's@db/shop"
+    for name, value in (
+        ("DATABASE_URL", f"{url}\n"),
+        ("APP", '"shop.jobs:registry"'),
+        ("QUEUE", "'default', 'mail'"),
+        ("LEASE", " 60\r\n"),
+        ("GRACE", " \n"),
+        ("SCHEMA", '""'),
+    ):
+        monkeypatch.setenv(f"SERVER_JOBS_{name}", value)
+    monkeypatch.setenv("OTHERS", " kept\n")
+
+    tidy_environment()
+
+    ours = {name: value for name, value in os.environ.items() if name.startswith("SERVER_JOBS_")}
+    assert ours == {
+        "SERVER_JOBS_DATABASE_URL": url,
+        "SERVER_JOBS_APP": "shop.jobs:registry",
+        "SERVER_JOBS_QUEUE": "'default', 'mail'",
+        "SERVER_JOBS_LEASE": "60",
+    }
+    assert os.environ["OTHERS"] == " kept\n"

@@ -7,7 +7,6 @@ the formatter of log lines is imported when the first line is logged.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import socket
@@ -16,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from server_jobs.cli.app_loader import load_registry
-from server_jobs.cli.settings import NO_VARIABLE, Setting, settings_of
+from server_jobs.cli.heard import keep_being_heard, stderr_handler
+from server_jobs.cli.own_loop import run_to_its_end
+from server_jobs.cli.settings import NO_VARIABLE, SECONDS, Setting, settings_of
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import (
     ConfigurationError,
@@ -24,9 +25,9 @@ from server_jobs.errors import (
     SchemaError,
     ServerJobsError,
 )
+from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
 from server_jobs.launches.runner import Ending, Runner, RunnerConfig
-from server_jobs.launches.signals import Signals
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.rows import Claim
 
@@ -42,7 +43,8 @@ _EPILOG = """\
 On SIGTERM, the handler is asked to stop, and the job is given back.
 
 Exit status: 0 the record is settled, or there was nothing to do; 1 it couldn't
-be settled; 2 used wrongly; 78 the tables are too new or too old for this release.
+be settled; 2 used wrongly; 78 the tables are too new or too old for this release;
+130 or 143 interrupted by Ctrl-C or SIGTERM before the handler began.
 """
 
 SETTINGS = settings_of(
@@ -127,9 +129,29 @@ def _reader(setting: Setting) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} isn't one of {', '.join(setting.choices)}")
         return text.lower()
 
+    def number(text: str) -> Any:
+        try:
+            return type(setting.default)(text)
+        except ValueError:
+            if setting.unit == SECONDS:
+                return _seconds(text, setting.flag)
+            raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number") from None
+
     if setting.choices:
         return choice
-    return str if setting.default is None else type(setting.default)
+    return str if setting.default is None else number
+
+
+def _seconds(text: str, flag: str) -> float:
+    # The operator gives numbers, which need none of these imports.
+    from typer import BadParameter
+
+    from server_jobs.cli.durations import seconds_of
+
+    try:
+        return seconds_of(text, flag)
+    except BadParameter as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def _metavar(setting: Setting) -> str:
@@ -145,11 +167,15 @@ def _help(setting: Setting) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments → its exit status."""
+    with EndRequest() as end_request:
+        return _run_until(end_request, arguments)
+
+
+def _run_until(end_request: EndRequest, arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     _configure_logging(options.log_format, options.log_level)
     try:
-        with Signals() as signals:
-            ending = asyncio.run(_run(options, signals))
+        ending = run_to_its_end(_run(options, end_request))
     except ServerJobsError as error:
         fields = {"job_id": options.job_id, "fence": options.fence}
         _log.error("job %s: %s", options.job_id, error, extra=fields)
@@ -159,7 +185,7 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if ending is Ending.LOST else 0
 
 
-async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
+async def _run(options: argparse.Namespace, end_request: EndRequest) -> Ending:
     url = url_from_environment()
     if not url:
         raise DatabaseNotConfiguredError(
@@ -181,7 +207,7 @@ async def _run(options: argparse.Namespace, signals: Signals) -> Ending:
             Claim(options.job_id, options.fence),
             load_registry=lambda: load_registry(options.app),
             config=config,
-            signals=signals,
+            end_request=end_request,
         ).run()
     finally:
         await database.close()
@@ -204,8 +230,9 @@ class _Later(logging.Formatter):
 
 
 def _configure_logging(log_format: str, level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = stderr_handler()
     handler.setFormatter(_Later(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    keep_being_heard(handler)

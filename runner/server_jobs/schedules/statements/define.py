@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
 from server_jobs.schedules.plan import Reset
 from server_jobs.schedules.schedule import Schedule
@@ -33,7 +34,7 @@ from server_jobs.schedules.statements.shared import (
     ScheduleStatements,
 )
 from server_jobs.sql.column_types import UtcDateTime
-from server_jobs.sql.constructs import insert_or_ignore, same_second
+from server_jobs.sql.constructs import insert_or_ignore, same_second, within
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
 
@@ -124,15 +125,21 @@ class DefineStatements(ScheduleStatements):
 
     @cached_property
     def _prune(self) -> Executable:
-        schedule = self._tables.cron_jobs.c
+        schedule, candidate = self._tables.cron_jobs.c, self._candidate.c
         kept = select(schedule.id).where(one_of(schedule.name, "keep"))
+        candidates = (
+            select(candidate.id)
+            .where(
+                candidate.managed_by == MANAGED_BY,
+                candidate.enabled == true(),
+                candidate.id.not_in(kept.correlate(None)),
+            )
+            .order_by(candidate.id)
+            .with_for_update(key_share=True)
+        )
         return (
             update(self._tables.cron_jobs)
-            .where(
-                schedule.managed_by == MANAGED_BY,
-                schedule.enabled == true(),
-                schedule.id.not_in(kept),
-            )
+            .where(within(schedule.id, candidates))
             .values(enabled=false(), updated_at=self._now)
             .returning(schedule.name)
         )
@@ -161,20 +168,25 @@ class DefineStatements(ScheduleStatements):
             note=Text(),
         )
         schedule = self._tables.cron_jobs.c
-        return (
-            update(self._tables.cron_jobs)
-            .where(
-                schedule.id == resets.c.schedule_id,
+
+        def is_as_seen(reset: FromClause) -> ColumnElement[bool]:
+            return and_(
+                schedule.id == reset.c.schedule_id,
                 schedule.enabled == true(),
                 or_(
-                    same_second(schedule.next_run_at, resets.c.seen),
-                    and_(schedule.next_run_at.is_(None), resets.c.seen.is_(None)),
+                    same_second(schedule.next_run_at, reset.c.seen),
+                    and_(schedule.next_run_at.is_(None), reset.c.seen.is_(None)),
                 ),
             )
+
+        locked = self._locked_in_order(self._tables.cron_jobs, resets, is_as_seen(resets))
+        return (
+            update(self._tables.cron_jobs)
+            .where(is_as_seen(locked))
             .values(
-                next_run_at=resets.c.next_run_at,
-                last_decision=resets.c.decision,
-                last_note=resets.c.note,
+                next_run_at=locked.c.next_run_at,
+                last_decision=locked.c.decision,
+                last_note=locked.c.note,
                 updated_at=self._now,
             )
             .returning(schedule.id)

@@ -42,21 +42,28 @@ class FireStatements(ScheduleStatements):
     @cached_property
     def _replace(self) -> Executable:
         fires, job, schedule = self._fires, self._jobs.c, self._tables.cron_jobs.c
+        live = self._jobs.alias("live")
         replaced = exists().where(
             schedule.id == fires.c.schedule_id,
             schedule.enabled == true(),
             same_second(schedule.next_run_at, fires.c.seen),
             schedule.overlap == literal_word(Overlap.REPLACE),
         )
-        return (
-            update(self._jobs)
+        candidates = (
+            select(live.c.id)
             .where(
                 self._wants_job(fires),
-                job.cron_job_id == fires.c.schedule_id,
-                self._is_live(job),
-                job.cancel_requested_at.is_(None),
+                live.c.cron_job_id == fires.c.schedule_id,
+                self._is_live(live.c),
+                live.c.cancel_requested_at.is_(None),
                 replaced,
             )
+            .order_by(live.c.id)
+            .with_for_update(of=live, key_share=True)
+        )
+        return (
+            update(self._jobs)
+            .where(within(job.id, candidates))
             .values(**transitions.cancel(job, self._now))
             .returning(job.id, job.cron_job_id)
         )
@@ -94,7 +101,8 @@ class FireStatements(ScheduleStatements):
     def insert(self, fire_times: Sequence[FireTime]) -> Statement:
         """Insert the jobs of the fire times that were taken → ids of the jobs that were made.
 
-        A fire time that has a job already gets no second one.
+        A fire time that has a job already gets no second one. Several statements of one batch are
+        given their fire times in the order of schedule ids and moments, as each inserts its own.
         """
         return Statement(self._insert_taken, {"fire_times": list(fire_times)})
 
@@ -140,6 +148,9 @@ class FireStatements(ScheduleStatements):
             self._now,
             *(schedule[name] for name in copied),
         ).where(schedule.id == fire_times.c.schedule_id, *conditions)
+        if self._postgres:
+            # In one order everywhere: each row waits for whoever inserts that fire time just now.
+            source = source.order_by(schedule.id, fire_times.c.fire_at)
         insert = insert_or_ignore(
             self._jobs,
             [
@@ -234,10 +245,6 @@ class FireStatements(ScheduleStatements):
             fire_at=UtcDateTime(),
             scheduled_for=UtcDateTime(),
         )
-
-    @cached_property
-    def _candidate(self) -> Any:
-        return self._tables.cron_jobs.alias("candidate")
 
     def _still_due(self, fires: Any, *conditions: ColumnElement[bool]) -> Select[Any]:
         """Select the schedules of these fires that are unchanged since they were read.

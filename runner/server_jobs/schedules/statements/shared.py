@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Integer, Text, bindparam, literal_column, null, select
@@ -13,7 +14,7 @@ from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
 
-RECORD_COLUMNS = tuple(ScheduleRecord.__dataclass_fields__)
+RECORD_COLUMNS = tuple(name for name in ScheduleRecord.__dataclass_fields__ if name != "misfits")
 DEFINITION_COLUMNS = tuple(Schedule.__dataclass_fields__)
 EDITED_COLUMNS = tuple(
     name for name in DEFINITION_COLUMNS if name not in {"name", "managed_by", "enabled"}
@@ -31,6 +32,10 @@ ANEW = {"next_run_at": NEXT, "last_decision": null(), "last_note": null()}
 
 class ScheduleStatements(StatementSet):
     """What the statements on schedules share."""
+
+    @cached_property
+    def _candidate(self) -> Any:
+        return self._tables.cron_jobs.alias("candidate")
 
     def _waits_for_others(self, schedule: Any) -> ColumnElement[bool]:
         words = [literal_word(word) for word in (Overlap.QUEUE, Overlap.REPLACE)]

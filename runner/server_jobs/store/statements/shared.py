@@ -7,15 +7,29 @@ who may make it stands in these modules, in the ``WHERE``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Float, Integer, Text, Update, bindparam, update
+from sqlalchemy import (
+    Float,
+    Integer,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.sql.selectable import FromClause
 
 from server_jobs.records.status import JobStatus
+from server_jobs.sql.statement import Statement
 from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
 from server_jobs.store import transitions
@@ -52,18 +66,43 @@ class JobStatements(StatementSet):
     def _claimed(self) -> list[ColumnElement[Any]]:
         return [self._jobs.c[name] for name in CLAIMED_COLUMNS]
 
+    def keys_in_turn(self) -> list[Statement]:
+        """Wait for the turn to take unique keys: the first step of a batch that takes several.
+
+        Whoever takes a key waits for those who take or free it just now. Two that take several, in
+        different orders, would wait for each other, so they take turns. It is no step at all on a
+        database with one writer.
+        """
+        return [Statement(self._keys_in_turn)] if self._postgres else []
+
+    @cached_property
+    def _keys_in_turn(self) -> Executable:
+        name = f"unique keys of {self._jobs.fullname}"
+        number = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+        return select(func.pg_advisory_xact_lock(literal_column(str(number))))
+
     def _update(self, *conditions: Any, changes: transitions.Changes) -> Update:
         return update(self._jobs).where(*conditions).values(**changes)
 
     def _fenced_update(
-        self, held: Subquery, changes: transitions.Changes, *conditions: ColumnElement[bool]
+        self,
+        held: FromClause,
+        changes: Callable[[Any], transitions.Changes],
+        *conditions: ColumnElement[bool],
+        skip_locked: bool = False,
     ) -> Update:
-        """Write as the holder: only rows that still run under the fence of their claim."""
+        """Write as the holder: only rows that still run under the fence of their claim.
+
+        ``changes`` is given the columns of ``held``, of which (id, fence) is a claim.
+        """
+        fits = self._still_held(held), *conditions
+        locked = self._locked_in_order(self._jobs, held, *fits, skip_locked=skip_locked)
+        return self._update(self._still_held(locked), *conditions, changes=changes(locked.c))
+
+    def _still_held(self, held: FromClause) -> ColumnElement[bool]:
         job = self._jobs.c
-        return self._update(
+        return and_(
             job.id == held.c.id,
             status_is(job.status, JobStatus.RUNNING),
             job.fence == held.c.fence,
-            *conditions,
-            changes=changes,
         )

@@ -1,0 +1,85 @@
+"""Handlers that make children: those hear nothing for the worker, and don't go on as one."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from server_jobs import JobStatus
+from server_jobs.database import Database
+from server_jobs.migrate import migrate
+from server_jobs.records.requests import ClaimRequest
+from server_jobs.records.rows import JobRecord
+from server_jobs.store.store import Store
+from tests.support.processes.forking_app import APP, ENDINGS, program_with_a_worker, registry
+from tests.support.processes.runner import runner_process
+from tests.support.processes.worker import worker_process
+from tests.support.workers import until
+
+
+@pytest.fixture
+def migrated_url(sqlite_url: str) -> str:
+    migrate(sqlite_url)
+    return sqlite_url
+
+
+@pytest.fixture(autouse=True)
+def enqueue_here(database: Database) -> None:
+    registry.bind(database)
+
+
+async def enqueue_all() -> dict[str, str]:
+    return {await registry.get(name).later(None): name for name in ENDINGS}
+
+
+async def until_all_ended(store: Store, ids: dict[str, str]) -> dict[str, str | None]:
+    """Wait until all jobs have ended → what each returned, or how it failed."""
+
+    async def all_ended() -> bool:
+        return all([(await store.get(job_id)).status.finished for job_id in ids])
+
+    await until(all_ended, "all jobs have ended")
+    return {name: told(await store.get(job_id)) for job_id, name in ids.items()}
+
+
+def told(record: JobRecord) -> str | None:
+    once = (record.attempt_count, record.release_count, record.fence) == (1, 0, 1)
+    return record.result if once and record.status is JobStatus.COMPLETED else repr(record)
+
+
+EXPECTED = {name: str(ending) for name, ending in ENDINGS.items()}
+
+
+async def test_a_worker_executes_each_once_and_hears_no_signal_of_a_child(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    ids = await enqueue_all()
+    with worker_process(tmp_path, migrated_url, "--concurrency", "1", app=APP) as worker:
+        assert await until_all_ended(store, ids) == EXPECTED
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert worker.log.count("SIGTERM: stopping") == 1
+    assert worker.log.count("worker stopped") == 1, "no clone of it has come so far"
+
+
+async def test_a_worker_inside_a_program_does_so_too(
+    migrated_url: str, store: Store, tmp_path: Path
+) -> None:
+    ids = await enqueue_all()
+    with program_with_a_worker(tmp_path, migrated_url) as program:
+        assert await until_all_ended(store, ids) == EXPECTED
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(20) == 0
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+async def test_a_runner_does_so_too(
+    migrated_url: str, store: Store, tmp_path: Path, name: str
+) -> None:
+    job_id = await registry.get(name).later(None)
+    (job,) = await store.claim(ClaimRequest("default", None, 1, "launcher", 60, starting=False))
+
+    with runner_process(tmp_path, migrated_url, job.claim, app=APP) as runner:
+        assert runner.wait() == 0, runner.log
+
+    assert told(await store.get(job_id)) == EXPECTED[name]

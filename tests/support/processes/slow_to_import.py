@@ -1,0 +1,6 @@
+"""An app whose import takes for ever."""
+
+import time
+
+print("importing", flush=True)
+time.sleep(1000)
