@@ -42,6 +42,7 @@ from server_jobs.database import (
     SqliteUrl,
     connect,
     locate,
+    sqlite,
     table_names,
 )
 from server_jobs.errors import (
@@ -85,12 +86,13 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
             before = _current(connection, names)
             if before is None:
                 _refuse_foreign(connection, names)
+                _refuse_other_encodings(connection)
             _refuse_unknown(before, steps)
             _alembic("upgrade", names, connection=connection)
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
         kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
-        raise kind(f"{parsed.shown}: {_said(error)}") from error
+        raise kind(f"{parsed.shown}: {_said(error, parsed)}") from error
     finally:
         engine.dispose()
 
@@ -340,12 +342,30 @@ def _engine(parsed: SqliteUrl | PostgresUrl, names: Tables) -> Engine:
 
 
 def _refuse_bytes(connection: Any, _: object) -> None:
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        raise ConfigurationError(
-            f"the database {connection.info.dbname} has the encoding SQL_ASCII, which stores bytes"
-            " rather than text; create a database with UTF8: CREATE DATABASE … ENCODING 'UTF8'"
-            " TEMPLATE template0"
-        )
+    if _encoding(connection) == "SQL_ASCII":
+        raise _wrong_encoding(connection, "which stores bytes rather than text")
+
+
+def _refuse_other_encodings(connection: Connection) -> None:
+    """Raise ConfigurationError for new tables in a database that lacks characters.
+
+    One job's text with such a character would keep a worker from renewing its leases.
+    """
+    driver = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql" and _encoding(driver) != "UTF8":
+        raise _wrong_encoding(driver, "which lacks most characters that jobs may have in them")
+
+
+def _encoding(connection: Any) -> str | None:
+    encoding: str | None = connection.info.parameter_status("server_encoding")
+    return encoding
+
+
+def _wrong_encoding(connection: Any, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the database {connection.info.dbname} has the encoding {_encoding(connection)}, {why};"
+        " create a database with UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )
 
 
 def _by_hand(connection: Any) -> None:
@@ -369,10 +389,10 @@ def _locked(engine: Engine, names: Tables) -> Iterator[Connection]:
         yield connection
 
 
-def _said(error: DBAPIError) -> str:
+def _said(error: DBAPIError, parsed: SqliteUrl | PostgresUrl) -> str:
     """Return what the driver says, and what to set."""
-    if isinstance(error.orig, sqlite3.Error):
-        return str(error.orig)
+    if isinstance(parsed, SqliteUrl):
+        return sqlite.explained(cast("sqlite3.Error", error.orig), parsed.file)
     from server_jobs.database.postgres_connection import explained
 
     return explained(cast("Any", error.orig))

@@ -260,6 +260,15 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
+def explained(error: sqlite3.Error, path: Path | None) -> str:
+    """Return what SQLite says, and what may be wrong with the path."""
+    if path is None or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
+        return str(error)
+    if path.is_dir():
+        return f"{error}; it is a folder, not a file"
+    return f"{error}; is {path.absolute().parent} a folder that this user may write to?"
+
+
 def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
     where = f"SQLite ({path or ':memory:'})"
     # Extended codes carry the primary one in their low byte.
@@ -267,10 +276,7 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
     if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
         return ConstraintViolatedError(f"{where}: {error}")
     if code is not None and code & 0xFF in _TRY_AGAIN:
-        hint = ""
-        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path is not None:
-            hint = f"; is {path.parent} a folder that this user may write to?"
-        return DatabaseUnavailableError(f"{where}: {error}{hint}")
+        return DatabaseUnavailableError(f"{where}: {explained(error, path)}")
     text = str(error)
     about_values = isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_MISMATCH
     if about_values or any(sign in text for sign in SIGNS_OF_A_VALUE):
