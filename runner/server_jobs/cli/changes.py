@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from server_jobs.cli.confirmation import ask, progress_bar
 from server_jobs.cli.database import existing_database, opened_store
-from server_jobs.cli.failures import FAILED
+from server_jobs.cli.failures import FAILED, unless_unanswered
 from server_jobs.cli.filters import takes_filters
 from server_jobs.cli.lookup import JobIdsArgument, the_ids
 from server_jobs.cli.options import DatabaseOption, JsonOption
@@ -176,7 +177,22 @@ async def _change_named(store: Store, request: Request, outcome: Outcome) -> Non
         outcome.add(await _foreseen(store, outcome.action, ids))
         return
     for start in range(0, len(ids), BATCH):
-        outcome.add(await outcome.action.change(store, ids[start : start + BATCH]))
+        await _change_batch(store, ids[start : start + BATCH], outcome)
+
+
+async def _change_batch(store: Store, ids: Sequence[str], outcome: Outcome) -> None:
+    done = " or ".join(outcome.action.done.values())
+    if len(ids) == 1:
+        advice = (
+            f"It may have been {done} all the same, look: server-jobs show {shlex.quote(ids[0])}"
+        )
+    else:
+        advice = (
+            f"Up to {len(ids):,} more may have been {done} all the same. The command can be given"
+            " again: it skips those."
+        )
+    with unless_unanswered(advice):
+        outcome.add(await outcome.action.change(store, ids))
 
 
 async def _foreseen(store: Store, action: Action, ids: Sequence[str]) -> Changed:
@@ -215,7 +231,7 @@ async def _change_all(store: Store, request: Request, wanted: JobFilter, outcome
         with progress_bar() as progress:
             bar = progress.add_task(outcome.action.verb, total=tally.total)
             async for ids in _batches(store, wanted, tally.newest_id):
-                outcome.add(await outcome.action.change(store, ids))
+                await _change_batch(store, ids, outcome)
                 progress.advance(bar, len(ids))
     except BaseException:
         remark(f"stopped half-way: {outcome.sentence(dry_run=False)}")

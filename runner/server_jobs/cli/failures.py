@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.output import error_line
+from server_jobs.cli.streams import READER_GONE
 from server_jobs.errors import (
     ConfigurationError,
+    DatabaseUnavailableError,
     InvalidAppError,
     InvalidOptionError,
     InvalidParamsError,
@@ -39,10 +43,11 @@ EXIT_CODES = {
     0: "done; a worker was stopped, or has drained its queues",
     FAILED: "failed, and the message says why: no record has that id, a named job couldn't be"
     " retried or cancelled, a watched job didn't complete, a worker had to leave handlers behind,"
-    " or doctor found something",
+    " doctor found something, or the output was lost",
     USAGE: "used wrongly, and nothing was done: an option, setting, app, job name or param is"
     " wrong",
     130: "interrupted by Ctrl-C",
+    READER_GONE: "nobody reads the output any more, as behind a pipe to head",
 }
 
 
@@ -51,6 +56,19 @@ def exit_code(error: ServerJobsError) -> int:
     if isinstance(error, MissingDependencyError):
         return FAILED
     return USAGE if isinstance(error, _USED_WRONGLY) else FAILED
+
+
+@contextmanager
+def unless_unanswered(advice: str) -> Iterator[None]:
+    """Add to the error of a database that went away what may have been done all the same.
+
+    The statement may have been committed, and only its answer lost. ``advice`` says so, and what to
+    do now.
+    """
+    try:
+        yield
+    except DatabaseUnavailableError as error:
+        raise DatabaseUnavailableError(f"{error}\n{advice}") from error
 
 
 def report(error: ServerJobsError, *, debug: bool = False, database: str | None = None) -> None:

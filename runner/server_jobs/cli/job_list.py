@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from server_jobs.cli.output import STATUS_STYLES, moment, percent
+from server_jobs.cli.output import STATUS_STYLES, moment, on_one_line, percent
 from server_jobs.cli.tables import Column, cell, fitting, table_lines
 from server_jobs.records.rows import JobRecord, JobSummary
 from server_jobs.records.status import JobStatus
@@ -30,7 +30,7 @@ def job_lines(
     notes = [cell(note_of(record)) for record in records]
     names = [cell(record.job_name) for record in records]
     columns = [
-        Column("ID", [cell(record.id) for record in records]),
+        Column("ID", [cell(on_one_line(record.id)) for record in records]),
         Column("JOB", names, least=12),
         Column("STATUS", [cell(record.status, STATUS_STYLES[record.status]) for record in records]),
         Column(
@@ -49,7 +49,10 @@ def job_lines(
         Column("NOTE", notes, least=17),
         "DUE",
         "TRY",
-        Column("ID", [cell(job_id) for job_id in short_ids([record.id for record in records])]),
+        Column(
+            "ID",
+            [cell(on_one_line(job_id)) for job_id in short_ids([record.id for record in records])],
+        ),
         Column("NOTE", notes, least=14),
         "NOTE",
         Column("JOB", names, least=6),
@@ -66,8 +69,11 @@ def short_ids(job_ids: Sequence[str]) -> list[str]:
 
 
 def note_of(record: JobRecord | JobSummary) -> str:
-    """Return what to know of a job at a glance: how far it is, or why it failed."""
-    if record.status is JobStatus.RUNNING:
+    """Return what to know of a job at a glance: what is broken, how far it is, why it failed."""
+    if isinstance(record, JobRecord) and record.misfits:
+        column, problem = next(iter(record.misfits.items()))
+        text = f"broken: column {column} {problem}"
+    elif record.status is JobStatus.RUNNING:
         text = f"{percent(record.progress)} {record.progress_message or ''}"
     elif record.error is not None and record.status is not JobStatus.COMPLETED:
         text = record.error

@@ -18,7 +18,7 @@ from server_jobs.cli.documents import json_value
 from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.streams import spelled
 from server_jobs.records.status import JobStatus
-from server_jobs.records.text import json_without_controls, without_controls
+from server_jobs.records.text import escaped, json_without_controls, without_controls
 
 _UNBOUNDED = 10_000
 
@@ -47,6 +47,14 @@ def plain(text: object, style: str = "") -> Text:
     return Text(spelled(without_controls(str(text))), style=style)
 
 
+def on_one_line(name: str) -> str:
+    """Return an id or a name as it is typed: on one line, and not empty.
+
+    Only other programs write such ids.
+    """
+    return str(name).replace("\n", escaped("\n")).replace("\t", escaped("\t")) or "''"
+
+
 def remarks_console() -> Console:
     """Return a console on stderr."""
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -72,7 +80,7 @@ def print_json(document: Any) -> None:
 def print_plain(lines: Iterable[str]) -> None:
     """Print lines for programs on stdout."""
     for line in lines:
-        typer.echo(without_controls(line))
+        typer.echo(plain(on_one_line(line)).plain)
 
 
 def as_json(document: Any, *, indent: int | None = 2) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,13 +23,15 @@ _HINT = "'--param'"
 
 
 def build_params(job: Job[Any, Any], text: str, given: Sequence[str]) -> Any:
-    """Return the params of JSON text, with single ones replaced or added.
+    """Return the params of JSON text, with single ones replaced or added. ``-`` is stdin.
 
     Raises InvalidParamsError, and BadParameter for what is no param.
     """
     try:
+        # JSON is UTF-8, whatever the locale says of stdin.
+        text = sys.stdin.buffer.read().decode("utf-8-sig") if text == "-" else text
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidParamsError(f"{job.name}: --params-json isn't JSON: {error}") from None
     codec = job.definition.params
     if not given:

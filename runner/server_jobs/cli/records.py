@@ -27,7 +27,6 @@ from server_jobs.records.rows import JobRecord
 from server_jobs.records.status import JobStatus
 
 _ENDED_BY_ERROR = {JobStatus.FAILED, JobStatus.CANCELLED}
-_SHOWN_ERRORS = 20
 _SHOWN_CHARACTERS = 30_000
 """Longer texts are cut. A message that we wrote has 10,000 characters at most."""
 
@@ -65,7 +64,7 @@ def worker_document(worker_id: str) -> dict[str, Any]:
 
 def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text]:
     yield Text.assemble(plain(_shortened(record.job_name), "bold"), "  ", plain(record.id))
-    styles = {"status": STATUS_STYLES[record.status]}
+    styles = {"status": STATUS_STYLES[record.status], "broken": "bold red"}
     facts = (
         (Text(f"{label:<13}", "dim"), plain(_shortened(value), styles.get(label, "")))
         for label, value in _facts(record, now)
@@ -79,11 +78,13 @@ def _lines(record: JobRecord, now: datetime, width: int | None) -> Iterator[Text
         if text is not None:
             yield Text(label, style="bold")
             yield plain(_indented(as_json(masked_document(text))))
-    yield from _errors_lines(masked_document(record.errors))
+    for error in record.attempt_errors:
+        yield from _error_lines(error)
 
 
 def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
     yield "status", record.status
+    yield from (("broken", f"column {column} {what}") for column, what in record.misfits.items())
     yield "queue", f"{record.queue}, priority {record.priority}"
     yield "attempts", f"{record.attempt_count} of {record.max_attempts}"
     yield "progress", percent(record.progress) + _after(": ", record.progress_message)
@@ -106,7 +107,6 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
         ("cancel asked", moment(record.cancel_requested_at)),
     )
     yield from ((label, value) for label, value in optional if value)
-    yield from (("broken", f"{column} {what}") for column, what in record.misfits.items())
     yield "fence", str(record.fence)
     for label, count in (
         ("given back", record.release_count),
@@ -141,16 +141,6 @@ def _lease(record: JobRecord, now: datetime) -> str:
     if left > 0:
         return f"{moment(until)}, {in_words(left)} from now"
     return f"{moment(until)}, expired {in_words(-left)} ago: the next worker to look takes it back"
-
-
-def _errors_lines(errors: Any) -> Iterator[Text]:
-    """Return the lines of the last failed attempts. Any JSON is taken: others write it, too."""
-    entries = errors if isinstance(errors, list) else [errors]
-    if len(entries) > _SHOWN_ERRORS:
-        left = len(entries) - _SHOWN_ERRORS
-        yield Text(f"… {left:,} earlier errors; --json has them all", "dim")
-    for entry in entries[-_SHOWN_ERRORS:]:
-        yield from _error_lines(AttemptError.from_document(entry))
 
 
 def _error_lines(error: AttemptError) -> Iterator[Text]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from server_jobs.cli.documents import json_value
 from server_jobs.cli.job_list import note_of, short_ids
-from server_jobs.cli.output import STATUS_STYLES, as_json, console, plain, print_lines
+from server_jobs.cli.output import STATUS_STYLES, as_json, console, on_one_line, plain, print_lines
 from server_jobs.cli.tables import Column, cell, figures_by_name, fitting, table_lines
 from server_jobs.monitoring.monitor import LiveJobs, LiveKind
 from server_jobs.records.rows import JobSummary
@@ -154,7 +154,7 @@ class PlainView(_Lines):
 
     def tell(self, change: Change) -> None:
         job = change.job
-        words = f"{_clock()}  {job.id}  {job.job_name}  {change.word}  {note_of(job)}"
+        words = f"{_clock()}  {on_one_line(job.id)}  {job.job_name}  {change.word}  {note_of(job)}"
         print_lines([plain(words.rstrip())])
 
     def tell_queues(self, queues: Sequence[LiveJobs]) -> None:
@@ -222,7 +222,7 @@ def _bars(jobs: Sequence[JobSummary], width: int) -> Table:
     for job, job_id in zip(jobs, _ids(jobs, width), strict=True):
         bar_width = _BAR_WIDTH if width >= _WIDE else _SHORT_BAR_WIDTH
         bar = ProgressBar(total=100, completed=job.progress, width=bar_width)
-        table.add_row(cell(job_id, "dim"), cell(job.job_name), bar, cell(note_of(job)))
+        table.add_row(cell(on_one_line(job_id), "dim"), cell(job.job_name), bar, cell(note_of(job)))
     for column in (table.columns[0], table.columns[2]):
         column.no_wrap = True  # so that rich cuts names and notes first
     return table
@@ -231,7 +231,7 @@ def _bars(jobs: Sequence[JobSummary], width: int) -> Table:
 def _end_lines(ends: Sequence[Change], width: int) -> Iterator[Text]:
     jobs = [change.job for change in ends]
     columns = [
-        Column("ID", [cell(job_id, "dim") for job_id in _ids(jobs, width)]),
+        Column("ID", [cell(on_one_line(job_id), "dim") for job_id in _ids(jobs, width)]),
         Column("JOB", [cell(job.job_name) for job in jobs], least=12),
         Column("STATUS", [cell(change.word, _style(change)) for change in ends]),
         Column("NOTE", [cell(note_of(job), "dim") for job in jobs], least=12),

@@ -13,6 +13,8 @@ _NOT_SHOWN = re.compile(
 )
 """Codes that a terminal obeys, what reverses the order of a line's letters, and half characters."""
 
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+
 _LONGEST_SHOWN = 60
 
 _ROOMS = Path(__file__).parents[1]
@@ -68,6 +70,19 @@ def json_without_controls(text: str) -> str:
 def escaped(text: str) -> str:
     r"""Return text with each character as Python writes it by its number: ``\x1b``, ``\u202e``."""
     return "".join(map(_by_number, text))
+
+
+def unescaped(text: str) -> tuple[str, str]:
+    r"""Return what may have been escaped so: ``\x9b`` is a character, or a byte of other text."""
+
+    def character(found: re.Match[str]) -> str:
+        return chr(int(found[1] or found[2], 16))
+
+    def byte(found: re.Match[str]) -> str:
+        number = int(found[1] or found[2], 16)
+        return chr(number + 0xDC00) if 0x80 <= number < 0x100 else chr(number)
+
+    return _ESCAPED.sub(character, text), _ESCAPED.sub(byte, text)
 
 
 def _by_number(sign: str) -> str:

@@ -94,8 +94,8 @@ class Schedule:
 
         Raises InvalidScheduleError if the expression or the time zone can't be read.
         """
-        if self.starts_at is not None:
-            after = max(after, self.starts_at - _INSTANT)
+        if self.starts_at is not None and self.starts_at > after:
+            after = self.starts_at - _INSTANT
         ends_at = self.ends_at or NEVER
         expression = parse(self.cron_expression, name=self.name)
         times = fire_times(expression, time_zone(self.time_zone), after)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
+    DatabaseUnavailableError,
     DataRefusedError,
     JobNotFoundError,
     JobNotRetryableError,
@@ -37,7 +39,7 @@ from server_jobs.records.outcomes import (
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
-from server_jobs.records.status import RETRYABLE, JobStatus
+from server_jobs.records.status import LIVE, RETRYABLE, JobStatus
 from server_jobs.sql.fit import Fit
 from server_jobs.sql.statement import RawText, Row, Statement
 from server_jobs.sql.tables import tables
@@ -468,7 +470,7 @@ class Store(Reader):
 
         Jobs that have ended are skipped, and the answer names them.
         """
-        statuses, refused = await self._change(job_ids, self._maintain_sql.cancel)
+        statuses, refused = await self._change(job_ids, _CANCEL, self._maintain_sql.cancel)
         skipped = await self._skipped(
             job_ids,
             statuses,
@@ -495,21 +497,35 @@ class Store(Reader):
         # A refusal may be somebody's who took a key between the statement's look and its write:
         # the next look, at the halves, sees that one.
         chosen = list(dict.fromkeys(job_ids))
-        statuses, refused = await self._change(chosen, self._maintain_sql.retry)
+        statuses, refused = await self._change(chosen, _RETRY, self._maintain_sql.retry)
         skipped = await self._skipped(
             job_ids, statuses, lambda job: refused.get(job.id) or _why_not_retried(job)
         )
         return Changed(statuses, skipped)
 
     async def _change(
-        self, job_ids: Sequence[str], change: Callable[[Sequence[str]], Statement]
+        self,
+        job_ids: Sequence[str],
+        done: _Change,
+        change: Callable[[Sequence[str]], Statement],
     ) -> tuple[dict[str, JobStatus], dict[str, str]]:
         """Change jobs → the statuses of those that were, and why the database refused others."""
         refused: dict[str, str] = {}
+        before = await self._statuses(job_ids)
 
         async def write(some: list[str]) -> list[Row]:
-            (answer,) = await self._repeatable([change(some)])
-            return answer.rows
+            try:
+                return await self.database.execute(change(some))
+            except DatabaseUnavailableError:
+                rows = await self.database.execute(change(some))
+            # If only the answer was lost, the second time finds the jobs changed already.
+            told = {job_id for job_id, _ in rows}
+            now = await self._statuses([job_id for job_id in some if job_id not in told])
+            return rows + [
+                (job_id, done.status)
+                for job_id, status in now.items()
+                if done.shows(before.get(job_id), status)
+            ]
 
         async def refuse(job_id: str, error: DataRefusedError) -> None:
             # A key that is taken has a sentence of its own.
@@ -518,6 +534,13 @@ class Store(Reader):
 
         rows = await in_halves(list(job_ids), write, refuse)
         return {job_id: JobStatus(status) for job_id, status in rows}, refused
+
+    async def _statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        try:
+            jobs = await self.summaries(job_ids)
+        except DatabaseUnavailableError:
+            jobs = await self.summaries(job_ids)
+        return {job.id: job.status for job in jobs}
 
     async def _skipped(
         self,
@@ -546,6 +569,24 @@ class Store(Reader):
 
 async def _not_pruned(job_id: str, error: DataRefusedError) -> None:
     _log.warning("job %s can't be pruned: %s", job_id, error)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a person does to jobs, as it can be told from their statuses before and after."""
+
+    takes: frozenset[JobStatus]
+    status: JobStatus
+    """What a job becomes at once."""
+    leaves: frozenset[JobStatus]
+    """The statuses that show it. They are those that nothing else leads to."""
+
+    def shows(self, before: JobStatus | None, now: JobStatus) -> bool:
+        return before in self.takes and now in self.leaves
+
+
+_CANCEL = _Change(LIVE, JobStatus.CANCELLED, frozenset({JobStatus.CANCELLED}))
+_RETRY = _Change(RETRYABLE, JobStatus.PENDING, frozenset(JobStatus) - RETRYABLE)
 
 
 def _why_not_retried(job: JobSummary) -> str:

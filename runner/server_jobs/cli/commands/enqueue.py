@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import shlex
 from typing import Annotated
 
 import typer
@@ -12,6 +12,7 @@ from server_jobs.cli import options
 from server_jobs.cli.app_loader import load_registry
 from server_jobs.cli.database import job_database, opened_store
 from server_jobs.cli.durations import seconds_of
+from server_jobs.cli.failures import unless_unanswered
 from server_jobs.cli.params import build_params
 
 
@@ -58,19 +59,22 @@ def enqueue(
     """
     job = load_registry(app).get(name)
     seconds = None if delay is None else seconds_of(delay, "--delay")
-    text = sys.stdin.read() if params_json == "-" else params_json
-    params = build_params(job, text, param or ())
+    params = build_params(job, params_json, param or ())
 
     async def run() -> str:
         async with opened_store(job_database(database, job)):
-            return await job.later(
-                params,
-                queue=queue,
-                priority=priority,
-                delay=seconds,
-                unique_key=unique_key,
-                correlation_id=correlation_id,
-                max_attempts=max_attempts,
-            )
+            with unless_unanswered(
+                "The job may have been enqueued all the same. Before you enqueue it again, look:"
+                f" server-jobs list --name {shlex.quote(name)} --newer-than 5m"
+            ):
+                return await job.later(
+                    params,
+                    queue=queue,
+                    priority=priority,
+                    delay=seconds,
+                    unique_key=unique_key,
+                    correlation_id=correlation_id,
+                    max_attempts=max_attempts,
+                )
 
     typer.echo(asyncio.run(run()))

@@ -13,6 +13,7 @@ import typer
 from server_jobs.cli.confirmation import ask, progress_bar
 from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.durations import seconds_of
+from server_jobs.cli.failures import unless_unanswered
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
 from server_jobs.records.requests import Prunable
@@ -118,9 +119,12 @@ async def _delete(store: Store, prunable: Prunable, expected: int | None) -> Cou
     try:
         with progress_bar() as progress:
             bar = progress.add_task("prune", total=expected)
-            async for stretch in walk(store, prunable, delete=True, rest=_REST):
-                gone.update(stretch.prunable)
-                progress.update(bar, completed=gone.total())
+            with unless_unanswered(
+                "Some more may have been deleted. The command can be given again."
+            ):
+                async for stretch in walk(store, prunable, delete=True, rest=_REST):
+                    gone.update(stretch.prunable)
+                    progress.update(bar, completed=gone.total())
     except BaseException:
         remark(f"stopped half-way: deleted {_sentence(gone)}")
         raise

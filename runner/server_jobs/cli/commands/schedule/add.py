@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import shlex
 from itertools import islice
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from server_jobs.cli.commands.schedule.managed import OURS
 from server_jobs.cli.commands.schedule.shown import both_clocks
 from server_jobs.cli.database import job_database
 from server_jobs.cli.durations import seconds_of, seconds_or_forever
+from server_jobs.cli.failures import unless_unanswered
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.output import plain, print_lines
 from server_jobs.cli.params import build_params
@@ -110,13 +111,12 @@ def add(
     registry = load_registry(app)
     job = registry.get(job_name)
     zone = zone_of(time_zone)
-    text = sys.stdin.read() if params_json == "-" else params_json
     schedule = new_schedule(
         job,
         expression,
         name=name,
         managed_by=OURS,
-        params=build_params(job, text, param or ()),
+        params=build_params(job, params_json, param or ()),
         time_zone=time_zone,
         overlap=overlap.value,
         catchup=catchup.value,
@@ -138,7 +138,11 @@ def add(
                 raise InvalidScheduleError(
                     f"there is a schedule {name!r} already: --replace changes it"
                 )
-            record = await schedules.put(schedule)
+            with unless_unanswered(
+                "The schedule may have been written all the same, look:"
+                f" server-jobs schedule show {shlex.quote(name)}"
+            ):
+                record = await schedules.put(schedule)
             times = islice(record.fire_times(await schedules.clock()), _SHOWN)
             return record, [both_clocks(fire_time, zone) for fire_time in times]
 

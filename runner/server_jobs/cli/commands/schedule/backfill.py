@@ -13,6 +13,7 @@ from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedu
 from server_jobs.cli.commands.schedule.shown import both_clocks
 from server_jobs.cli.confirmation import ask, progress_bar
 from server_jobs.cli.documents import json_value
+from server_jobs.cli.failures import unless_unanswered
 from server_jobs.cli.moments import moment_of
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import plain, print_json, print_lines, remark
@@ -126,7 +127,8 @@ async def _make(
             bar = progress.add_task("backfill", total=len(times))
             for start in range(0, len(times), _AT_ONCE):
                 chunk = times[start : start + _AT_ONCE]
-                made |= await schedules.backfill(schedule, chunk)
+                with unless_unanswered("Some more may have been made; they won't be made twice."):
+                    made |= await schedules.backfill(schedule, chunk)
                 progress.advance(bar, len(chunk))
     except BaseException:
         remark(f"stopped half-way, {len(made):,} jobs made: give the command again to go on")

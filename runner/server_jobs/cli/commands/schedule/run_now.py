@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 import typer
 
 from server_jobs.cli.commands.schedule.lookup import NameArgument, opened_schedules, the_schedule
+from server_jobs.cli.failures import unless_unanswered
 from server_jobs.cli.options import DatabaseOption
 
 
@@ -21,6 +23,11 @@ def run_now(name: NameArgument, database: DatabaseOption = None) -> None:
 
     async def run() -> str:
         async with opened_schedules(database) as schedules:
-            return await schedules.run_now((await the_schedule(schedules, name)).name)
+            schedule = await the_schedule(schedules, name)
+            with unless_unanswered(
+                "The job may have been made all the same. Before you ask for it again, look:"
+                f" server-jobs list --name {shlex.quote(schedule.job_name)} --newer-than 5m"
+            ):
+                return await schedules.run_now(schedule.name)
 
     typer.echo(asyncio.run(run()))

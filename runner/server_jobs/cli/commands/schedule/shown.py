@@ -11,7 +11,7 @@ from rich.text import Text
 
 from server_jobs.cli.documents import json_value, masked_document
 from server_jobs.cli.durations import as_typed
-from server_jobs.cli.output import as_json, moment, plain
+from server_jobs.cli.output import as_json, moment, on_one_line, plain
 from server_jobs.cli.tables import Column, cell, cut, fitting, labelled_lines, table_lines
 from server_jobs.records.status import JobStatus
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
@@ -27,7 +27,7 @@ def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[T
         return Column(heading, [cell(value) for value in values], least)
 
     columns = [
-        column("NAME", (schedule.name for schedule in schedules), least=10),
+        column("NAME", (on_one_line(schedule.name) for schedule in schedules), least=10),
         column("JOB", (schedule.job_name for schedule in schedules), least=12),
         column("EXPRESSION", (schedule.cron_expression for schedule in schedules), least=10),
         column("ZONE", (schedule.time_zone for schedule in schedules)),
@@ -41,7 +41,7 @@ def listed(schedules: Sequence[ScheduleRecord], width: int | None) -> Iterator[T
     for schedule, line in zip(schedules, lines, strict=True):
         yield line
         if is_broken(schedule):
-            note = cell(schedule.last_note or "", "red")
+            note = cell(next(_misfits(schedule), schedule.last_note or ""), "red")
             yield Text.assemble("  ", note if width is None else cut(note, width - 2))
 
 
@@ -82,7 +82,8 @@ def schedule_lines(
 
 def is_broken(schedule: ScheduleRecord) -> bool:
     """Return whether a schedule can't be read, and therefore doesn't fire."""
-    return schedule.enabled and schedule.last_decision == Decision.BROKEN
+    broken = bool(schedule.misfits) or schedule.last_decision == Decision.BROKEN
+    return schedule.enabled and broken
 
 
 def next_time(schedule: ScheduleRecord) -> str:
@@ -104,6 +105,7 @@ def _facts(
     schedule: ScheduleRecord, live: dict[str, JobStatus]
 ) -> Iterator[tuple[str, str | None]]:
     window = schedule.catchup_window_seconds
+    yield from (("broken", misfit) for misfit in _misfits(schedule))
     yield "job", schedule.job_name
     yield "expression", f"{schedule.cron_expression}  {schedule.time_zone}"
     yield "next", next_time(schedule)
@@ -124,6 +126,10 @@ def _facts(
     yield "managed by", schedule.managed_by
     yield "created", moment(schedule.created_at)
     yield "updated", moment(schedule.updated_at)
+
+
+def _misfits(schedule: ScheduleRecord) -> Iterator[str]:
+    return (f"column {column} {problem}" for column, problem in schedule.misfits.items())
 
 
 def _state(schedule: ScheduleRecord) -> Text:
