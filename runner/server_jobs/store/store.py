@@ -560,7 +560,11 @@ class Store(Reader):
         return {job_id: JobStatus(status) for job_id, status in rows}, refused
 
     async def _statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        return {job.id: job.status for job in await self.summaries(job_ids)}
+        try:
+            jobs = await self.summaries(job_ids)
+        except DatabaseUnavailableError:
+            jobs = await self.summaries(job_ids)
+        return {job.id: job.status for job in jobs}
 
     async def _skipped(
         self,

@@ -59,7 +59,12 @@ def migrate(
     url = database or DEFAULT_DATABASE_URL
     if sql and into is not None:
         for name, script in migration_files(dialect or dialect_of(url)).items():
-            (into / name).write_text(script, encoding="utf-8")
+            try:
+                (into / name).write_text(script, encoding="utf-8")
+            except OSError as error:
+                raise typer.BadParameter(
+                    f"{into / name} can't be written: {error.strerror}.", param_hint="--into"
+                ) from None
             typer.echo(f"wrote {into / name}")
         return
     if into is not None:
