@@ -51,6 +51,7 @@ class CloudflareWorkerBackend(BaseWorkerBackend):
 
     name = "cloudflare"
     runs_on = "edge"
+    ended_by_exceptions = True
 
     def __init__(
         self,

@@ -9,8 +9,9 @@ from server_jobs.database import (
     TOKEN_VARIABLES,
     URL_VARIABLES,
     Database,
+    LibsqlUrl,
+    backend_of,
     locate,
-    speaks_hrana,
     table_names,
 )
 from server_jobs.errors import ConfigurationError
@@ -43,16 +44,17 @@ def open_database(choice: DatabaseChoice, env: Any) -> Database:
 
 
 def _over_fetch(url: str, token: str | None, prefix: str) -> Database:
-    parsed, names = locate(url, schema="", table_prefix=prefix)
-    if not speaks_hrana(parsed):
+    if (backend := backend_of(url)) != "libsql":
         raise ConfigurationError(
-            f"a Worker reaches libSQL (libsql://…) and D1, but no {parsed.get_backend_name()}://:"
+            f"a Worker reaches libSQL (libsql://…) and D1, but no {backend}://:"
             " it has neither files nor sockets"
         )
+    parsed, names = locate(url, schema="", table_prefix=prefix)
+    assert isinstance(parsed, LibsqlUrl)  # noqa: S101 - what locate() makes of such a URL
     from server_jobs.database.hrana import HranaDatabase
     from server_jobs_cloudflare.fetch_transport import FetchTransport
 
-    return HranaDatabase(parsed, transport=FetchTransport(), tables=names, token=token)
+    return HranaDatabase(parsed.url, transport=FetchTransport(), tables=names, token=token)
 
 
 def _first(env: Any, names: tuple[str, ...]) -> str | None:

@@ -149,7 +149,7 @@ class Job(Generic[P, R]):
         if not persist:
             result = await run_unpersisted(
                 self.definition,
-                validated,
+                self.definition.params.stored(validated),
                 database=self._database_if_any,
                 correlation_id=correlation_id,
             )
@@ -178,7 +178,10 @@ class Job(Generic[P, R]):
         """
         if concurrency < 1:
             raise InvalidOptionError(f"{self.name}: concurrency={concurrency} must be at least 1")
-        inputs = [self.definition.params.validate(params) for params in params_list]
+        codec = self.definition.params
+        inputs = [codec.validate(params) for params in params_list]
+        if not persist:
+            inputs = [codec.stored(params) for params in inputs]
         not_started = NotStartedError(f"{self.name}: the batch stopped on an earlier error")
         metadata = JobMetadata(self.name, None, correlation_id=correlation_id)
         results: list[JobResult[R]] = [JobResult(metadata, error=not_started) for _ in inputs]

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
     URL,
@@ -37,14 +37,13 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from server_jobs.database import (
-    POSTGRES_OPTIONS,
     Database,
+    LibsqlUrl,
+    SqliteUrl,
     connect,
     locate,
-    speaks_hrana,
     table_names,
 )
-from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseError,
@@ -56,6 +55,9 @@ from server_jobs.errors import (
 from server_jobs.sql.rules import complete_tables
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import Tables
+
+if TYPE_CHECKING:
+    from server_jobs.database.postgres_url import PostgresUrl
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
@@ -75,9 +77,9 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
         _refuse_inside_alembic()
     parsed, names = locate(url, schema=schema, table_prefix=table_prefix)
     steps = _steps()
-    if speaks_hrana(parsed):
+    if isinstance(parsed, LibsqlUrl):
         return _migrate_over_http(connect(url, schema=schema, table_prefix=table_prefix), steps)
-    engine = _engine(parsed)
+    engine = _engine(parsed, names)
     try:
         with _locked(engine, names) as connection:
             before = _current(connection, names)
@@ -88,7 +90,7 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
         kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
-        raise kind(f"{shown_url(parsed)}: {error.orig}") from error
+        raise kind(f"{parsed.shown}: {_said(error)}") from error
     finally:
         engine.dispose()
 
@@ -313,21 +315,21 @@ async def _step_over_http(database: Database) -> str | None:
     return None
 
 
-def _engine(parsed: URL) -> Engine:
-    if parsed.get_backend_name() == "postgresql":
-        ours = [name for name in parsed.query if name in POSTGRES_OPTIONS]
-        parsed = parsed.set(drivername="postgresql+psycopg").difference_update_query(ours)
-        try:
-            engine = create_engine(parsed, poolclass=NullPool)
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(
-                "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
-            ) from error
+def _engine(parsed: SqliteUrl | PostgresUrl, names: Tables) -> Engine:
+    if not isinstance(parsed, SqliteUrl):
+        from server_jobs.database.postgres_connection import open_for_sqlalchemy
+
+        # The same connection as the driver's, so that both read the URL alike.
+        engine = create_engine(
+            "postgresql+psycopg://",
+            poolclass=NullPool,
+            creator=lambda: open_for_sqlalchemy(parsed, names.schema),
+        )
         # Runs before SQLAlchemy asks for the server's version, which would arrive as bytes.
         event.listen(engine, "connect", _refuse_bytes, insert=True)
         return engine
     engine = create_engine(
-        parsed.set(drivername="sqlite", query={}),
+        URL.create("sqlite", database=str(parsed.file) if parsed.file else None),
         poolclass=NullPool,
         connect_args={"timeout": _BUSY_SECONDS},
     )
@@ -365,6 +367,15 @@ def _locked(engine: Engine, names: Tables) -> Iterator[Connection]:
             if names.schema and not inspect(connection).has_schema(names.schema):
                 connection.execute(text(f'CREATE SCHEMA "{names.schema}"'))
         yield connection
+
+
+def _said(error: DBAPIError) -> str:
+    """Return what the driver says, and what to set."""
+    if isinstance(error.orig, sqlite3.Error):
+        return str(error.orig)
+    from server_jobs.database.postgres_connection import explained
+
+    return explained(cast("Any", error.orig))
 
 
 def _is_connection_error(error: DBAPIError) -> bool:

@@ -19,7 +19,9 @@ from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import ConfigurationError, DatabaseError
 from server_jobs.execution.group_commit import Over
+from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
+from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.records.outcomes import Completed, Failed, Outcome
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -131,7 +133,6 @@ class LocalWorker(BaseWorkerBackend):
         self._retention = Retention(self.store, self.settings.keep)
         self.has_begun = False
         """Whether it may have claimed a job. Until then its process may end at any moment."""
-        self._stopping = False
         self._hurried = False
         self._broken: BaseException | None = None
 
@@ -166,15 +167,16 @@ class LocalWorker(BaseWorkerBackend):
             self.config.concurrency,
             self.store.database,
         )
+        await self._say_what_is_hidden()
         if self.settings.schedules:
             await self._declare_schedules()
         helpers = self._start_helpers()
-        work = asyncio.create_task(self._work(), name="work")
+        work = OwnTask(self._work(), name="work")
         try:
             try:
                 await asyncio.shield(work)
             except BaseException:
-                self._stopping = self._hurried = True
+                self._loop.stopping = self._hurried = True
                 self._loop.wake()
                 await self._last_answer(work)
                 raise
@@ -194,8 +196,8 @@ class LocalWorker(BaseWorkerBackend):
 
         Call it on the event loop's thread, for instance in a signal handler of the loop.
         """
-        self._hurried = self._stopping
-        self._stopping = True
+        self._hurried = self._loop.stopping
+        self._loop.stopping = True
         self._loop.wake()
 
     async def shutdown(self) -> None:
@@ -209,7 +211,7 @@ class LocalWorker(BaseWorkerBackend):
     async def _work(self) -> None:
         """Run one cycle after the other as long as there is work."""
         pause = 0.0
-        while not self._stopping:
+        while not self._loop.stopping:
             request = self._loop.next_claim()
             try:
                 if request is not None or self._loop.needs_cycle:
@@ -229,7 +231,7 @@ class LocalWorker(BaseWorkerBackend):
         """Wait so long, or until the worker is stopped."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not self._stopping:
+                while not self._loop.stopping:
                     await self._loop.news()
 
     async def _drained(self) -> bool:
@@ -244,7 +246,7 @@ class LocalWorker(BaseWorkerBackend):
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────
 
-    def _start_helpers(self) -> list[asyncio.Task[None]]:
+    def _start_helpers(self) -> list[OwnTask[None]]:
         work: dict[str, Coroutine[Any, Any, None]] = {
             "listen": self._upkeep.listen(self.settings.poll_interval),
             "maintain": self._upkeep.maintain(),
@@ -252,7 +254,7 @@ class LocalWorker(BaseWorkerBackend):
         }
         if self.settings.schedules:
             work["schedules"] = self._upkeep.fire_schedules()
-        helpers = [asyncio.create_task(each, name=name) for name, each in work.items()]
+        helpers = [OwnTask(each, name=name) for name, each in work.items()]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
         return helpers
@@ -263,8 +265,21 @@ class LocalWorker(BaseWorkerBackend):
             self._broken = helper.exception()
             self.stop()
 
+    async def _say_what_is_hidden(self) -> None:
+        try:
+            hidden = await hidden_tables(self.store.database)
+        except DatabaseError as error:
+            _log.warning("whether rows are hidden can't be read just now: %s", error)
+            return
+        if hidden:
+            _log.warning(
+                "row level security hides rows of %s from this worker's role: it works only on what"
+                " policies show (ALTER ROLE … BYPASSRLS, or a policy that shows all rows)",
+                " and ".join(hidden),
+            )
+
     async def _declare_schedules(self) -> None:
-        while not self._stopping:
+        while not self._loop.stopping:
             try:
                 return await self.declare_schedules(prune=self.settings.prune_schedules)
             except DatabaseError as error:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -291,6 +292,24 @@ def test_commits_that_may_be_lost_are_a_warning(on_postgres: Cli) -> None:
 
     texts = [finding["text"] for finding in findings["postgresql"] if finding["level"] == "warn"]
     assert any("synchronous_commit is off" in text for text in texts)
+
+
+def test_rows_that_policies_hide_are_a_warning(on_postgres: Cli) -> None:
+    role = f"shy_{uuid4().hex[:12]}"
+    url = on_postgres.settings["database_url"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
+        connection.execute(f"CREATE ROLE {role}")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        try:
+            findings = attend(with_setting(on_postgres, "role", role))["postgresql"]
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+
+    (hidden,) = [finding for finding in findings if "row level security" in finding["text"]]
+    assert "rows of jobs from this role" in hidden["text"]
+    assert "BYPASSRLS" in hidden["advice"]
 
 
 def test_old_transaction_is_named(on_postgres: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ async def test_a_connection_that_fell_silent_is_given_up_and_the_next_one_serves
     ((before,),) = await database.execute(SESSION)
     proxy.silence()
 
-    with pytest.raises(DatabaseUnavailableError, match="didn't answer for 1 seconds"):
+    with pytest.raises(DatabaseUnavailableError, match=r"for 1 seconds \(answer_timeout"):
         await database.batch([SESSION] * statements)
 
     ((after,),) = await database.execute(SESSION)
@@ -70,7 +70,7 @@ async def test_a_server_that_lives_says_itself_that_it_took_too_long(postgres_ur
     database = connect(f"{postgres_url}&answer_timeout=4&pool_size=1")
     ((before,),) = await database.execute(SESSION)
 
-    with pytest.raises(DatabaseUnavailableError, match="statement timeout"):
+    with pytest.raises(DatabaseUnavailableError, match=r"statement timeout.*answer_timeout=4"):
         await database.execute(Statement(text("SELECT pg_sleep(60)")))
 
     ((after,),) = await database.execute(SESSION)
@@ -105,13 +105,13 @@ async def test_the_session_is_bounded_where_nobody_else_has_done_so(
     await database.close()
 
 
-async def test_what_a_role_has_set_stays(postgres_url: str) -> None:
+async def test_what_a_role_has_set_for_other_programs_is_not_for_ours(postgres_url: str) -> None:
     name = urlsplit(postgres_url).path.lstrip("/")
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{name}" SET statement_timeout = 5000')
+        connection.execute(f'ALTER DATABASE "{name}" SET statement_timeout = 5')
     database = connect(postgres_url)
 
-    assert await database.execute(LIMITS) == [("5s", "24s", "2min")]
+    assert await database.execute(LIMITS) == [("24s", "24s", "2min")]
 
     await database.close()
 

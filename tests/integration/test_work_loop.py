@@ -109,7 +109,7 @@ async def test_lost_lease_is_told_of_and_nothing_is_settled(backend: InMemoryBac
     assert (await endless.get(job_id)).status is JobStatus.RUNNING
 
 
-async def test_execution_that_breaks_is_told_of_and_its_lease_is_left_to_expire(
+async def test_execution_that_breaks_is_told_of_and_fails_at_once(
     registry: JobRegistry,
 ) -> None:
     backend, recorder = BrokenBackend(job_registry=registry), Recorder()
@@ -120,7 +120,14 @@ async def test_execution_that_breaks_is_told_of_and_its_lease_is_left_to_expire(
     job_id = await begin(loop, echo)
     await loop.settle_until_idle(10)
 
-    assert recorder.events == [("began", job_id), ("broke", "a bug")]
+    assert recorder.events == [
+        ("began", job_id),
+        ("broke", "a bug"),
+        ("ended", "Failed"),
+        ("settled", JobStatus.PENDING),
+    ]
+    (failed,) = (await echo.get(job_id)).attempt_errors
+    assert (failed.type, failed.message) == ("RuntimeError", "a bug")
     assert (backend.leases.all, loop.running) == ([], [])
     await backend.shutdown()
 

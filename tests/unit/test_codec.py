@@ -2,13 +2,28 @@
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, computed_field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+)
 
 from server_jobs.definition.codec import MASK, Codec, mask_in_text, mask_secrets
 from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError
@@ -391,3 +406,142 @@ def test_secrets_are_known_as_texts_may_show_them() -> None:
 
 class Plain(BaseModel):
     pass
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str = "pug"
+
+
+class Owner(BaseModel):
+    animal: Animal
+
+
+def test_error_says_which_field_comes_back_as_what_and_the_way_out() -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        round_trip(Owner, Owner(animal=Dog(name="Rex")))
+
+    message = str(caught.value)
+    assert message.startswith("Import: params would come back as another value:\n  animal: Dog(")
+    assert "comes back as Animal(name='Rex') (Animal)" in message
+    assert "declare its type as Dog, or as the union of both" in message
+
+
+def test_error_says_what_cannot_be_read_back() -> None:
+    class Needs(BaseModel):
+        token: int = Field(exclude=True)
+
+    with pytest.raises(InvalidParamsError, match="not read back") as caught:
+        round_trip(Needs, {"token": 1})
+
+    assert "  token: Field required" in str(caught.value)
+
+
+def test_validator_that_raises_at_the_second_reading_is_named() -> None:
+    seen = set()
+
+    def once(value: int) -> int:
+        if value in seen:
+            raise KeyError(value)
+        seen.add(value)
+        return value
+
+    with pytest.raises(InvalidParamsError, match=r"not read back .*\n  KeyError: 7"):
+        round_trip(Annotated[int, AfterValidator(once)], 7)
+
+
+def test_serializer_that_raises_is_an_error_of_params() -> None:
+    def broken(value: int) -> int:
+        raise KeyError(value)
+
+    with pytest.raises(InvalidParamsError, match="params can't be JSON"):
+        round_trip(Annotated[int, PlainSerializer(broken)], 7)
+
+
+@pytest.mark.parametrize("levels", [250, 2_000, 100_000])
+@pytest.mark.parametrize("secret", [False, True])
+def test_too_many_levels_are_refused(levels: int, secret: bool) -> None:
+    deep: Any = None
+    for _ in range(levels):
+        deep = [deep]
+
+    with pytest.raises(InvalidParamsError, match="params"):
+        round_trip(Vault if secret else dict[str, Any], {"anything": deep})
+
+
+@pytest.mark.parametrize("levels", [250, 2_000, 100_000])
+@pytest.mark.parametrize("type_", [Any, Login, Vault])
+def test_row_of_too_many_levels_fails_alone(type_: Any, levels: int) -> None:
+    with pytest.raises(InvalidParamsError, match="recursion limit"):
+        codec(type_).load("[" * levels + "]" * levels)
+
+
+def test_secret_beside_a_value_that_does_not_come_back_is_not_shown() -> None:
+    params = {"anything": {"hunter2-a": {"hunter2-b"}}, "password": "hunter2-c"}
+    with pytest.raises(InvalidParamsError, match="a set comes back as a list") as caught:
+        round_trip(Vault, params)
+
+    assert "hunter2-b" not in _everything_shown(caught.value)
+    assert "hunter2-c" not in _everything_shown(caught.value)
+
+
+def test_secret_that_its_field_would_mask_is_refused() -> None:
+    with pytest.raises(InvalidParamsError, match="as another value"):
+        round_trip(dict[str, Any], {"password": SecretStr("hunter2")})
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (deque[SecretStr], ["hunter2"]),
+        (dict[bool, SecretStr], {True: "hunter2"}),
+        (dict[date, SecretStr], {date(2026, 1, 31): "hunter2"}),
+        (set[SecretStr], {"hunter2", "hunter3"}),
+    ],
+)
+def test_secrets_come_back_from_every_container(type_: Any, value: Any) -> None:
+    assert round_trip(type_, value) == codec(type_).validate(value)
+
+
+def test_iterator_is_read_once_and_comes_back() -> None:
+    assert list(round_trip(Iterable[int], (n for n in range(3)))) == [0, 1, 2]
+
+
+def test_class_without_equality_counts_by_its_json() -> None:
+    class Money:
+        def __init__(self, cents: int) -> None:
+            self.cents = cents
+
+    def read(value: Any) -> Money:
+        return value if isinstance(value, Money) else Money(value)
+
+    def halved(value: Money) -> int:
+        return value.cents // 2
+
+    whole = Annotated[Any, PlainValidator(read), PlainSerializer(lambda money: money.cents)]
+    lossy = Annotated[Any, PlainValidator(read), PlainSerializer(halved)]
+
+    assert round_trip(whole, Money(50)).cents == 50
+    with pytest.raises(InvalidParamsError, match="as another value"):
+        round_trip(lossy, Money(50))
+
+
+def test_private_attributes_are_made_anew() -> None:
+    class Holder(BaseModel):
+        n: int
+        _lock: Any = PrivateAttr(default_factory=object)
+
+    assert round_trip(Holder, {"n": 1}).n == 1
+
+
+@pytest.mark.parametrize("number", [1e16, 1e22, 1e23, -1.5e300, 1.7976931348623157e308])
+def test_large_float_is_written_so_that_no_database_makes_an_integer_of_it(number: float) -> None:
+    its = codec(Any)
+    text = its.dump({"1e+22": ["1e+22", '"1e+22', number]}, max_bytes=LIMIT)
+
+    assert "e+" in text  # that of the texts
+    assert text.endswith(f'"\\"1e+22",{int(Decimal(repr(number)))}.0]}}')
+    assert its.load(text) == {"1e+22": ["1e+22", '"1e+22', number]}

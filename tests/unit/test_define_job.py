@@ -245,9 +245,13 @@ def test_wrong_handler_makes_no_job(handler: Any, way_out: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"name": ""}, "name='' isn't text of 1 to 200 characters"),
-        ({"name": "x" * 201}, "1 to 200 characters"),
-        ({"name": "a\0b"}, "NUL"),
+        ({"name": ""}, "name='' isn't text of 1 to 255 bytes"),
+        ({"name": "x" * 256}, "1 to 255 bytes"),
+        ({"name": "ü" * 128}, "1 to 255 bytes"),
+        ({"name": "a\nb"}, "without control characters"),
+        ({"queue": "default, mail"}, "queue='default, mail' isn't text .* without blanks, commas"),
+        ({"queue": "a\u00a0b"}, "without blanks, commas"),
+        ({"name": "a\0b"}, "control characters"),
         ({"name": "a\udc80"}, "isn't text"),
         ({"name": 5}, "name=5"),
         ({"queue": ""}, "queue=''"),

@@ -124,7 +124,7 @@ def test_it_is_a_worker_backend() -> None:
     [
         ({"queues": ()}, "must name one queue at least"),
         ({"queues": "default"}, "must name one queue at least"),
-        ({"queues": ("",)}, "must name one queue at least"),
+        ({"queues": ("",)}, "queues: '' isn't text"),
         ({"concurrency": 0}, "isn't from 1 to 10000"),
         ({"lease": 0.5}, "isn't between 1 second and 7 days"),
         ({"lease": float("nan")}, "isn't between 1 second and 7 days"),

@@ -59,6 +59,30 @@ def seconds_until(moment: datetime) -> float:
     return (moment - datetime.now(UTC)).total_seconds()
 
 
+class Own(BaseException):
+    """Not an ``Exception``, as some libraries derive theirs."""
+
+
+class Noteless(Exception):
+    """Asking for its notes raises."""
+
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        raise ValueError("no notes")
+
+
+class Exiting(Exception):
+    """Asking it what it is about would end the process."""
+
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+
+class NoText(Exception):
+    def __str__(self) -> Any:
+        return 5
+
+
 class Unspeakable(Exception):
     """Even asking it what it is about raises."""
 
@@ -102,6 +126,12 @@ async def test_failed_attempt_is_recorded_and_another_one_follows() -> None:
         (SystemExit("no"), "RuntimeError", "the handler called sys.exit('no'); a job ends by"),
         (ValueError("a\0b\udc80"), "ValueError", "a\ufffdb?"),
         (ValueError("x" * 1_000_000), "ValueError", "x" * 10_000),
+        (Own("of our own"), "Own", "of our own"),
+        (GeneratorExit("over"), "GeneratorExit", "over"),
+        (BaseExceptionGroup("two", [SystemExit(1), Own()]), "BaseExceptionGroup", "two (2 sub-"),
+        (Noteless("notes"), "Noteless", "notes"),
+        (Exiting(), "Exiting", "Exiting (its text can't be had: SystemExit)"),
+        (NoText(), "NoText", "NoText (its text can't be had: TypeError)"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -222,6 +252,17 @@ async def test_task_that_was_cancelled_under_the_handler_fails_the_attempt_only(
     assert "something that it awaited was cancelled" in (row.error or "")
 
 
+@pytest.mark.parametrize("error", [Noteless("notes"), Exiting()])
+async def test_traceback_of_what_cannot_be_described_still_begins_in_the_handler(
+    error: Exception,
+) -> None:
+    _, row = await attempt(raises(error))
+
+    text = row.attempt_errors[0].traceback
+    assert first_frames(text) == ["in handler"]
+    assert f"{type(error).__name__}: " in text
+
+
 async def test_last_attempt_fails_the_job() -> None:
     _, row = await attempt(raises(Unspeakable()), max_attempts=1)
 
@@ -251,6 +292,37 @@ async def test_retry_later_whose_text_is_broken_still_does_what_it_says() -> Non
 
     assert (row.status, row.attempt_count) == (JobStatus.PENDING, 0)
     assert 80 < seconds_until(row.scheduled_for) <= 90
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "attempts", "message"),
+    [
+        ([PermanentError("never")], JobStatus.FAILED, 1, "never"),
+        ([ValueError("a"), PermanentError("never")], JobStatus.FAILED, 1, "never"),
+        ([CancelJob("moot"), PermanentError("never")], JobStatus.FAILED, 1, "never"),
+        ([CancelJob("moot"), ValueError("a")], JobStatus.CANCELLED, 1, "moot"),
+        ([RetryLater(500), RetryLater(90), RetryLater(1)], JobStatus.PENDING, 0, None),
+        ([RetryLater(500), ValueError("a")], JobStatus.PENDING, 1, "group (2 sub-exceptions)"),
+        ([RetryLater(500), CancelJob("moot")], JobStatus.CANCELLED, 1, "moot"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+async def test_signals_in_a_group_count(
+    errors: list[Exception], status: JobStatus, attempts: int, message: str | None, nested: bool
+) -> None:
+    group = ExceptionGroup("group", errors)
+    raised = ExceptionGroup("outer", [group]) if nested else group
+    _, row = await attempt(raises(raised))
+
+    assert (row.status, row.attempt_count) == (status, attempts)
+    if not nested or message != "group (2 sub-exceptions)":
+        assert row.error == message
+    if status is JobStatus.PENDING:
+        # The longest delay, also where an error beside it uses up the attempt.
+        assert 490 < seconds_until(row.scheduled_for) <= 500
+    if status is JobStatus.FAILED:
+        assert row.attempt_errors[0].type == "PermanentError"
+        assert "ExceptionGroup" in row.attempt_errors[0].traceback
 
 
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), timedelta(days=4_000)])
@@ -386,7 +458,7 @@ async def test_handler_that_swallows_its_interruption_completes() -> None:
     assert (row.status, row.result) == (JobStatus.COMPLETED, '"finished anyway"')
 
 
-async def test_handler_that_fails_while_it_is_interrupted_records_that_error() -> None:
+async def test_what_a_handler_raises_at_its_timeout_is_a_note_on_the_timeout() -> None:
     async def handler(params: Any) -> None:
         try:
             await asyncio.sleep(30)
@@ -395,7 +467,13 @@ async def test_handler_that_fails_while_it_is_interrupted_records_that_error() -
 
     _, row = await attempt(handler, timeout=0.02)
 
-    assert (row.status, row.error) == (JobStatus.PENDING, "the disk is full")
+    (first,) = row.attempt_errors
+    assert (row.status, first.type) == (JobStatus.PENDING, "timed_out")
+    assert first.message == (
+        "the handler took longer than its timeout of 0.02 s;"
+        " asked to stop, its handler raised OSError: the disk is full"
+    )
+    assert "in handler" in first.traceback
 
 
 async def test_interruption_leaves_the_workers_own_task_alone() -> None:

@@ -159,9 +159,9 @@ def test_source_is_that_of_the_app_even_if_it_is_named_later() -> None:
             "no fire time lies between starts_at and ends_at",
         ),
         ({"starts_at": datetime.min.replace(tzinfo=UTC)}, "starts_at=.*None sets no bound"),
-        ({"name": ""}, "name='' isn't text of 1 to 200 characters"),
-        ({"name": "a\0"}, "name='a.*' isn't text of 1 to 200"),
-        ({"name": "n" * 201}, "isn't text of 1 to 200"),
+        ({"name": ""}, "name='' isn't text of 1 to 255 bytes"),
+        ({"name": "a\0"}, "name='a.*' isn't text of 1 to 255"),
+        ({"name": "n" * 256}, "isn't text of 1 to 255"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else None,
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from server_jobs.errors import DatabaseError, StoreError
 from server_jobs.monitoring.monitor import LiveKind, Monitor
+from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
 from server_jobs.store.retention import Retention
@@ -229,7 +230,15 @@ class Leader:
         said = ""
         while True:
             try:
-                return await self._term.launches.records.check_schema()
+                await self._term.launches.records.check_schema()
+                hidden = await hidden_tables(self._term.launches.database)
+                if hidden:
+                    _log.warning(
+                        "row level security hides rows of %s from the operator's role (ALTER ROLE …"
+                        " BYPASSRLS, or a policy that shows all rows)",
+                        " and ".join(hidden),
+                    )
+                return
             except StoreError as error:
                 self._term.health.fails("database", str(error))
                 if str(error) != said:

@@ -28,6 +28,7 @@ Quantity = Annotated[
     str, Field(pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(m|[kMGTPE]|[KMGTPE]i)?$", max_length=32)
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+QueueName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s,]+$")]
 LabelKey = Annotated[str, Field(min_length=1, max_length=316)]
 ObjectName = Annotated[
     str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -103,7 +104,7 @@ class Kueue(Model):
 class JobRunnerSpec(Model):
     """Which jobs are launched in this namespace, and how."""
 
-    queues: list[Name] = Field(
+    queues: list[QueueName] = Field(
         default_factory=lambda: ["default"],
         min_length=1,
         max_length=50,
@@ -315,7 +316,7 @@ class JobScheduleSpec(Model):
     ends_at: datetime | None = Field(
         None, description="The moment from which on the schedule no longer fires."
     )
-    queue: Name = Field("default", description="The queue of the jobs.")
+    queue: QueueName = Field("default", description="The queue of the jobs.")
     priority: int = Field(
         0, ge=-32_768, le=32_767, description="Jobs of a higher priority are claimed first."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ from server_jobs.definition.held import Held
 from server_jobs.definition.options import RunsOn
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError, LeaseLostError, StoreError
-from server_jobs.execution.execution import Execution, ExecutionEnvironment
+from server_jobs.execution.execution import Execution, ExecutionEnvironment, broken_off
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
 from server_jobs.execution.reports import report
@@ -46,6 +47,10 @@ class BaseWorkerBackend:
     runs_on: ClassVar[RunsOn | None] = None
     """The name by which jobs ask for this backend (``runs_on=``). Jobs that ask for another one are
     left to that. None means that every job is executed, whatever it asks for.
+    """
+    ended_by_exceptions: ClassVar[bool] = False
+    """Whether the platform ends this process by an exception that isn't an ``Exception``, raised
+    anywhere, as Cloudflare does near its limit of CPU time.
     """
 
     def __init__(
@@ -129,8 +134,8 @@ class BaseWorkerBackend:
     async def execute(self, job: ClaimedJob) -> WorkerExecutionResult:
         """Execute a claimed job and settle its record → how it went.
 
-        A handler's error is in the result. Raises DatabaseError where the record can't be settled;
-        then the lease expires.
+        A handler's error is in the result. If the caller is cancelled, the job is given back.
+        Raises DatabaseError where the record can't be settled; then the lease expires.
         """
         began = time.perf_counter()
         held = self.leases.get(job.id)
@@ -139,7 +144,15 @@ class BaseWorkerBackend:
         self._executing.add(held)
         accepted: Outcome | None = None
         try:
-            outcome = await self.run(job, held)
+            try:
+                outcome = await self.run(job, held)
+            except asyncio.CancelledError:
+                given_back = self._released(StopReason.CALLER.value)
+                await asyncio.shield(settle_alone(self.store, held, given_back))
+                raise
+            except Exception as error:  # a bug of ours: nobody else would end the attempt
+                await settle_alone(self.store, held, broken_off(job, error))
+                raise
             if outcome is not None:
                 accepted = await settle_alone(self.store, held, outcome)
         finally:
@@ -244,16 +257,29 @@ class BaseWorkerBackend:
         None means that the lease was lost, and nothing is to be settled.
         """
         definition = self.registry.get(job.job_name).definition
-        return await Execution(definition, job, held, self._environment).run()
+        execution = Execution(definition, job, held, self.environment)
+        outcome = await execution.run()
+        if isinstance(execution.error, KeyboardInterrupt):
+            # It may be a person's Ctrl-C that hit the handler. Let it reach whoever runs the loop.
+            asyncio.get_running_loop().call_soon(_raise, execution.error)
+        return outcome
 
     @cached_property
-    def _environment(self) -> ExecutionEnvironment:
+    def environment(self) -> ExecutionEnvironment:
+        """What the executions of this backend share."""
         return ExecutionEnvironment(
-            self.handler_database, self.handler_threads, self.config.max_releases
+            self.handler_database,
+            self.handler_threads,
+            self.config.max_releases,
+            ended_by_exceptions=self.ended_by_exceptions,
         )
 
     def _released(self, reason: str) -> Released:
         return Released(reason, self.config.max_releases)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _reason(outcome: Outcome) -> str | None:

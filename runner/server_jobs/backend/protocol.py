@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from server_jobs.errors import ConfigurationError
+from server_jobs.records.names import QUEUE
 from server_jobs.records.outcomes import MAX_RELEASES
 from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import ClaimedJob
@@ -27,10 +28,13 @@ class WorkerBackendConfig:
     max_releases: int = MAX_RELEASES
 
     def __post_init__(self) -> None:
-        if not self.queues or isinstance(self.queues, str) or not all(self.queues):
+        if not self.queues or isinstance(self.queues, str):
             raise ConfigurationError(
                 f"queues={self.queues!r} must name one queue at least, in a list or tuple"
             )
+        for queue in self.queues:
+            if not QUEUE.allows(queue):
+                raise ConfigurationError(f"queues: {queue!r} isn't {QUEUE.words}")
         if not 1 <= self.concurrency <= 10_000:
             raise ConfigurationError(f"concurrency={self.concurrency} isn't from 1 to 10000")
         if not 1 <= self.lease <= 7 * 86_400:

@@ -14,8 +14,10 @@ from server_jobs.backend.base import BaseWorkerBackend
 from server_jobs.backend.rotation import QueueRotation
 from server_jobs.definition.held import Held
 from server_jobs.errors import StoreError
+from server_jobs.execution.execution import broken_off
 from server_jobs.execution.group_commit import GroupCommit, Over
-from server_jobs.records.outcomes import Completed, Outcome
+from server_jobs.execution.own_task import OwnTask
+from server_jobs.records.outcomes import Completed, Outcome, Released
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim, ClaimedJob
 
@@ -46,7 +48,10 @@ class WorkObserver(Protocol):
         """The lease was lost while the handler ran, which was stopped. Nothing is written."""
 
     def execution_broke(self, job: ClaimedJob, error: BaseException) -> None:
-        """An execution ended by an exception that isn't its handler's: the platform's, or a bug."""
+        """An execution ended by an exception that isn't its handler's: the platform's, or a bug.
+
+        After a bug, ``job_ended`` follows with the failed attempt.
+        """
 
 
 class WorkLoop:
@@ -60,6 +65,9 @@ class WorkLoop:
     def __init__(self, backend: BaseWorkerBackend, observer: WorkObserver) -> None:
         self._backend = backend
         self._observer = observer
+        self.stopping = False
+        """Whether its user stops: it isn't going to claim any more."""
+        self._abandoned = False
         self._running: dict[asyncio.Task[None], ClaimedJob] = {}
         self._outcomes = GroupCommit(backend.store)
         self._rotation = QueueRotation(backend.config.queues)
@@ -150,27 +158,46 @@ class WorkLoop:
     def _begin(self, job: ClaimedJob) -> None:
         _log.debug("job %s (%s) begins attempt %d", job.id, job.job_name, job.attempt_count)
         self._observer.job_began(job)
-        task = asyncio.create_task(self._execute(job, self._backend.leases.hold(job)))
+        task = OwnTask(
+            self._execute(job, self._backend.leases.hold(job)),
+            name=f"job {job.id}",
+            executes=True,
+        )
         self._running[task] = job
         task.add_done_callback(self._execution_over)
 
     async def _execute(self, job: ClaimedJob, held: Held) -> None:
         began = time.monotonic()
-        outcome = await self._backend.run(job, held)
+        try:
+            outcome = await self._backend.run(job, held)
+        except BaseException as error:
+            if self._abandoned or self._backend.environment.passes(error):
+                raise
+            outcome = await self._broken_off(job, error)
         seconds = time.monotonic() - began
         if outcome is None or self._backend.leases.get(job.id) is not held:
             self._backend.leases.drop(held.claim)
             self._observer.lease_lost(job, seconds)
         else:
-            self._observer.job_ended(job, outcome, seconds)
             self._outcomes.add(held.claim, outcome, held.unwritten_progress)
+            self._observer.job_ended(job, outcome, seconds)
+
+    async def _broken_off(self, job: ClaimedJob, error: BaseException) -> Outcome:
+        if isinstance(error, asyncio.CancelledError):
+            # Where the whole program ends, our user's own task is cancelled in the same turn.
+            await asyncio.sleep(0)
+            if self.stopping:
+                return Released("its worker's program ended", self._backend.config.max_releases)
+        else:
+            self._observer.execution_broke(job, error)
+        return broken_off(job, error)
 
     def _execution_over(self, task: asyncio.Task[None]) -> None:
         """A task's callback: free its slot."""
         job = self._running.pop(task)
         error = None if task.cancelled() else task.exception()
-        if task.cancelled() or error is not None:
-            self._backend.leases.drop(job.claim)  # left to expire: nobody knows what was done
+        if self._abandoned or error is not None:
+            self._backend.leases.drop(job.claim)  # left to expire: no time to settle it
         if error is not None:
             self._observer.execution_broke(job, error)
         self._news.set()
@@ -236,5 +263,6 @@ class WorkLoop:
 
     def cancel_executions(self) -> None:
         """Cancel every handler here and now. Nothing is settled: their leases expire."""
+        self._abandoned = True
         for task in self._running:
             task.cancel()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from server_jobs.database import DEFAULT_DATABASE_URL, Database, connect, parse_url
+from server_jobs.database import DEFAULT_DATABASE_URL, Database, SqliteUrl, connect, parse_url
 from server_jobs.errors import (
     DatabaseNotConfiguredError,
     InvalidDatabaseUrlError,
@@ -64,13 +64,13 @@ def lasting_file(url: str) -> Path | None:
     Raises InvalidDatabaseUrlError for a database in memory.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    if not isinstance(parsed, SqliteUrl):
         return None
-    if parsed.database in {None, "", ":memory:"}:
+    file = parsed.file
+    if file is None:
         raise InvalidDatabaseUrlError(
             "a database in memory ends with this command; give a file: sqlite:///server-jobs.db"
         )
-    file = Path(parsed.database or "")
     if not file.absolute().parent.is_dir():
         raise InvalidDatabaseUrlError(
             f"there is no folder {file.absolute().parent} for the database {file.name}: make it,"

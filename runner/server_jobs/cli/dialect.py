@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from server_jobs.database import parse_url
+from server_jobs.database import backend_of
 
 
 class Dialect(StrEnum):
@@ -27,5 +27,4 @@ DialectOption: TypeAlias = Annotated[
 
 def dialect_of(url: str) -> Dialect:
     """Return the dialect that the database at this URL speaks."""
-    postgres = parse_url(url).get_backend_name() == "postgresql"
-    return Dialect("postgresql" if postgres else "sqlite")
+    return Dialect("postgresql" if backend_of(url) == "postgresql" else "sqlite")

@@ -7,7 +7,6 @@ import traceback
 
 import typer
 
-from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.output import error_line
 from server_jobs.errors import (
     ConfigurationError,
@@ -19,6 +18,7 @@ from server_jobs.errors import (
     ServerJobsError,
     UnknownJobError,
 )
+from server_jobs.masks import mask_passwords
 from server_jobs.records.text import traceback_of
 
 NAMED_DATABASE = "server_jobs.database"

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from server_jobs.cli.failures import NAMED_DATABASE, exit_code, report
-from server_jobs.cli.masks import mask_passwords
 from server_jobs.errors import ServerJobsError
+from server_jobs.masks import mask_passwords
 
 # The error that the parser raises. Its own name isn't public, but its subclass's is.
 _UsageError: Any = typer.BadParameter.__base__

@@ -16,7 +16,8 @@ import structlog
 from pydantic_core import to_json
 from structlog.types import EventDict, Processor
 
-from server_jobs.cli.masks import mask_passwords
+from server_jobs.cli.heard import keep_being_heard, stderr_handler
+from server_jobs.masks import mask_passwords
 from server_jobs.records.text import without_controls
 
 
@@ -38,12 +39,16 @@ class LogLevel(StrEnum):
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
-    """Send every record of this process to stderr, in this format."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every record of this process to stderr, in this format.
+
+    An app that is imported later may do otherwise, but our warnings and errors are still written.
+    """
+    handler = stderr_handler()
     handler.setFormatter(formatter(log_format, sys.stderr))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    keep_being_heard(handler)
 
 
 def formatter(log_format: LogFormat, stream: TextIO) -> logging.Formatter:

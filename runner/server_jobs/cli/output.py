@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from server_jobs.cli.masks import mask_passwords
+from server_jobs.masks import mask_passwords
 from server_jobs.records.status import JobStatus
 from server_jobs.records.text import without_controls
 

@@ -22,7 +22,7 @@ SPARE_SECONDS = 5.0
 
 
 class StopOnSignals:
-    """Within it, SIGTERM and SIGINT stop the worker; a second one skips the grace period.
+    """Within it, SIGTERM, SIGINT and SIGHUP stop the worker; a second one skips the grace period.
 
     They set the deadline even if a job blocks the event loop, or all of Python. As long as the
     worker has claimed nothing, they end the process at once, with 128 and the signal's number.
@@ -87,6 +87,7 @@ def leave_now(status: int) -> None:
     """End the process at once, even if threads run that Python would wait for."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, full or closed
+        # A handler may have closed it, or taken it away.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(status)

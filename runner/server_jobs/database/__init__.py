@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING
 
 from server_jobs.database.base import Capabilities, Database
+from server_jobs.database.urls import DatabaseUrl, LibsqlUrl, SqliteUrl, backend_of, parse_url
 from server_jobs.errors import InvalidDatabaseUrlError
 from server_jobs.sql.tables import Tables, tables
+
+if TYPE_CHECKING:
+    from server_jobs.database.postgres_url import PostgresUrl
 
 DATABASE_URL_VARIABLE = "SERVER_JOBS_DATABASE_URL"
 DEFAULT_DATABASE_URL = "sqlite:///server-jobs.db"
@@ -27,9 +27,6 @@ TOKEN_VARIABLES = ("SERVER_JOBS_DATABASE_TOKEN", "TURSO_AUTH_TOKEN")
 
 The first non-empty one counts.
 """
-
-POSTGRES_OPTIONS = frozenset({"pool_size", "pgbouncer", "answer_timeout"})
-"""The options that a PostgreSQL URL may have besides libpq's parameters."""
 
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 # With 30 characters, the longest name of a constraint stays within PostgreSQL's 63. Capital letters
@@ -49,8 +46,9 @@ def connect(
 
     - SQLite: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory),
       with ``?synchronous=normal`` and ``?busy_timeout=SECONDS``.
-    - PostgreSQL: ``postgresql://user:password@host/name`` with libpq's parameters,
-      ``?pool_size=10``, ``?pgbouncer=true`` and ``?answer_timeout=SECONDS``.
+    - PostgreSQL: ``postgresql://user:password@host/name`` as libpq reads it, or libpq's
+      ``host=… dbname=…``, with libpq's parameters, ``pool_size=10``, ``pgbouncer=true`` and
+      ``answer_timeout=SECONDS``.
     - libSQL and Turso: ``libsql://host``, ``https://host`` or ``http://host``. The token comes from
       ``?authToken=``, ``SERVER_JOBS_DATABASE_TOKEN`` or ``TURSO_AUTH_TOKEN``.
 
@@ -66,16 +64,11 @@ def connect(
     limit = max_payload_bytes
     if limit is None:
         limit = _payload_limit(os.environ.get("SERVER_JOBS_MAX_PAYLOAD_BYTES"))
-    if parsed.get_backend_name() == "sqlite":
+    if isinstance(parsed, SqliteUrl):
         return _sqlite(parsed, names, limit)
-    if speaks_hrana(parsed):
+    if isinstance(parsed, LibsqlUrl):
         return _libsql(parsed, names, limit)
     return _postgres(parsed, names, limit)
-
-
-def speaks_hrana(url: URL) -> bool:
-    """Tell whether the URL leads to libSQL, which is reached over HTTP."""
-    return url.get_backend_name() in {"libsql", "https", "http"}
 
 
 def url_from_environment() -> str | None:
@@ -85,19 +78,14 @@ def url_from_environment() -> str | None:
 
 def locate(
     url: str, *, schema: str | None = None, table_prefix: str | None = None
-) -> tuple[URL, Tables]:
+) -> tuple[DatabaseUrl, Tables]:
     """Find out where the tables are → the parsed URL, the tables. Raises InvalidDatabaseUrlError.
 
     ``schema`` and ``table_prefix`` default to the environment's.
     """
     parsed = parse_url(url)
     names = table_names(schema, table_prefix)
-    if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username):
-        raise InvalidDatabaseUrlError(
-            "sqlite:// is followed by a third slash and the file: sqlite:///relative or"
-            " sqlite:////absolute; it has no host and no user"
-        )
-    if names.schema is not None and parsed.get_backend_name() != "postgresql":
+    if names.schema is not None and isinstance(parsed, SqliteUrl | LibsqlUrl):
         raise InvalidDatabaseUrlError("SQLite and libSQL have no schemas; use table_prefix")
     return parsed, names
 
@@ -123,61 +111,23 @@ def table_names(schema: str | None = None, table_prefix: str | None = None) -> T
     return tables(schema or None, table_prefix)
 
 
-def parse_url(url: str) -> URL:
-    """Parse a database URL. Raises InvalidDatabaseUrlError, also for databases not supported."""
-    _refuse_raw_at(url)
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except (ArgumentError, ValueError):  # ValueError: the port isn't a number
-        # The URL isn't shown, since it may hold a password.
-        raise InvalidDatabaseUrlError(
-            "the database URL can't be parsed; it looks like sqlite:///jobs.db,"
-            " postgresql://user:password@host:5432/name (special characters %-encoded) or"
-            " libsql://host"
-        ) from None
-    if backend == "postgres":
-        parsed = parsed.set(drivername="postgresql")
-    elif backend not in {"sqlite", "postgresql"} and not speaks_hrana(parsed):
-        raise InvalidDatabaseUrlError(
-            f"{backend}:// isn't supported; use sqlite:///, postgresql:// or libsql://"
-        )
-    return parsed
-
-
-def _refuse_raw_at(url: str) -> None:
-    """Raise InvalidDatabaseUrlError if the URL has more than one @.
-
-    A password with an @ would be cut there, and its rest be taken for the host. The name of a
-    SQLite file may have any number of them, since ``sqlite:///`` names no host.
-    """
-    _, _, rest = url.partition("://")
-    if rest.count("@") > 1 and not rest.startswith("/"):
-        # The URL isn't shown, since nobody knows where its password ends.
-        raise InvalidDatabaseUrlError(
-            "the database URL has more than one @; in a user name, a password or an option it is"
-            " written %40"
-        )
-
-
-def _sqlite(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+def _sqlite(url: SqliteUrl, names: Tables, max_payload_bytes: int | None) -> Database:
     from server_jobs.database.sqlite import SqliteDatabase
 
-    options = _options(url, {"synchronous", "busy_timeout"})
     capabilities = Capabilities(serves_remote_workers=False)
     return SqliteDatabase(
-        None if url.database in {None, "", ":memory:"} else Path(url.database or "").absolute(),
+        None if url.file is None else url.file.absolute(),
         tables=names,
         capabilities=_limited(capabilities, max_payload_bytes),
-        synchronous=options.get("synchronous", "full"),
-        busy_timeout=_number("busy_timeout", options.get("busy_timeout", "10")),
+        synchronous=url.options.get("synchronous", "full"),
+        busy_timeout=_number("busy_timeout", url.options.get("busy_timeout", "10")),
     )
 
 
-def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+def _postgres(url: PostgresUrl, names: Tables, max_payload_bytes: int | None) -> Database:
     from server_jobs.database.postgres import ANSWER_TIMEOUT_SECONDS, PostgresDatabase
 
-    ours = {name: str(value) for name, value in url.query.items() if name in POSTGRES_OPTIONS}
+    ours = url.options
     pgbouncer = _flag("pgbouncer", ours.get("pgbouncer", "false"))
     pool_size = int(_number("pool_size", ours.get("pool_size", "10")))
     if pool_size < 1:
@@ -190,7 +140,7 @@ def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Databas
                 f"answer_timeout={answer_timeout:g}: at least 1 second, or 0 to wait for ever"
             )
     return PostgresDatabase(
-        url.difference_update_query(list(ours)),
+        url,
         tables=names,
         capabilities=_limited(Capabilities(notifies=not pgbouncer), max_payload_bytes),
         pool_size=pool_size,
@@ -199,13 +149,13 @@ def _postgres(url: URL, names: Tables, max_payload_bytes: int | None) -> Databas
     )
 
 
-def _libsql(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
+def _libsql(url: LibsqlUrl, names: Tables, max_payload_bytes: int | None) -> Database:
     from server_jobs.database.hrana import ANSWER_TIMEOUT_SECONDS, CAPABILITIES, HranaDatabase
     from server_jobs.database.httpx_transport import HttpxTransport
 
-    timeout = str(url.query.get("answer_timeout", ANSWER_TIMEOUT_SECONDS))
+    timeout = str(url.url.query.get("answer_timeout", ANSWER_TIMEOUT_SECONDS))
     return HranaDatabase(
-        url,
+        url.url,
         transport=HttpxTransport(answer_timeout=_number("answer_timeout", timeout)),
         tables=names,
         token=_first_variable(TOKEN_VARIABLES),
@@ -214,17 +164,7 @@ def _libsql(url: URL, names: Tables, max_payload_bytes: int | None) -> Database:
 
 
 def _first_variable(names: tuple[str, ...]) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)
-
-
-def _options(url: URL, known: set[str]) -> Mapping[str, str]:
-    unknown = sorted(set(url.query) - known)
-    if unknown:
-        raise InvalidDatabaseUrlError(
-            f"{url.get_backend_name()} URLs have no option {unknown[0]!r};"
-            f" there are {', '.join(sorted(known))}"
-        )
-    return {name: str(value) for name, value in url.query.items()}
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
 
 
 def _limited(capabilities: Capabilities, max_payload_bytes: int | None) -> Capabilities:
@@ -262,15 +202,17 @@ def _flag(name: str, value: str) -> bool:
 __all__ = [
     "DATABASE_URL_VARIABLE",
     "DEFAULT_DATABASE_URL",
-    "POSTGRES_OPTIONS",
     "TOKEN_VARIABLES",
     "URL_VARIABLES",
     "Capabilities",
     "Database",
+    "DatabaseUrl",
+    "LibsqlUrl",
+    "SqliteUrl",
+    "backend_of",
     "connect",
     "locate",
     "parse_url",
-    "speaks_hrana",
     "table_names",
     "url_from_environment",
 ]

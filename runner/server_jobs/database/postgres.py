@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.engine import URL
 
-from server_jobs.database.base import Capabilities, shown_url
+from server_jobs.database.base import Capabilities
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
@@ -17,10 +17,10 @@ from server_jobs.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     DataRefusedError,
-    InvalidDatabaseUrlError,
     MigrationRequiredError,
     MissingDependencyError,
 )
+from server_jobs.masks import mask_passwords
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
@@ -30,14 +30,30 @@ try:
     from psycopg import sql
     from psycopg.types.string import TextLoader
 
-    from server_jobs.database.postgres_connection import PostgresConnection, open_connection
+    from server_jobs.database.postgres_connection import (
+        PostgresConnection,
+        explained,
+        open_connection,
+    )
+    from server_jobs.database.postgres_url import PostgresUrl
 except ImportError as error:  # pragma: no cover - shown by tests/packaging in a bare environment
     raise MissingDependencyError(
         "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
     ) from error
 
+_log = logging.getLogger("server_jobs.database")
+
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
+
+# "cached plan must not change result type", and a prepared statement that a pooler's other session
+# has, or hasn't. Nothing has run.
+_STALE = (
+    pg_errors.FeatureNotSupported,
+    pg_errors.InvalidSqlStatementName,
+    pg_errors.DuplicatePreparedStatement,
+)
+_STALE_TRIES = 2
 
 # Nothing can interrupt a wait for notifications, and close() mustn't take as long as a whole one.
 _LONGEST_WAIT_SECONDS = 0.2
@@ -45,27 +61,18 @@ _LONGEST_WAIT_SECONDS = 0.2
 ANSWER_TIMEOUT_SECONDS = 30.0
 """How long a server may be silent before its connection is given up."""
 
-# With these the kernel notices within half a minute that a peer has vanished.
-_NETWORK_DEFAULTS = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
-
 
 class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     """Uses a pool of at most ``pool_size`` connections, which are opened when they are needed.
 
     ``pgbouncer=True`` keeps no state on a session: nothing is prepared, and changes are polled for
     instead of listened to. A server that is silent for ``answer_timeout`` seconds counts as
-    unavailable; 0 waits for ever. Raises InvalidDatabaseUrlError.
+    unavailable; 0 waits for ever.
     """
 
     def __init__(
         self,
-        url: URL,
+        url: PostgresUrl,
         *,
         tables: Tables,
         capabilities: Capabilities | None = None,
@@ -73,8 +80,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         pgbouncer: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT_SECONDS,
     ) -> None:
-        self._where = shown_url(url)
-        self._conninfo = _conninfo(url)
+        self._url = url
         self._pgbouncer = pgbouncer
         self._answer_timeout = answer_timeout
         self._listener: _Listener | None = None
@@ -86,7 +92,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
         )
 
     def __repr__(self) -> str:
-        return f"PostgresDatabase({self._where})"
+        return f"PostgresDatabase({self._url.shown})"
 
     async def wait_for_change(self, timeout: float) -> None:
         if not self.capabilities.notifies:
@@ -105,10 +111,15 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _open(self) -> PostgresConnection:
         try:
             return open_connection(
-                self._conninfo, answer_timeout=self._answer_timeout, pgbouncer=self._pgbouncer
+                self._url,
+                answer_timeout=self._answer_timeout,
+                pgbouncer=self._pgbouncer,
+                schema=self.tables.schema,
             )
         except psycopg.Error as error:
-            raise DatabaseUnavailableError(f"can't connect to {self._where}: {error}") from error
+            raise DatabaseUnavailableError(
+                f"can't connect to {self._url.shown}: {mask_passwords(str(error).strip())}"
+            ) from error
 
     def _connect(self) -> PostgresConnection:
         connection = self._open()
@@ -127,19 +138,25 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     def _run(
         self, connection: PostgresConnection, statements: Sequence[Statement]
     ) -> list[list[Row]]:
-        run = self._one if len(statements) == 1 else self._transaction
+        alone = len(statements) == 1 and connection.isolated
+        run = self._one if alone else self._transaction
         for tries in range(1, _CONFLICT_TRIES + 1):
             try:
                 return run(connection, statements)
             except _CONFLICTS as error:
                 # The server has rolled the whole transaction back, so it is safe to run it again.
                 if tries == _CONFLICT_TRIES:
-                    raise DatabaseUnavailableError(f"{self._where}: {error}") from error
+                    raise DatabaseUnavailableError(f"{self._url.shown}: {error}") from error
                 time.sleep(0.005 * tries)
+            except _STALE as error:
+                # It was prepared before the tables changed, or in another pooler's session.
+                if tries == _STALE_TRIES:
+                    raise self._translated(error) from error
+                _prepare_anew(connection, error)
             except psycopg.Error as error:
                 raise self._translated(error) from error
             except UnicodeError as error:
-                raise DataRefusedError(f"{self._where}: {error}") from error
+                raise DataRefusedError(f"{self._url.shown}: {error}") from error
         raise AssertionError("unreachable")
 
     def _one(
@@ -173,7 +190,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
 
     def _translated(self, error: psycopg.Error) -> Exception:
         # Only the primary message is shown, since the detail quotes the row and its params.
-        text = f"{self._where}: {error.diag.message_primary or error}"
+        text = f"{self._url.shown}: {explained(error, self._answer_timeout)}"
         match error:
             case psycopg.IntegrityError():
                 return ConstraintViolatedError(text)
@@ -210,6 +227,7 @@ class _Listener(WatchingThread):
         self._answer_timeout = answer_timeout
         super().__init__("postgres-listener")
         self._heard = 0.0
+        self._refused = False
         self._connection: PostgresConnection | None = None
 
     async def close(self) -> None:
@@ -223,9 +241,7 @@ class _Listener(WatchingThread):
         try:
             if self._connection is None:
                 self._connection = self._open()
-                self._connection.execute(
-                    sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
-                )
+                self._listen(self._connection)
                 self._heard = time.monotonic()
                 return  # the caller looks for changes that came before LISTEN
             deadline = time.monotonic() + timeout
@@ -241,6 +257,20 @@ class _Listener(WatchingThread):
                 connection.close()
             self._stop.wait(timeout)
 
+    def _listen(self, connection: PostgresConnection) -> None:
+        listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)
+        try:
+            connection.execute(listen)
+        except psycopg.Error as error:
+            if not connection.broken and not self._refused:
+                self._refused = True
+                _log.warning(
+                    "the server refuses LISTEN (%s): changes are polled for until it takes it",
+                    explained(error),
+                )
+            raise
+        self._refused = False
+
     def _ask(self, connection: PostgresConnection) -> None:
         """Ask the server now and then: a connection that it no longer serves is silent too."""
         if self._answer_timeout and time.monotonic() - self._heard >= self._answer_timeout:
@@ -248,24 +278,16 @@ class _Listener(WatchingThread):
             self._heard = time.monotonic()
 
 
+def _prepare_anew(connection: PostgresConnection, error: psycopg.Error) -> None:
+    """Forget the session's prepared statements, or prepare no more where it isn't our own."""
+    if isinstance(error, pg_errors.FeatureNotSupported):
+        connection.execute("DEALLOCATE ALL")  # psycopg forgets them, too
+    else:
+        connection.prepare_threshold = None
+
+
 def _is_about_values(sqlstate: str) -> bool:
     """Tell whether the error is about the values, so that it is no use to try them again."""
     # Cardinality, WITH CHECK, a limit of the program (such as an index entry that is too long),
     # and RAISE in a trigger, by which users refuse rows.
     return sqlstate[:2] in {"21", "44", "54"} or sqlstate == "P0001"
-
-
-def _conninfo(url: URL) -> str:
-    plain = url.set(drivername="postgresql")
-    missing = {name: value for name, value in _NETWORK_DEFAULTS.items() if name not in plain.query}
-    plain = plain.update_query_dict(
-        {"application_name": "server-jobs"} | missing | dict(plain.query)
-    )
-    address, mark, query = plain.render_as_string(hide_password=False).partition("?")
-    # SQLAlchemy writes a space as a plus, as HTML forms do; libpq would keep the plus.
-    conninfo = address + mark + query.replace("+", "%20")
-    try:
-        psycopg.conninfo.conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError as error:
-        raise InvalidDatabaseUrlError(f"{shown_url(url)}: {str(error).strip()}") from None
-    return conninfo

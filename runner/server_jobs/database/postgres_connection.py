@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.raw_cursor import RawCursor
 
+from server_jobs.database.postgres_url import PostgresUrl
+from server_jobs.masks import mask_passwords
+
 T = TypeVar("T")
 
 # As a share of the client's wait. Less than 1, so that a live server itself reports the timeout.
@@ -21,17 +24,24 @@ _STATEMENTS_SHARE = 0.8
 # More than 1, since a batch has many statements, and sending a large one takes time.
 _TRANSACTIONS_SHARE = 4
 
-# Without these limits, the session of a cut connection would hold its locks until the server
-# notices, which takes hours. A batch may be cut in the middle of a message. The server then counts
-# neither the statement's time nor the transaction as idle, but only the transaction's whole time
-# (from version 17 on). Limits that a role, a database or the URL's options set stay as they are.
-_BOUND_THE_SESSION = """
-SELECT CASE current_setting('statement_timeout')
-         WHEN '0' THEN set_config('statement_timeout', $1, false) END,
-       CASE current_setting('idle_in_transaction_session_timeout')
-         WHEN '0' THEN set_config('idle_in_transaction_session_timeout', $1, false) END,
-       CASE current_setting('transaction_timeout', true)
-         WHEN '0' THEN set_config('transaction_timeout', $2, false) END
+# What a role or a database sets for other programs would change what our statements mean.
+# pgbouncer remembers the first three for each of its clients, whichever session serves it.
+_SHARED = {"TimeZone": "UTC", "DateStyle": "ISO", "standard_conforming_strings": "on"}
+_PINNED = _SHARED | {
+    "array_nulls": "on",
+    "default_transaction_isolation": "read committed",
+    "extra_float_digits": "1",
+    "IntervalStyle": "postgres",
+}
+
+_PIN = """
+SELECT set_config(name, value, false), current_setting('default_transaction_isolation')
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS pinned (name, value)
+"""
+_PIN_THE_PATH = """
+UNION ALL
+SELECT set_config('search_path', concat_ws(', ', quote_ident($3), nullif(current, '')), false), ''
+FROM current_setting('search_path') AS current
 """
 
 
@@ -43,6 +53,8 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     answer_timeout: float = 0.0
+    isolated: bool = True
+    """Whether a statement outside of a transaction runs at the level READ COMMITTED."""
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Run one of psycopg's generators; everything that talks to the server calls this.
@@ -57,34 +69,101 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
             # Closed at once, so that cleaning up after the error doesn't wait for the server again.
             self.close()
             raise psycopg.OperationalError(
-                f"the server didn't answer for {self.answer_timeout:g} seconds"
+                f"the server didn't answer for {self.answer_timeout:g} seconds (answer_timeout)"
             ) from None
 
 
 def open_connection(
-    conninfo: str, *, answer_timeout: float, pgbouncer: bool = False
+    url: PostgresUrl, *, answer_timeout: float, pgbouncer: bool = False, schema: str | None = None
 ) -> PostgresConnection:
-    """Connect, and bound the session's times by ``answer_timeout`` seconds. Raises psycopg.Error.
+    """Connect, and make the session independent of what others have set. Raises psycopg.Error.
 
-    Behind pgbouncer, or with an ``answer_timeout`` of 0, the session's times stay unbounded.
+    The session's times are bounded by ``answer_timeout`` seconds, which 0 leaves unbounded.
+    ``schema`` comes first in its search path. Behind pgbouncer other clients share the session, and
+    would share such settings: only those are made that pgbouncer keeps apart.
     """
     connection = PostgresConnection.connect(
-        conninfo,
         autocommit=True,
         prepare_threshold=None if pgbouncer else 5,
         cursor_factory=RawCursor,
+        **url.to_connect(),  # type: ignore[arg-type]
     )
     connection.answer_timeout = answer_timeout
-    # Behind pgbouncer other clients share the session, and would share these settings.
-    if answer_timeout and not pgbouncer:
-        shares = _STATEMENTS_SHARE, _TRANSACTIONS_SHARE
-        limits = [str(int(answer_timeout * share * 1000)) for share in shares]
-        try:
-            connection.execute(_BOUND_THE_SESSION, limits)
-        except BaseException:
-            connection.close()
-            raise
+    settings = dict(_SHARED if pgbouncer else _PINNED | _times(connection, answer_timeout))
+    parameters: list[object] = [list(settings), list(settings.values())]
+    statement = _PIN
+    if schema is not None and not pgbouncer:
+        statement += _PIN_THE_PATH
+        parameters.append(schema)
+    try:
+        ((_, isolation), *_) = connection.execute(statement, parameters).fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    connection.isolated = not pgbouncer or isolation == "read committed"
     return connection
+
+
+def open_for_sqlalchemy(url: PostgresUrl, schema: str | None) -> PostgresConnection:
+    """Open the same connection as the driver's for SQLAlchemy's dialect, and bound no times."""
+    pgbouncer = url.options.get("pgbouncer", "false") != "false"
+    connection = open_connection(url, answer_timeout=0, pgbouncer=pgbouncer, schema=schema)
+    connection.cursor_factory = psycopg.Cursor
+    connection.autocommit = False
+    return connection
+
+
+def _times(connection: PostgresConnection, answer_timeout: float) -> dict[str, str]:
+    """Return how long the session's statements and transactions may take.
+
+    Without these limits, the session of a cut connection would hold its locks until the server
+    notices, which takes hours. A batch may be cut in the middle of a message. The server then
+    counts neither the statement's time nor the transaction as idle, but only the transaction's
+    whole time (from version 17 on). Limits that the URL's options set stay as they are.
+    """
+    statements = str(int(answer_timeout * _STATEMENTS_SHARE * 1000))
+    transactions = str(int(answer_timeout * _TRANSACTIONS_SHARE * 1000))
+    times = {
+        "statement_timeout": statements,
+        "idle_in_transaction_session_timeout": statements,
+        "lock_timeout": "0",
+    }
+    if connection.info.server_version >= 140_000:
+        times["idle_session_timeout"] = "0"
+    if connection.info.server_version >= 170_000:
+        times["transaction_timeout"] = transactions
+    by_url = connection.info.options
+    return {name: value for name, value in times.items() if name not in by_url}
+
+
+def explained(error: psycopg.Error, answer_timeout: float | None = None) -> str:
+    """Return what the server says, without the row that it quotes, and what to set."""
+    text = mask_passwords(error.diag.message_primary or str(error).strip())
+    advice = _ADVICE.get(error.sqlstate or "")
+    if advice is None:
+        return text
+    limit = "answer_timeout" if answer_timeout is None else f"answer_timeout={answer_timeout:g}"
+    return f"{text}: {advice.format(limit=limit)}"
+
+
+_TIMES = "the session's limits follow from {limit} in the database's URL"
+_ADVICE = {
+    "57014": _TIMES,  # query_canceled
+    "25P03": _TIMES,  # idle_in_transaction_session_timeout
+    "25P04": _TIMES,  # transaction_timeout
+    "25006": (  # read_only_sql_transaction
+        "the server is a standby, or this role or database has default_transaction_read_only = on;"
+        " let the URL lead to the primary (target_session_attrs=read-write), or ALTER ROLE … SET"
+        " default_transaction_read_only = off"
+    ),
+    "3F000": (  # invalid_schema_name
+        "the search path of this role names no schema that exists; set SERVER_JOBS_SCHEMA, or ALTER"
+        " ROLE … SET search_path = public"
+    ),
+    "22P05": (  # untranslatable_character
+        "the database's encoding lacks a character; create a database with ENCODING 'UTF8'"
+    ),
+}
 
 
 class _Silence(Exception):

@@ -26,6 +26,7 @@ from server_jobs.errors import (
     InvalidResultError,
 )
 from server_jobs.records.backoff import RetryPolicy
+from server_jobs.records.names import NAME, QUEUE
 from server_jobs.records.runtime import PodRuntime
 
 P = TypeVar("P")
@@ -81,8 +82,8 @@ def make_definition(
         if name is None:
             raise InvalidJobDefinitionError(f"{handler!r} has no name of its own: give name=")
     try:
-        check_text("name", name, name or handler)
-        check_text("queue", queue, name)
+        check_text("name", name, name or handler, NAME)
+        check_text("queue", queue, name, QUEUE)
         check_priority(priority, name)
         check_max_attempts(max_attempts, name)
         timeout_seconds = None if timeout is None else seconds_of(timeout, "timeout", name)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from server_jobs.database import Database
 from server_jobs.definition.definition import JobDefinition
 from server_jobs.definition.options import (
@@ -15,8 +17,9 @@ from server_jobs.definition.options import (
     check_text,
     seconds_of,
 )
-from server_jobs.errors import DatabaseError, InvalidOptionError
+from server_jobs.errors import DatabaseError, DataRefusedError, InvalidOptionError
 from server_jobs.records.ids import new_id
+from server_jobs.records.names import KEY, QUEUE
 from server_jobs.records.rows import NewJob
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 CallersConnection: TypeAlias = "Connection | Session | AsyncConnection | AsyncSession"
 
 P = TypeVar("P")
+
+_STALE = "0A000"
+"""PostgreSQL's code of "cached plan must not change result type"."""
 
 _LONGEST_DELAY = 10 * 366 * 86_400.0
 
@@ -59,7 +65,7 @@ def new_job(
         )
     for option, text in (("correlation_id", correlation_id), ("unique_key", unique_key)):
         if text is not None:
-            check_text(option, text, name)
+            check_text(option, text, name, KEY)
     check_overrides(name, queue=queue, priority=priority, max_attempts=max_attempts)
     return NewJob(
         id=new_id(),
@@ -83,7 +89,7 @@ def check_overrides(
 ) -> None:
     """Check options that replace the job's own, if they aren't None. Raises InvalidOptionError."""
     if queue is not None:
-        check_text("queue", queue, job_name)
+        check_text("queue", queue, job_name, QUEUE)
     if priority is not None:
         check_priority(priority, job_name)
     if max_attempts is not None:
@@ -114,11 +120,13 @@ async def enqueue_in_transaction(
     _check_dialect(connection, database, new[0].job_name)
     store = Store(database)
     ids = []
-    inserted = {row[0] for row in await _run(connection, store.enqueue_statement(new))}
+    inserted = {
+        row[0] for row in await _run(connection, store.enqueue_statement(new), new[0].job_name)
+    }
     for job in new:
         job_id = job.id
         if job_id not in inserted and job.unique_key is not None:
-            found = await _run(connection, store.find_statement(job))
+            found = await _run(connection, store.find_statement(job), job.job_name)
             if not found:
                 raise DatabaseError(
                     f"{job.job_name}: the holder of unique key {job.unique_key!r} isn't visible to"
@@ -129,11 +137,26 @@ async def enqueue_in_transaction(
     return ids
 
 
-async def _run(connection: CallersConnection, statement: Statement) -> Sequence[Any]:
-    result: Any = connection.execute(statement.shape, _spread(statement))
-    if inspect.isawaitable(result):
-        result = await result
-    rows: Sequence[Any] = result.all()
+async def _run(connection: CallersConnection, statement: Statement, job_name: str) -> Sequence[Any]:
+    try:
+        result: Any = connection.execute(statement.shape, _spread(statement))
+        if inspect.isawaitable(result):
+            result = await result
+        rows: Sequence[Any] = result.all()
+    except DBAPIError as error:
+        # SQLAlchemy wraps asyncpg's error in one of its own, which lacks the code.
+        behind = (error.orig, getattr(error.orig, "__cause__", None))
+        if _STALE not in {getattr(one, "sqlstate", None) for one in behind}:
+            raise
+        raise DatabaseError(
+            f"{job_name}: the tables have changed since this connection prepared its statements, so"
+            " that PostgreSQL refuses one: roll back, and run the transaction again"
+        ) from error
+    except UnicodeError as error:
+        raise DataRefusedError(
+            f"{job_name}: connection= can't send this text ({error}): let its client_encoding be"
+            " UTF8"
+        ) from error
     return rows
 
 

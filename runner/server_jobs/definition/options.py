@@ -7,11 +7,8 @@ from typing import Literal, TypeAlias, TypedDict
 
 from server_jobs.errors import InvalidOptionError
 from server_jobs.records.backoff import RetryPolicy
+from server_jobs.records.names import TextRule
 from server_jobs.records.runtime import PodRuntime
-from server_jobs.records.text import clean
-
-LONGEST_NAME = 200
-"""The most characters of a job's name, a queue, a unique key and a correlation id."""
 
 _PRIORITIES = range(-32_768, 32_768)
 
@@ -84,13 +81,10 @@ class ScheduleOptions(TypedDict, total=False):
     """Whether the schedule begins switched on; True by default."""
 
 
-def check_text(option: str, value: object, job_name: object) -> None:
-    """Raise InvalidOptionError unless it is text that every database can hold and index."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or value != clean(value):
-        raise InvalidOptionError(
-            f"{job_name}: {option}={value!r} isn't text of 1 to {LONGEST_NAME} characters"
-            " without NUL and lone surrogates"
-        )
+def check_text(option: str, value: object, job_name: object, rule: TextRule) -> None:
+    """Raise InvalidOptionError unless the value is text that the rule allows."""
+    if not rule.allows(value):
+        raise InvalidOptionError(f"{job_name}: {option}={value!r:.100} isn't {rule.words}")
 
 
 def check_priority(value: object, job_name: str) -> None:

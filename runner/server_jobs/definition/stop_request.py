@@ -15,6 +15,7 @@ class StopReason(Enum):
     LEASE_LOST = "lease lost"
     SHUTDOWN = "its worker shuts down"
     CALLER = "its caller was cancelled"
+    BROKE_OUT = "code that it left on the event loop tried to end the process"
 
 
 class StopRequest:
@@ -23,19 +24,21 @@ class StopRequest:
     ``reason`` is None until the request is made. Every method may be called from any thread.
     """
 
-    __slots__ = ("_interrupt", "_lock", "reason")
+    __slots__ = ("_interrupt", "_lock", "error", "reason")
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
+        self.error: BaseException | None = None
+        """What went wrong, if that is the reason."""
         self._interrupt: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
-    def make(self, reason: StopReason) -> None:
+    def make(self, reason: StopReason, error: BaseException | None = None) -> None:
         """Ask the handler to stop, and interrupt it if it can be. Only the first reason counts."""
         with self._lock:
             if self.reason is not None:
                 return
-            self.reason = reason
+            self.reason, self.error = reason, error
             interrupt = self._interrupt
         if interrupt is not None:
             interrupt()

@@ -126,7 +126,7 @@ async def _sum_up(database: Database, played: Played, console: Console) -> bool:
 def _say_what_next(console: Console, url: str, played: Played, *, kept: bool) -> None:
     lines = ["Look around in the rows: server-jobs demo --keep"]
     if kept:
-        shown = parse_url(url).render_as_string(hide_password=True)
+        shown = parse_url(url).shown
         lines = [
             "Look around:",
             f"  export {DATABASE_URL_VARIABLE}='{shown}'",

@@ -23,10 +23,12 @@ from server_jobs.errors import (
     JobFailedError,
     ServerJobsError,
 )
-from server_jobs.execution.execution import Execution, ExecutionEnvironment
+from server_jobs.execution.execution import Execution, ExecutionEnvironment, broken_off
 from server_jobs.execution.group_commit import settle_alone
-from server_jobs.execution.handler_call import TimeLimit, call_handler, cancellations_of_this_task
+from server_jobs.execution.handler_call import TimeLimit, call_handler
 from server_jobs.execution.lease_keeper import LeaseKeeper
+from server_jobs.execution.own_task import cancellations_of_this_task, is_current
+from server_jobs.execution.raised import signal_of
 from server_jobs.records.attempt_error import TIMED_OUT
 from server_jobs.records.ids import random_suffix
 from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
@@ -52,7 +54,7 @@ async def run_unpersisted(
     Raises CancelledError only where the caller's task is cancelled.
     """
     started_at = datetime.now(UTC)
-    cancellations = cancellations_of_this_task()
+    task, cancellations = asyncio.current_task(), cancellations_of_this_task()
     status = JobStatus.COMPLETED
     data: R | None = None
     error: JobFailedError | None = None
@@ -62,15 +64,21 @@ async def run_unpersisted(
     try:
         with TimeLimit(stop_request, definition.timeout_seconds):
             value = await call_handler(definition, params, context, stop_request, None)
-        data = definition.result.validate(value)
-    except asyncio.CancelledError:
+        data = definition.result.stored(definition.result.validate(value))
+    except BaseException as problem:
+        if isinstance(problem, KeyboardInterrupt) or not is_current(task):
+            raise  # it may be a person's Ctrl-C; or Python closes this coroutine
         if cancellations_of_this_task() > cancellations:
-            raise
-        status, error = JobStatus.FAILED, _failure(definition.name, None, None)
-    except CancelJob as problem:
-        status, error = JobStatus.CANCELLED, _cancelled(definition.name, None, problem)
-    except Exception as problem:  # noqa: BLE001 - a handler's, handed to the caller in the result
-        status, error = JobStatus.FAILED, _failure(definition.name, None, problem)
+            if isinstance(problem, asyncio.CancelledError):
+                raise
+            raise asyncio.CancelledError(*problem.args) from problem
+        stopped = stop_request.reason is not None
+        signal = signal_of(problem)
+        if isinstance(signal, CancelJob):
+            status, error = JobStatus.CANCELLED, _cancelled(definition.name, None, signal)
+        else:
+            status = JobStatus.FAILED
+            error = _failure(definition.name, None, problem, timed_out=stopped)
     metadata = JobMetadata(
         definition.name,
         status,
@@ -118,7 +126,8 @@ class InlineHolder:
         """Execute a claimed job and settle it → its result, or how it failed.
 
         ``once`` is for a job that nobody else can execute. If the caller is cancelled, such a job
-        ends as cancelled, and a job from a queue is given back to it.
+        ends as cancelled, and a job from a queue is given back to it. KeyboardInterrupt, which may
+        be a person's Ctrl-C, fails the attempt and is raised again.
         """
         held = self._keeper.hold(job)
         environment = ExecutionEnvironment(self._store.database, once=once)
@@ -132,10 +141,15 @@ class InlineHolder:
             except asyncio.CancelledError:
                 await self._settle(held, Abandoned(reason) if once else Released(reason))
                 raise
+            except Exception as error:  # a bug of ours: nobody else would end the attempt
+                await self._settle(held, broken_off(job, error))
+                raise
             if outcome is not None:
                 accepted = await self._settle(held, outcome)
         finally:
             self._keeper.drop(held.claim)
+        if isinstance(execution.error, KeyboardInterrupt):
+            raise execution.error
         status = None
         if isinstance(accepted, Completed):
             status = JobStatus.COMPLETED
@@ -151,7 +165,8 @@ class InlineHolder:
             completed_at=datetime.now(UTC),
         )
         if isinstance(accepted, Completed):
-            return JobResult(metadata, execution.value)
+            # As it was stored, which is what `wait` returns for a job of a worker.
+            return JobResult(metadata, definition.result.load(accepted.result))
         problem = _problem(definition.name, job.id, status, accepted, execution.error)
         return JobResult(metadata, error=problem)
 
@@ -191,7 +206,7 @@ def _problem(
     job_id: str,
     status: JobStatus | None,
     accepted: Outcome | None,
-    cause: Exception | None,
+    cause: BaseException | None,
 ) -> JobFailedError:
     if accepted is None:
         return JobFailedError(
@@ -201,21 +216,28 @@ def _problem(
         )
     if status is JobStatus.CANCELLED:
         return _cancelled(job_name, job_id, cause)
-    if cause is None and isinstance(accepted, Failed) and accepted.error.type != TIMED_OUT:
+    timed_out = isinstance(accepted, Failed) and accepted.error.type == TIMED_OUT
+    if cause is None and isinstance(accepted, Failed) and not timed_out:
         message = f"{job_name} {job_id} failed: {accepted.error.message}"
         return JobFailedError(message, job_name=job_name, job_id=job_id)
-    return _failure(job_name, job_id, cause)
+    return _failure(job_name, job_id, cause, timed_out=timed_out)
 
 
-def _failure(job_name: str, job_id: str | None, cause: Exception | None) -> JobFailedError:
-    what = "timed out" if cause is None else f"failed: {type(cause).__name__}: {message_of(cause)}"
+def _failure(
+    job_name: str, job_id: str | None, cause: BaseException | None, *, timed_out: bool
+) -> JobFailedError:
+    raised = "" if cause is None else f"{type(cause).__name__}: {message_of(cause)}"
+    if timed_out or cause is None:
+        what = f"timed out; asked to stop, it raised {raised}" if raised else "timed out"
+    else:
+        what = f"failed: {raised}"
     error = JobFailedError(f"{_which(job_name, job_id)} {what}", job_name=job_name, job_id=job_id)
     error.__cause__ = cause
     return error
 
 
-def _cancelled(job_name: str, job_id: str | None, cause: Exception | None) -> JobCancelledError:
-    why = "" if cause is None else f": {message_of(cause)}"
+def _cancelled(job_name: str, job_id: str | None, cause: BaseException | None) -> JobCancelledError:
+    why = "" if cause is None else f": {message_of(signal_of(cause) or cause)}"
     error = JobCancelledError(
         f"{_which(job_name, job_id)} was cancelled{why}", job_name=job_name, job_id=job_id
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import StoreError
+from server_jobs.execution.own_task import OwnTask
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
 
@@ -114,7 +115,7 @@ class LeaseKeeper:
         self._stopped.clear()
         if not self._keeping.on_thread:
             self._wake = asyncio.Event()
-            self._task = asyncio.create_task(self._keep_later(), name="leases")
+            self._task = OwnTask(self._keep_later(), name="leases")
             return
         self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
         self._thread.start()

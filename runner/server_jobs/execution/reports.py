@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from server_jobs.records.outcomes import Completed, Failed, Outcome
+from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records.rows import ClaimedJob
 
 _log = logging.getLogger("server_jobs.worker")
@@ -14,7 +15,8 @@ def report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
     """Log how an execution ended, in one line with fields (``extra``) for programs.
 
     A failed attempt is a warning while attempts are left, and an error otherwise. Its message and
-    its traceback are those of the job's record, in which secrets of the params are masked.
+    its traceback are those of the job's record, in which secrets of the params are masked. What a
+    handler raised when it was asked to stop is in the line about the end of its job.
     """
     level = _level(job, outcome)
     if not _log.isEnabledFor(level):
@@ -35,6 +37,11 @@ def report(job: ClaimedJob, outcome: Outcome, duration_seconds: float) -> None:
             attempt = (job.attempt_count, job.max_attempts)
             message = outcome.error.message
             _log.log(level, text, which, *attempt, _next(job, outcome), message, extra=fields)
+        case Released(note=AttemptError() as note) | Abandoned(note=AttemptError() as note):
+            fields |= {"error": note.type, "traceback": note.traceback}
+            text = "%s: %s; asked to stop, its handler raised %s: %s"
+            said = (type(outcome).__name__.lower(), note.type, note.message)
+            _log.log(level, text, which, *said, extra=fields)
         case _:
             _log.log(level, "%s: %s", which, type(outcome).__name__.lower(), extra=fields)
 

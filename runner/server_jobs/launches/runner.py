@@ -25,9 +25,10 @@ from server_jobs.errors import (
     JobNotFoundError,
     UnknownJobError,
 )
-from server_jobs.execution.execution import Execution, ExecutionEnvironment
+from server_jobs.execution.execution import Execution, ExecutionEnvironment, broken_off
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
+from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
 from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.watchdog import Watchdog
@@ -181,7 +182,12 @@ class Runner:
             self._store, job, execution, self._end_request, grace=self._config.grace
         )
         with watchdog:
-            outcome = await execution.run()
+            try:
+                # In a task of its own, so that the handler can't cancel this one.
+                outcome = await OwnTask(execution.run(), name=f"job {job.id}", executes=True)
+            except BaseException as error:  # noqa: BLE001 - the attempt fails at once
+                _log.error("job %s: its execution broke off", job.id, exc_info=error)
+                outcome = broken_off(job, error)
             watchdog.handler_has_ended(outcome)
             if outcome is not None:
                 # The work has been done, so wait out an outage to write it.

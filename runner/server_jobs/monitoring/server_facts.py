@@ -93,6 +93,24 @@ async def postgres_facts(database: Database) -> PostgresFacts:
     return PostgresFacts(version.split()[0], *settings)
 
 
+async def hidden_tables(database: Database) -> list[str]:
+    """Find our tables of which this role sees only the rows that policies show → their names.
+
+    Elsewhere than on PostgreSQL there are none.
+    """
+    if database.dialect.name != "postgresql":
+        return []
+    tables = database.tables
+    quoted = database.dialect.identifier_preparer.format_table
+    hidden = [
+        func.row_security_active(func.to_regclass(literal(quoted(one))))
+        for one in (tables.jobs, tables.cron_jobs)
+    ]
+    (row,) = await database.execute(Statement(select(*hidden)))
+    names = (tables.jobs.fullname, tables.cron_jobs.fullname)
+    return [name for name, is_hidden in zip(names, row, strict=True) if is_hidden]
+
+
 async def old_transactions(database: Database, older_than: float) -> list[OldTransaction]:
     """Find the transactions in this database that are older than so many seconds, oldest first."""
     activity = table(

@@ -36,10 +36,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The job was given back on purpose; the attempt doesn't count."""
+    """The job was given back on purpose; the attempt doesn't count.
+
+    ``note`` is what its handler raised when it was asked to stop. It is logged, not stored.
+    """
 
     reason: str
     max_releases: int = MAX_RELEASES
+    note: AttemptError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,13 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The job was cancelled, and its handler has ended without a result."""
+    """The job was cancelled, and its handler has ended without a result.
+
+    ``note`` is what the handler raised when it was asked to stop; the reason has its message.
+    """
 
     reason: str
+    note: AttemptError | None = None
 
 
 @dataclass(frozen=True, slots=True)

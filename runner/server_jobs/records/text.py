@@ -19,6 +19,14 @@ _MACHINERY = (
 )
 """How the files begin through which a user's code is called or imported."""
 
+_OF_A_USERS_CLASS = (
+    Exception,
+    SystemExit,
+    KeyboardInterrupt,
+    GeneratorExit,
+)
+"""What a method of a user's exception may raise. A platform's own exception isn't among them."""
+
 
 def clean(text: str) -> str:
     """Return text that every database can store: NUL and lone surrogates are replaced."""
@@ -29,7 +37,7 @@ def message_of(error: BaseException) -> str:
     """Return an exception's text, or its type if it has none or its ``__str__`` raises."""
     try:
         return str(error) or type(error).__name__
-    except Exception as broken:  # noqa: BLE001 - a user's own __str__
+    except _OF_A_USERS_CLASS as broken:
         return f"{type(error).__name__} (its text can't be had: {type(broken).__name__})"
 
 
@@ -37,17 +45,29 @@ def traceback_of(error: BaseException) -> str:
     """Return an exception's traceback, those of its causes included, as Python prints them.
 
     Each begins in the user's code: the frames of ours and of asyncio's that led there are left out.
-    Local variables are never shown.
+    Local variables are never shown. Of an exception that can't be described, by its notes or its
+    causes for instance, it is the frames, the type and the message.
     """
-    shown = traceback.TracebackException.from_exception(error, compact=True)
-    chain: list[traceback.TracebackException | None] = [shown]
-    while chain:
-        link = chain.pop()
-        if link is not None:
-            leading = takewhile(lambda frame: frame.filename.startswith(_MACHINERY), link.stack)
-            del link.stack[: len(list(leading))]
-            chain += [link.__cause__, link.__context__, *(link.exceptions or ())]
-    return "".join(shown.format())
+    try:
+        shown = traceback.TracebackException.from_exception(error, compact=True)
+        chain: list[traceback.TracebackException | None] = [shown]
+        while chain:
+            link = chain.pop()
+            if link is not None:
+                _begin_in_users_code(link.stack)
+                chain += [link.__cause__, link.__context__, *(link.exceptions or ())]
+        return "".join(shown.format())
+    except _OF_A_USERS_CLASS as broken:
+        stack = traceback.extract_tb(error.__traceback__)
+        _begin_in_users_code(stack)
+        lines = ["Traceback (most recent call last):\n", *traceback.format_list(stack)]
+        lines += [f"{type(error).__name__}: {message_of(error)}\n"]
+        return "".join([*lines, f"(the rest can't be had: {type(broken).__name__})\n"])
+
+
+def _begin_in_users_code(stack: traceback.StackSummary) -> None:
+    leading = takewhile(lambda frame: frame.filename.startswith(_MACHINERY), stack)
+    del stack[: len(list(leading))]
 
 
 def without_controls(text: str) -> str:

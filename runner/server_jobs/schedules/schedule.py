@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import NoReturn
 
 from server_jobs.errors import InvalidScheduleError
-from server_jobs.records.text import clean
+from server_jobs.records.names import NAME, QUEUE
 from server_jobs.schedules.cron import fire_times, parse, time_zone
 
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -26,7 +26,6 @@ CATCHUP_WINDOW_SECONDS = 86_400.0
 CATCHUP_LIMIT = 100
 MOST_CATCHUPS = 10_000
 
-LONGEST_NAME = 200
 _INSTANT = timedelta(microseconds=1)
 _LONGEST_JITTER = 86_400.0
 
@@ -120,16 +119,9 @@ class Schedule:
     def check(self) -> None:
         """Check every field. Raises InvalidScheduleError, which names the field and the way out."""
         for field in ("name", "job_name", "queue", "managed_by"):
-            text = getattr(self, field)
-            if (
-                not isinstance(text, str)
-                or not 1 <= len(text) <= LONGEST_NAME
-                or (text != clean(text))
-            ):
-                self._refuse(
-                    f"{field}={text!r} isn't text of 1 to {LONGEST_NAME} characters without NUL"
-                    " or lone surrogates"
-                )
+            rule = QUEUE if field == "queue" else NAME
+            if not rule.allows(getattr(self, field)):
+                self._refuse(f"{field}={getattr(self, field)!r:.100} isn't {rule.words}")
         for field, kinds in (("overlap", Overlap), ("catchup", Catchup)):
             if getattr(self, field) not in {str(kind) for kind in kinds}:
                 self._refuse(f"{field}={getattr(self, field)!r} isn't one of {', '.join(kinds)}")

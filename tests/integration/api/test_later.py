@@ -122,7 +122,9 @@ WRONG_OPTIONS = [
     ({"priority": 40_000}, "priority=40000"),
     ({"priority": 1.5}, "priority=1.5"),
     ({"queue": ""}, "queue=''"),
-    ({"queue": "x" * 201}, "1 to 200 characters"),
+    ({"queue": "x" * 256}, "1 to 255 bytes"),
+    ({"queue": "default,mail"}, "without blanks, commas"),
+    ({"correlation_id": ""}, "correlation_id='' isn't text of 1 to 1,000 bytes"),
     ({"correlation_id": "a\0"}, "correlation_id='a"),
     ({"correlation_id": "a\udc80"}, "correlation_id='a"),
     ({"max_attempts": 0}, "max_attempts=0"),
@@ -141,7 +143,7 @@ async def test_wrong_option_is_refused_and_nothing_written(
     assert await rows(store) == []
 
 
-@pytest.mark.parametrize("key", ["", "x" * 201, "a\0", 5])
+@pytest.mark.parametrize("key", ["", "x" * 1_001, "a\0", 5])
 async def test_wrong_unique_key_is_refused(send: Job[Mail, None], store: Store, key: Any) -> None:
     with pytest.raises(InvalidOptionError, match="Send: unique_key="):
         await send.later({"to": "ada"}, unique_key=key)

@@ -12,12 +12,11 @@ from tests.support.processes.app import FOLDER_SETTING
 from tests.support.workers import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[3]
-
 APP = "tests.support.processes.app:registry"
 
 
 class WorkerProcess:
-    """A running ``server-jobs worker`` that serves an app of the tests."""
+    """A running ``server-jobs worker``, by default for ``tests.support.processes.app``."""
 
     def __init__(self, folder: Path, database_url: str, *options: str, app: str = APP) -> None:
         self._log = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"

@@ -1,7 +1,7 @@
 import pytest
 
 from server_jobs.cli.documents import masked_document
-from server_jobs.cli.masks import mask_passwords
+from server_jobs.masks import mask_passwords
 
 
 @pytest.mark.parametrize(

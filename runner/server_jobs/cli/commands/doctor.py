@@ -14,12 +14,12 @@ from server_jobs.cli.database import existing_database, lasting_file
 from server_jobs.cli.doctor import checks, server_checks
 from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.failures import FAILED
-from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
 from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
 from server_jobs.cli.tables import labelled_lines
-from server_jobs.database import DEFAULT_DATABASE_URL, parse_url, speaks_hrana
+from server_jobs.database import DEFAULT_DATABASE_URL, backend_of
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
+from server_jobs.masks import mask_passwords
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -103,7 +103,7 @@ async def _all(patient: Patient, url: str | None) -> AsyncIterator[Finding]:
 
 
 def _of_its_kind(url: str) -> checks.Check:
-    if speaks_hrana(parse_url(url)):
+    if backend_of(url) == "libsql":
         return server_checks.libsql
     file = lasting_file(url)
     if file is None:

@@ -12,10 +12,10 @@ from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.documents import record_document
 from server_jobs.cli.filters import as_arguments, takes_filters
 from server_jobs.cli.lookup import is_whole_id, the_job
-from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import DatabaseOption, JsonOption
 from server_jobs.cli.output import print_json, print_plain, remark
 from server_jobs.cli.records import print_records
+from server_jobs.masks import mask_passwords
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.rows import JobRecord
 

@@ -7,7 +7,6 @@ the formatter of log lines is imported when the first line is logged.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import socket
@@ -16,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from server_jobs.cli.app_loader import load_registry
+from server_jobs.cli.heard import keep_being_heard, stderr_handler
+from server_jobs.cli.own_loop import run_to_its_end
 from server_jobs.cli.settings import NO_VARIABLE, Setting, settings_of
 from server_jobs.database import DATABASE_URL_VARIABLE, connect, url_from_environment
 from server_jobs.errors import (
@@ -154,7 +155,7 @@ def _run_until(end_request: EndRequest, arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     _configure_logging(options.log_format, options.log_level)
     try:
-        ending = asyncio.run(_run(options, end_request))
+        ending = run_to_its_end(_run(options, end_request))
     except ServerJobsError as error:
         fields = {"job_id": options.job_id, "fence": options.fence}
         _log.error("job %s: %s", options.job_id, error, extra=fields)
@@ -209,8 +210,9 @@ class _Later(logging.Formatter):
 
 
 def _configure_logging(log_format: str, level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = stderr_handler()
     handler.setFormatter(_Later(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    keep_being_heard(handler)

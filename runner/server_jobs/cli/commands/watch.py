@@ -13,11 +13,11 @@ from server_jobs.cli.database import existing_database, opened_store
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.filters import takes_filters
 from server_jobs.cli.lookup import JobIdsArgument, the_ids
-from server_jobs.cli.masks import mask_passwords
 from server_jobs.cli.options import DatabaseOption
 from server_jobs.cli.output import remark
 from server_jobs.cli.views import Change, JsonView, LiveView, PlainView, View, Watched
 from server_jobs.errors import DatabaseUnavailableError, InvalidOptionError
+from server_jobs.masks import mask_passwords
 from server_jobs.monitoring.monitor import LiveJobs, Monitor
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.status import LIVE, JobStatus

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from server_jobs.cli.app_loader import load_registry
@@ -11,6 +10,7 @@ from server_jobs.cli.failures import FAILED
 from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import AppOption, AppsDatabaseOption, LogFormatOption, LogLevelOption
+from server_jobs.cli.own_loop import run_to_its_end
 from server_jobs.cli.process_end import SPARE_SECONDS, StopOnSignals, leave_now
 from server_jobs.cli.settings import Setting, settings_of
 from server_jobs.database import Database
@@ -89,7 +89,7 @@ def worker(
     configure_logging(log_format, log_level)
     config = WorkerConfig(**settings)
     registry = load_registry(app)
-    asyncio.run(_work(registry, worker_database(database, registry), config))
+    run_to_its_end(_work(registry, worker_database(database, registry), config))
 
 
 async def _work(registry: JobRegistry, database: Database, config: WorkerConfig) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.durations import in_words
 from server_jobs.monitoring.server_facts import (
+    hidden_tables,
     notifications_arrive,
     old_transactions,
     postgres_facts,
@@ -118,6 +119,14 @@ async def postgres(patient: Patient) -> AsyncIterator[Finding]:
             "synchronous_commit is off: a crash loses the last commits, so that jobs run again or"
             " are lost just after later() returned",
             "ALTER ROLE … SET synchronous_commit = on for the role of server-jobs",
+        )
+    if hidden := await hidden_tables(patient.database):
+        yield Finding(
+            "postgresql",
+            Level.WARN,
+            f"row level security hides rows of {' and '.join(hidden)} from this role: only what"
+            " policies show can be worked on",
+            "ALTER ROLE … BYPASSRLS, or add a policy that shows all rows",
         )
     async for finding in _held_back(patient):
         yield finding

@@ -1,0 +1,110 @@
+"""Roles and databases whose settings somebody chose for other programs."""
+
+import pytest
+
+from server_jobs.monitoring.server_facts import hidden_tables
+from tests.support.servers.strange import (
+    StrangeServer,
+    cases,
+    comes_of,
+    echo_job,
+    everything_works,
+    set_up,
+)
+from tests.support.workers import drain, registry_of
+
+
+def role(*settings: str, **more: str) -> StrangeServer:
+    """A server whose role has these settings."""
+    return StrangeServer(
+        tuple(f"ALTER ROLE {{role}} SET {setting}" for setting in settings), **more
+    )
+
+
+def database(*settings: str) -> StrangeServer:
+    """A server whose database has these settings."""
+    return StrangeServer(
+        tuple(f"ALTER DATABASE {{database}} SET {setting}" for setting in settings)
+    )
+
+
+SERVERS = {
+    "as it comes": StrangeServer(),
+    "a schema": StrangeServer(schema="work"),
+    "a schema with capitals": StrangeServer(schema="Work"),
+    "time zone": role("TimeZone = 'Asia/Kolkata'"),
+    "time zone without a name": role("TimeZone = '<+0130>-01:30'"),
+    "German dates": role("DateStyle = 'German, DMY'"),
+    "SQL dates of a database": database("DateStyle = 'SQL, DMY'", "TimeZone = 'Europe/Berlin'"),
+    "intervals": role("IntervalStyle = 'iso_8601'"),
+    "LATIN1 client": role("client_encoding = 'LATIN1'"),
+    "repeatable read": role("default_transaction_isolation = 'repeatable read'"),
+    "serializable": database(
+        "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on"
+    ),
+    "short statements": role("statement_timeout = 30"),
+    "short locks": role("lock_timeout = 1"),
+    "short waits in transactions": role("idle_in_transaction_session_timeout = 10"),
+    "short transactions": role("transaction_timeout = 50"),
+    "short sessions": role("idle_session_timeout = 30"),
+    "backslashes": role("standard_conforming_strings = off"),
+    "no NULL in arrays": role("array_nulls = off"),
+    "few digits": role("extra_float_digits = -15", "bytea_output = 'escape'"),
+    "NULL equals NULL": role("transform_null_equals = on"),
+    "asynchronous commit": role("synchronous_commit = off"),
+    "generic plans": role("plan_cache_mode = 'force_generic_plan'"),
+    "no indexes": role(
+        "enable_indexscan = off", "enable_bitmapscan = off", "enable_indexonlyscan = off"
+    ),
+    "compiled queries": role("jit = on", "jit_above_cost = 0"),
+    "errors only": role("client_min_messages = 'error'"),
+    "default read-only": role(
+        "default_transaction_read_only = on", refused=r"default_transaction_read_only = on"
+    ),
+    "default read-only, but not in the URL": role(
+        "default_transaction_read_only = on",
+        options="options=-c%20default_transaction_read_only%3Doff",
+    ),
+    "empty search path": role("search_path = ''", refused="SERVER_JOBS_SCHEMA"),
+    "missing schema": role("search_path = 'nowhere'", refused="SERVER_JOBS_SCHEMA"),
+    "empty search path, but a schema": role("search_path = ''", schema="work"),
+    "functions of the same names": StrangeServer(
+        (
+            "CREATE SCHEMA fake AUTHORIZATION {role}",
+            "CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz LANGUAGE sql"
+            " AS 'SELECT timestamptz ''1999-01-01'''",
+            "ALTER ROLE {role} SET search_path = fake, public",
+        )
+    ),
+    "LATIN1 database": StrangeServer(encoding="LATIN1"),
+    "bytes": StrangeServer(encoding="SQL_ASCII", refused="ENCODING 'UTF8'"),
+}
+
+
+@cases(SERVERS)
+async def test_everything_works_or_one_error_says_what_to_set(
+    postgres_server: str, server: StrangeServer
+) -> None:
+    with set_up(postgres_server, server) as place:
+        await comes_of(place, server)
+
+
+@pytest.mark.parametrize("schema", [None, "Work"])
+async def test_a_worker_that_sees_only_some_rows_says_so(
+    postgres_server: str, schema: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with set_up(postgres_server, StrangeServer(schema=schema)) as place:
+        await everything_works(place)
+        assert "row level security" not in caplog.text
+        jobs = f'"{schema}".jobs' if schema else "jobs"
+        place.sql(
+            f"ALTER TABLE {jobs} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {jobs} FORCE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON {jobs} USING (queue = 'mine') WITH CHECK (true)",
+        )
+        async with place.database() as database:
+            echo = echo_job(database)
+            await drain(database, registry_of(database, echo))
+
+            assert await hidden_tables(database) == [f"{schema}.jobs" if schema else "jobs"]
+        assert "row level security hides rows of" in caplog.text
