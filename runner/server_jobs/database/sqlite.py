@@ -17,6 +17,7 @@ from server_jobs.database.remote_errors import SIGNS_OF_A_VALUE
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
+    ConfigurationError,
     ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
@@ -83,6 +84,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             threads=1,
         )
         self._use = self._unforked = threading.RLock()
+        self._inherits = False
 
     def __repr__(self) -> str:
         return f"SqliteDatabase({self._path or ':memory:'})"
@@ -105,6 +107,16 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         await super().close()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._inherits:
+            raise ConfigurationError(
+                f"SQLite ({self._path}) was open when this process was forked by a program that"
+                " didn't tell Python, such as uWSGI, and SQLite's locks don't survive that: set"
+                " `lazy-apps = true` in uWSGI, or enqueue nothing while the app is imported"
+            )
+        if self._path is None:
+            for pool in self._pools:
+                if pool.connections:  # a second one would be another database
+                    return pool.connections[0]
         connection = _open(self._path, self._busy_timeout)
         if self._path is not None:
             try:
@@ -190,6 +202,8 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         self._unforked.release()
 
     def _after_fork_in_child(self) -> None:
+        # Before a fork that Python knows of, they are closed.
+        self._inherits = self._path is not None and any(pool.connections for pool in self._pools)
         self._watcher, self._watchers, self._stopped = None, [], []
         self._use = self._unforked = threading.RLock()
         super()._after_fork_in_child()

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from server_jobs.synchronous import running_loop, threads_are_replaced
+
 # Nothing can interrupt a look, and close() mustn't take as long as a whole wait.
 _LONGEST_LOOK_SECONDS = 0.2
 
@@ -33,6 +35,9 @@ class _Pool(Generic[C]):
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.own = threading.local()
         self.connections: list[C] = []
+        self.idle: list[C] = []
+        """Of the connections, those that no thread owns, because callers use them in turn."""
+        self.turns = threading.BoundedSemaphore(threads)
         self.breaks = 0
         """How often connections broke. A thread whose connection is older opens a new one."""
 
@@ -134,6 +139,7 @@ class ConnectionThreads(ABC, Generic[C]):
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
         self._name = f"server-jobs-{name}"
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._pool: _Pool[C] | None = None
         self._pools: list[_Pool[C]] = []
@@ -166,11 +172,19 @@ class ConnectionThreads(ABC, Generic[C]):
         If the caller is cancelled, work that has begun goes on to its end, since half a transaction
         is worse. Work that hasn't begun never does.
         """
-        loop = asyncio.get_running_loop()
+        if self._process_id != os.getpid():
+            # Forked by a program in C that didn't tell Python, as uWSGI does by default.
+            self._after_fork_in_child()
+        if threads_are_replaced():
+            with self._lock:
+                pool = self._pool = self._pool or self._new_pool()
+            return self._here(pool, work)
+        loop = running_loop()
         answer: asyncio.Future[T] = loop.create_future()
+        turn = iter((True,))
 
         def run() -> None:
-            if answer.cancelled():
+            if not next(turn, False) or answer.cancelled():
                 return
             # The answer is handed over here, since chaining the pool's future takes twice as long.
             try:
@@ -182,8 +196,37 @@ class ConnectionThreads(ABC, Generic[C]):
 
         with self._lock:
             pool = self._pool = self._pool or self._new_pool()
-            pool.threads.submit(run)
-        return await answer
+            here = False
+            try:
+                pool.threads.submit(run)
+            except RuntimeError:
+                # The interpreter ends: it waits for threads and runs what atexit has, but starts no
+                # thread any more. A thread that runs may have taken the work nevertheless.
+                here = next(turn, False)
+        return self._here(pool, work) if here else await answer
+
+    def _here(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
+        """Run ``work`` on the calling thread, on a connection that nobody uses meanwhile."""
+        with pool.turns, self._use:
+            if pool.idle:
+                connection = pool.idle.pop()
+            else:
+                connection = self._connect()
+                pool.connections.append(connection)
+            try:
+                answer = work(connection)
+            except Exception as error:
+                if self._broken(connection, error):
+                    # What broke one has broken those that wait, too.
+                    for each in (connection, *pool.idle):
+                        pool.connections.remove(each)
+                        self._disconnect(each)
+                    pool.idle.clear()
+                else:
+                    pool.idle.append(connection)
+                raise
+            pool.idle.append(connection)
+            return answer
 
     def _new_pool(self) -> _Pool[C]:
         pool: _Pool[C] = _Pool(self._threads, self._name)
@@ -224,6 +267,7 @@ class ConnectionThreads(ABC, Generic[C]):
     def _disconnect_all(self, pool: _Pool[C]) -> None:
         """Close a pool's connections, which no thread may be using. Its threads open new ones."""
         connections, pool.connections, pool.own = pool.connections, [], threading.local()
+        pool.idle.clear()
         for connection in connections:
             self._disconnect(connection)
 
@@ -239,6 +283,7 @@ class ConnectionThreads(ABC, Generic[C]):
         The connections stay referenced, since closing them would send on the parent's sockets.
         """
         _inherited.append(self._pools)
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._pool, self._pools = None, []
 
@@ -279,10 +324,11 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _fork_lock
     _stopped.clear()
     for threads in list(_all):
         threads._after_fork_in_child()
-    _fork_lock.release()
+    _fork_lock = threading.Lock()  # not released: some programs call only this one
 
 
 if hasattr(os, "register_at_fork"):
