@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from server_jobs.backend.base import BaseWorkerBackend
-from server_jobs.errors import DatabaseError
+from server_jobs.errors import DatabaseError, SchemaError
 from server_jobs.records.text import message_of
 from server_jobs_cloudflare.summary import TickSummary
 
@@ -49,9 +49,13 @@ class Maintenance:
                     await step()
             except (DatabaseError, TimeoutError) as error:
                 _log.warning("%s has to wait for the next tick: %s", what, message_of(error))
+            except SchemaError:
+                raise
+            except Exception:  # noqa: BLE001 - what one step can't do, the others still can
+                _log.exception("%s failed by a bug, trying again in the next tick", what)
 
     async def _stage(self) -> None:
-        self._summary.staged = await self._backend.store.stage()
+        self._summary.staged = await self._backend.store.stage(self._backend.config.queues)
 
     async def _rescue(self) -> None:
         self._summary.rescued = await self._backend.handle_expired_locks()

@@ -143,6 +143,7 @@ async def test_job_that_was_retried_after_the_survey_stays(scene: Scene) -> None
     prunable = all_before(scene.clock.after(1))
     stretch = await scene.store.survey(prunable, after="", limit=10)
     assert stretch.prunable[FAILED] == 1
+    assert stretch.last_id is not None
 
     await scene.store.retry(job_id)
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from server_jobs.errors import DatabaseError, StoreError
+from server_jobs.errors import DatabaseError, DatabaseUnavailableError, StoreError
 from server_jobs.monitoring.monitor import LiveKind, Monitor
 from server_jobs.schedules.scheduler import Scheduler
 from server_jobs.schedules.store import ScheduleStore
@@ -35,8 +35,15 @@ HAND_OVER_SECONDS = 10.0
 PRUNE_SECONDS = 300.0
 
 _AGAIN_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
 _DEFINITIONS = "custom resources"
 _RESOURCES = "Jobs and pods"
+
+
+def _pause_after(failures: int, seconds: float) -> float:
+    """Return how long a loop that keeps failing rests: longer each time, but not too long."""
+    first = min(seconds, _AGAIN_SECONDS)
+    return min(first * 2.0 ** min(failures - 1, 10), max(first, _LONGEST_PAUSE_SECONDS))
 
 
 class Leader:
@@ -94,7 +101,9 @@ class Leader:
     def _loops(self) -> list[tuple[float, str, Callable[[], Awaitable[object]]]]:
         loops: list[tuple[float, str, Callable[[], Awaitable[object]]]] = [
             (self._term.settings.lease / 3, "renew", self._launcher.renew),
-            (MAINTENANCE_SECONDS, "maintain", self._maintain),
+            (MAINTENANCE_SECONDS, "stage", self._stage),
+            (MAINTENANCE_SECONDS, "rescue", self._rescue),
+            (MAINTENANCE_SECONDS, "cancellations", self._find_cancelled),
             (self._term.settings.reconcile_interval, "reconcile", self._reconcile),
         ]
         if self._term.settings.schedules:
@@ -106,16 +115,24 @@ class Leader:
     async def _every(
         self, seconds: float, name: str, work: Callable[[], Awaitable[object]]
     ) -> None:
+        failures = 0
         while True:
             pause = seconds
             self._term.health.beat(name, ROUND_SECONDS)
             try:
                 await work()
-            except (DatabaseError, KubeError) as error:
+                failures = 0
+            except (DatabaseUnavailableError, KubeError) as error:
                 _log.warning("%s failed, trying again: %s", name, error)
                 pause = min(seconds, _AGAIN_SECONDS)
+            except DatabaseError as error:
+                failures += 1
+                pause = _pause_after(failures, seconds)
+                _log.warning("%s failed, trying again in %g s: %s", name, pause, error)
             except Exception:  # noqa: BLE001 - a loop that ends would end the operator's work
-                _log.exception("%s: an unexpected error, trying again", name)
+                failures += 1
+                pause = _pause_after(failures, seconds)
+                _log.exception("%s: an unexpected error, trying again in %g s", name, pause)
             self._term.health.beat(name, pause)
             await asyncio.sleep(pause)
 
@@ -154,9 +171,12 @@ class Leader:
                 await asyncio.sleep(_AGAIN_SECONDS)
             self._news.set()
 
-    async def _maintain(self) -> None:
-        if await self._term.launches.records.stage():
+    async def _stage(self) -> None:
+        queues = {queue for runner in self._term.runners.serving() for queue in runner.spec.queues}
+        if await self._term.launches.records.stage(sorted(queues)):
             self._news.set()
+
+    async def _rescue(self) -> None:
         for job_id, settled in (await self._term.launches.records.rescue()).items():
             _log.warning(
                 "job %s: its lease expired; it is now %s",
@@ -165,6 +185,8 @@ class Leader:
                 extra={"job_id": job_id},
             )
             self._news.set()
+
+    async def _find_cancelled(self) -> None:
         for launch in (await self._term.launches.cancelled()).values():
             namespace, _ = place_of(launch.worker_id, self._term.settings.worker_prefix)
             if self._term.settings.serves(namespace):

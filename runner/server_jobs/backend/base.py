@@ -16,7 +16,7 @@ from server_jobs.database import Database
 from server_jobs.definition.held import Held
 from server_jobs.definition.options import RunsOn
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import DatabaseError, LeaseLostError, StoreError
+from server_jobs.errors import LeaseLostError, StoreError
 from server_jobs.execution.execution import Execution, ExecutionEnvironment
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
@@ -107,7 +107,7 @@ class BaseWorkerBackend:
 
         By default the limit is ``concurrency``. Raises DatabaseError if nothing was claimed.
         """
-        await self.store.stage()
+        await self.store.stage(self.config.queues)
         available = await self.store.available(
             queues=self.config.queues, job_names=self.job_names()
         )
@@ -118,7 +118,7 @@ class BaseWorkerBackend:
                 break
             try:
                 claimed += await self.store.claim(self.claim_of(queue, wanted - len(claimed)))
-            except DatabaseError:
+            except StoreError:
                 if not claimed:
                     raise
                 break  # the caller executes what is claimed; the next poll will raise

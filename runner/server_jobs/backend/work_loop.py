@@ -15,9 +15,11 @@ from server_jobs.backend.rotation import QueueRotation
 from server_jobs.definition.held import Held
 from server_jobs.errors import StoreError
 from server_jobs.execution.group_commit import GroupCommit, Over
-from server_jobs.records.outcomes import Completed, Outcome
+from server_jobs.records.attempt_error import INVALID_ROW, AttemptError
+from server_jobs.records.outcomes import Completed, Failed, Outcome
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim, ClaimedJob
+from server_jobs.records.text import message_of
 
 _log = logging.getLogger("server_jobs.worker")
 
@@ -145,7 +147,21 @@ class WorkLoop:
         if request is not None and len(claimed) == request.limit:
             self._to_ask.add(request.queue)
         for job in claimed:
-            self._begin(job)
+            try:
+                self._begin(job)
+            except Exception as error:  # noqa: BLE001 - the rest of the batch has been claimed, too
+                self._fail_to_begin(job, error)
+
+    def _fail_to_begin(self, job: ClaimedJob, error: Exception) -> None:
+        """Settle a job that was claimed, and whose execution can't even begin."""
+        _log.error("job %s: its execution can't begin", job.id, exc_info=error)
+        problem = AttemptError.new(
+            INVALID_ROW,
+            f"the execution can't begin: {type(error).__name__}: {message_of(error)}",
+            attempt=job.attempt_count,
+            worker=job.worker_id,
+        )
+        self._outcomes.add(job.claim, Failed(problem, permanent=True))
 
     def _begin(self, job: ClaimedJob) -> None:
         _log.debug("job %s (%s) begins attempt %d", job.id, job.job_name, job.attempt_count)

@@ -9,6 +9,7 @@ from typing import Any
 
 from server_jobs.definition.codec import mask_secrets
 from server_jobs.records.rows import JobRecord
+from server_jobs.sql.statement import RawText
 
 
 def masked_document(text: str) -> Any:
@@ -26,6 +27,8 @@ _JSON_COLUMNS = ("params", "result", "errors", "retry_policy", "runtime")
 def record_document(record: JobRecord) -> dict[str, Any]:
     """Return a whole record as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(record)
+    if not record.misfits:
+        del document["misfits"]
     for column in _JSON_COLUMNS:
         if document[column] is not None:
             document[column] = masked_document(document[column])
@@ -33,7 +36,9 @@ def record_document(record: JobRecord) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a time as ISO 8601, and any other value as it is."""
+    """Return a time as ISO 8601, text that isn't UTF-8 with escapes, any other value as it is."""
+    if isinstance(value, RawText):
+        return str(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value

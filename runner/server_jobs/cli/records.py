@@ -104,6 +104,7 @@ def _facts(record: JobRecord, now: datetime) -> Iterator[tuple[str, str]]:
         ("cancel asked", moment(record.cancel_requested_at)),
     )
     yield from ((label, value) for label, value in optional if value)
+    yield from (("broken", f"{column} {what}") for column, what in record.misfits.items())
     yield "fence", str(record.fence)
     for label, count in (
         ("given back", record.release_count),

@@ -18,7 +18,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
-from server_jobs.sql.statement import Row, Statement
+from server_jobs.records.text import message_of, shown
+from server_jobs.sql.statement import Row, Statement, Unreadable
 
 _Convert: TypeAlias = Callable[[Any], Any]
 
@@ -48,17 +49,34 @@ class CompiledStatement:
         return [parameter(values) for parameter in self._parameters]
 
     def decode(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
-        """Convert the driver's rows → rows of Python values."""
+        """Convert the driver's rows → rows of Python values.
+
+        A value that can't be converted becomes an :class:`Unreadable` and spoils no other. The
+        statement may have been committed by now, so that nobody could ask for its rows again.
+        """
         if not self._decoders:
             return [tuple(row) for row in rows]
         decoded = []
         for row in rows:
             values = list(row)
-            for index, decode in self._decoders:
-                if values[index] is not None:
-                    values[index] = decode(values[index])
+            try:
+                for index, decode in self._decoders:
+                    if values[index] is not None:
+                        values[index] = decode(values[index])
+            except Exception:  # noqa: BLE001 - whatever the value is, it spoils only itself
+                values = self._decoded_one_by_one(row)
             decoded.append(tuple(values))
         return decoded
+
+    def _decoded_one_by_one(self, row: Sequence[Any]) -> list[Any]:
+        values = list(row)
+        for index, decode in self._decoders:
+            if values[index] is not None:
+                try:
+                    values[index] = decode(values[index])
+                except Exception as error:  # noqa: BLE001 - told by whoever needs the value
+                    values[index] = Unreadable(shown(values[index]), message_of(error))
+        return values
 
 
 class StatementCompiler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
@@ -28,6 +29,9 @@ try:
     import psycopg
     from psycopg import errors as pg_errors
     from psycopg import sql
+    from psycopg.abc import Loader
+    from psycopg.adapt import Transformer
+    from psycopg.pq import Format
     from psycopg.types.string import TextLoader
 
     from server_jobs.database.postgres_connection import PostgresConnection, open_connection
@@ -147,7 +151,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
     ) -> list[list[Row]]:
         compiled, parameters = self._compiler.bind(statements[0])
         cursor = connection.execute(compiled.sql, parameters)
-        return [compiled.decode(cursor.fetchall() if cursor.description else [])]
+        return [compiled.decode(_fetched(cursor))]
 
     def _transaction(
         self, connection: PostgresConnection, statements: Sequence[Statement]
@@ -167,7 +171,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
                 connection.rollback()
             raise
         return [
-            compiled.decode(cursor.fetchall() if cursor.description else [])
+            compiled.decode(_fetched(cursor))
             for (compiled, _), cursor in zip(bound, cursors, strict=True)
         ]
 
@@ -246,6 +250,40 @@ class _Listener(WatchingThread):
         if self._answer_timeout and time.monotonic() - self._heard >= self._answer_timeout:
             connection.execute("SELECT 1")
             self._heard = time.monotonic()
+
+
+def _fetched(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    """Fetch a cursor's rows, with the text of the value where psycopg has no Python value for it.
+
+    Those are moments before the year 1 or after 9999, infinite ones among them, and text that isn't
+    UTF-8. The statement has run by now, so that nobody could ask for its other rows again.
+    """
+    if cursor.description is None:
+        return []
+    try:
+        return cursor.fetchall()
+    except (psycopg.DataError, UnicodeError):
+        result = cursor.pgresult
+        if result is None:
+            raise
+    transformer = Transformer(cursor)
+    loaders = [
+        transformer.get_loader(result.ftype(column), Format(result.fformat(column)))
+        for column in range(result.nfields)
+    ]
+    return [
+        [_loaded(loader, result.get_value(row, column)) for column, loader in enumerate(loaders)]
+        for row in range(result.ntuples)
+    ]
+
+
+def _loaded(loader: Loader, raw: bytes | None) -> Any:
+    if raw is None:
+        return None
+    try:
+        return loader.load(raw)
+    except (psycopg.DataError, UnicodeError):
+        return raw.decode("utf-8", "backslashreplace")
 
 
 def _is_about_values(sqlstate: str) -> bool:

@@ -17,7 +17,16 @@ from server_jobs.errors import (
 
 _OLD_TABLES = ("no such table", "no such column", "has no column")
 _CONSTRAINT = ("sqlite_constraint", "constraint failed")
-_REFUSED = ("sqlite_toobig", "string or blob too big", "sqlite_mismatch")
+
+SIGNS_OF_A_VALUE = ("malformed JSON", "JSON cannot hold BLOB values")
+"""What SQLite's functions say of a value that they can't work with, as general errors."""
+
+_REFUSED = (
+    "sqlite_toobig",
+    "string or blob too big",
+    "sqlite_mismatch",
+    *(sign.lower() for sign in SIGNS_OF_A_VALUE),
+)
 _UNAVAILABLE = (
     "sqlite_busy",
     "sqlite_locked",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities
+from server_jobs.database.remote_errors import SIGNS_OF_A_VALUE
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
@@ -21,7 +25,7 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.statement import RawText, Row, Statement
 from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
@@ -157,7 +161,14 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
 
     def _one(self, connection: sqlite3.Connection, statement: Statement) -> list[Row]:
         compiled, parameters = self._compiler.bind(statement)
-        return compiled.decode(connection.execute(compiled.sql, parameters).fetchall())
+        try:
+            cursor = connection.execute(compiled.sql, parameters)
+        except UnicodeEncodeError:
+            if isinstance(statement.shape, Insert):
+                raise  # what isn't UTF-8 is never written anew
+            # It names a row by text that another program wrote (see RawText).
+            cursor = connection.execute(*_by_bytes(compiled.sql, parameters))
+        return compiled.decode(cursor.fetchall())
 
     def _before_fork(self) -> None:
         """Close the file between two transactions; parent and child open it again.
@@ -240,9 +251,27 @@ class _FileWatcher(WatchingThread):
             connection.close()
 
 
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return RawText.of(raw)
+
+
+def _by_bytes(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Give texts as bytes that SQLite makes texts of, since Python can't give such texts."""
+    texts = iter([isinstance(value, str) for value in parameters])
+    # Our statements have no question mark but for parameters.
+    sql = re.sub(r"\?", lambda _: "CAST(? AS TEXT)" if next(texts) else "?", sql)
+    return sql, [
+        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        for value in parameters
+    ]
+
+
 def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             ":memory:" if path is None else path,
             timeout=busy_timeout,
             isolation_level=None,  # this driver begins transactions itself
@@ -251,6 +280,9 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         raise _translated(error, path) from error
+    # By default, text that isn't UTF-8 is an error, even after its statement was committed.
+    connection.text_factory = _text
+    return connection
 
 
 def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
@@ -264,9 +296,10 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path is not None:
             hint = f"; is {path.parent} a folder that this user may write to?"
         return DatabaseUnavailableError(f"{where}: {error}{hint}")
-    if isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_MISMATCH:
-        return DataRefusedError(f"{where}: {error}")
     text = str(error)
+    about_values = isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_MISMATCH
+    if about_values or any(sign in text for sign in SIGNS_OF_A_VALUE):
+        return DataRefusedError(f"{where}: {error}")
     if "no such table" in text or "no such column" in text or "has no column" in text:
         return MigrationRequiredError(
             f"{where}: {error}. The tables are missing or too old: run `server-jobs migrate`"

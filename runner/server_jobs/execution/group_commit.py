@@ -67,6 +67,8 @@ class GroupCommit:
     ) -> tuple[dict[Claim, Over], list[ClaimedJob]]:
         """Write the outcomes that wait, and claim the next jobs in the same commit.
 
+        Where the database refuses one of the rows, the claim follows in a commit of its own.
+
         Returns what has been settled by now, and the claimed jobs. Raises DatabaseUnavailableError,
         and DatabaseError where the claim is refused or the database takes no outcomes just now;
         what was settled nevertheless is in the answer to the next commit.
@@ -84,9 +86,12 @@ class GroupCommit:
             except (DatabaseUnavailableError, asyncio.CancelledError):
                 self._uncertain |= group.keys()
                 raise
-            except DatabaseError:
+            except DatabaseError as error:
                 # Nothing was written, and nothing claimed. Find out what was refused.
-                if not await self._settle_without_refused(group):
+                refused = await self._settle_without_refused(group) if group else False
+                if request is not None and isinstance(error, DataRefusedError):
+                    claimed = await self._store.claim(request)
+                elif not refused:
                     raise
         over, self._over = self._over, {}
         return over, claimed
@@ -147,12 +152,18 @@ class GroupCommit:
             self._uncertain.add(claim)
             raise
         except DataRefusedError as again:
-            _log.error(
-                "job %s: its failure can't be stored either; the lease will expire: %s",
-                claim.job_id,
-                again,
-            )
-            self._done({claim: refused}, {})
+            await self._set_aside(claim, refused, again)
+
+    async def _set_aside(self, claim: Claim, refused: Failed, error: DataRefusedError) -> None:
+        """Fail the job whose row can't be settled at all, or leave its lease to expire."""
+        statuses: dict[str, JobStatus] = {}
+        problem = f"its failure can't be stored: {error}"
+        try:
+            if await self._store.set_aside(claim.job_id, problem, fence=claim.fence):
+                statuses[claim.job_id] = JobStatus.FAILED
+        except DataRefusedError:
+            _log.error("job %s: %s; the lease will expire", claim.job_id, problem)
+        self._done({claim: refused}, statuses)
 
     def _done(self, group: Mapping[Claim, Outcome], statuses: Mapping[str, JobStatus]) -> None:
         for claim, outcome in group.items():

@@ -53,6 +53,9 @@ class Launch:
         return self.handler_started_at is not None
 
 
+*LAUNCH_COLUMNS, _ = Launch.__dataclass_fields__
+"""The columns of ``jobs`` that a launch has, in the order of its fields."""
+
 SCHEMA_MISMATCH_STATUS = 78
 """The exit status of a runner for which the tables are too new or too old (EX_CONFIG). It writes
 nothing, since that might be wrong; its launcher settles the job.

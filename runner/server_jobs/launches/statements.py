@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Float, Text, bindparam, func, select, update
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
-from server_jobs.launches.launch import Launch
+from server_jobs.launches.launch import LAUNCH_COLUMNS
 from server_jobs.records.attempt_error import OUT_OF_MEMORY
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, count_errors
@@ -92,6 +92,5 @@ class LaunchStatements(StatementSet):
 
     @cached_property
     def _launch(self) -> list[ColumnElement[Any]]:
-        *columns, _ = Launch.__dataclass_fields__
         jobs = self._jobs.c
-        return [*(jobs[name] for name in columns), count_errors(jobs.errors, OUT_OF_MEMORY)]
+        return [*(jobs[name] for name in LAUNCH_COLUMNS), count_errors(jobs.errors, OUT_OF_MEMORY)]

@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from server_jobs.database import Database
 from server_jobs.monitoring.statements import MonitoringStatements
 from server_jobs.records.status import JobStatus
+from server_jobs.sql.fit import as_text
 
 _CLOCKS_DIFFER_BY = 3_600.0
 """How far the clocks of the machines that make ids may differ without a job being overlooked."""
@@ -103,7 +104,7 @@ class Monitor:
         The cost doesn't grow with the number of ended jobs.
         """
         return [
-            LiveJobs(queue, name, LiveKind(kind), int(count), seconds)
+            LiveJobs(as_text(queue), as_text(name), LiveKind(kind), int(count), seconds or 0.0)
             for queue, name, kind, count, seconds in await self.database.execute(self._sql.live())
         ]
 
@@ -124,7 +125,7 @@ class Monitor:
             floor=_least_id(within), within=within, queues=queues, job_names=job_names
         )
         return [
-            EndedJobs(name, JobStatus(status), *figures)
+            EndedJobs(as_text(name), JobStatus(status), *figures)
             for name, status, *figures in await self.database.execute(statement)
         ]
 
@@ -135,7 +136,14 @@ class Monitor:
         """
         statement = self._sql.activity(floor=_least_id(within + _WAITED_AT_MOST), within=within)
         return [
-            Activity(worker, queue, name, kind == "running", int(count), seconds)
+            Activity(
+                as_text(worker),
+                as_text(queue),
+                as_text(name),
+                kind == "running",
+                int(count),
+                seconds or 0.0,
+            )
             for worker, queue, name, kind, count, seconds in await self.database.execute(statement)
         ]
 

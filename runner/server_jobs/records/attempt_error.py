@@ -31,6 +31,9 @@ APP_NOT_LOADED = "app_not_loaded"
 RUNS_ELSEWHERE = "runs_elsewhere"
 """The job declares another backend than the runner's."""
 
+INVALID_ROW = "invalid_row"
+"""A value of the row can't be worked with: another program wrote it."""
+
 LONGEST_MESSAGE = 10_000
 _LONGEST_TRACEBACK = 30_000
 

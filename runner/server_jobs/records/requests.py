@@ -70,9 +70,12 @@ class Prunable:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of the primary key: its last id, its rows, and the prunable ones by status."""
+    """A stretch of the primary key: its last id, its rows, and the prunable ones by status.
 
-    last_id: str
+    An empty table has no last id.
+    """
+
+    last_id: str | None
     rows: int
     prunable: Mapping[JobStatus, int]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from server_jobs.records.attempt_error import AttemptError
+from server_jobs.records.attempt_error import INVALID_ROW, AttemptError
 from server_jobs.records.status import JobStatus
 
 
@@ -50,7 +51,11 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A whole row of ``jobs``. JSON columns are raw text; moments have a time zone, UTC."""
+    """A whole row of ``jobs``. JSON columns are raw text; moments have a time zone, UTC.
+
+    A value that hasn't its column's type, which only another program can have written, is replaced
+    by a stand-in (0, None, or the text of it), and ``misfits`` says by column what is wrong.
+    """
 
     id: str
     job_name: str
@@ -86,14 +91,12 @@ class JobRecord:
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
+    misfits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attempt_errors(self) -> list[AttemptError]:
-        """The errors of the last failed attempts, oldest first; at most twenty are kept."""
-        documents = json.loads(self.errors)
-        if not isinstance(documents, list):
-            documents = [documents]
-        return [AttemptError.from_document(document) for document in documents]
+        """The errors of the last failed attempts, oldest first; at most twenty."""
+        return attempt_errors(self.errors)
 
     @property
     def duration_seconds(self) -> float | None:
@@ -101,6 +104,24 @@ class JobRecord:
         if self.completed_at is None or self.handler_started_at is None:
             return None
         return (self.completed_at - self.handler_started_at).total_seconds()
+
+
+RECORD_COLUMNS = tuple(name for name in JobRecord.__dataclass_fields__ if name != "misfits")
+"""The columns of a whole row, in the order of a record's fields."""
+
+_KEPT_ERRORS = 20
+
+
+def attempt_errors(text: str) -> list[AttemptError]:
+    """Read the last twenty entries of the column ``errors``, oldest first. Any text is taken."""
+    try:
+        documents = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"the column errors can't be read: {type(error).__name__}"
+        return [AttemptError.new(INVALID_ROW, message)]
+    if not isinstance(documents, list):
+        documents = [documents]
+    return [AttemptError.from_document(document) for document in documents[-_KEPT_ERRORS:]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,14 @@ class JobStatus(StrEnum):
         return self in FINISHED
 
 
+def status_of(text: str) -> JobStatus | None:
+    """Return the status of a row → None for a word that this release doesn't know."""
+    try:
+        return JobStatus(text)
+    except ValueError:
+        return None
+
+
 FINISHED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_LONGEST_SHOWN = 60
+
 _ROOMS = Path(__file__).parents[1]
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
 _MACHINERY = (
@@ -53,6 +55,15 @@ def traceback_of(error: BaseException) -> str:
 def without_controls(text: str) -> str:
     """Return text that can be shown on a terminal: it has no codes that a terminal obeys."""
     return _CONTROLS.sub("�", text)
+
+
+def shown(value: object) -> str:
+    """Return a value of a row as it is told to people: on one line, at most 60 characters."""
+    try:
+        text = value if type(value) is str and value.isprintable() else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def utf8_size(text: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from server_jobs.errors import InvalidScheduleError
+from server_jobs.errors import DataRefusedError, InvalidScheduleError
 from server_jobs.schedules.schedule import Schedule
 from server_jobs.schedules.store import ScheduleStore
 
@@ -23,13 +23,13 @@ async def synchronise(
     """Write declared schedules into the table.
 
     ``source`` is what manages them (``code:<app>``). With ``prune``, its other schedules are
-    disabled. A schedule whose name belongs to another source is logged as an error and left out, so
-    that the worker can go on. Raises DatabaseError.
+    disabled. A schedule whose name belongs to another source, or that the database refuses, is
+    logged as an error and left out, so that the worker can go on. Raises DatabaseError.
     """
     for schedule in declared:
         try:
             record = await schedules.put(schedule)
-        except InvalidScheduleError as error:
+        except (InvalidScheduleError, DataRefusedError) as error:
             _log.error("%s", error, extra={"schedule": schedule.name})
         else:
             if not record.enabled:

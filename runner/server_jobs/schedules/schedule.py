@@ -6,8 +6,9 @@ since the process that fires it may have none of the user's code.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -182,3 +183,5 @@ class ScheduleRecord(Schedule):
     last_note: str | None
     created_at: datetime
     updated_at: datetime
+    misfits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By column, what is wrong with a value that hasn't its column's type; it has a stand-in."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from server_jobs.errors import DataRefusedError
+from server_jobs.errors import DataRefusedError, InvalidScheduleError
 from server_jobs.records.ids import new_id
 from server_jobs.records.text import clean
 from server_jobs.schedules.plan import Fire, FireTime, Plan, Reset, plan
@@ -101,6 +101,7 @@ class Scheduler:
         resets: list[tuple[ScheduleRecord, Reset]] = []
         for schedule in due:
             try:
+                _check_values(schedule)
                 if schedule.next_run_at is None or schedule.last_decision == Decision.BROKEN:
                     first = schedule.next_after(now)
                     reset = Reset(schedule.id, schedule.next_run_at, first, None, None)
@@ -192,6 +193,14 @@ def _firing(schedule: ScheduleRecord, planned: Plan) -> _Firing:
         note=planned.note,
     )
     return _Firing(schedule, planned, fire, fire_times)
+
+
+def _check_values(schedule: ScheduleRecord) -> None:
+    for column, problem in schedule.misfits.items():
+        raise InvalidScheduleError(
+            f"column {column} {problem}; another program wrote that: correct it in the table, or"
+            " remove the schedule"
+        )
 
 
 def _broken(schedule: ScheduleRecord, error: Exception, now: datetime) -> Reset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +15,16 @@ from server_jobs.database import Database
 from server_jobs.database.batch import Batch
 from server_jobs.errors import InvalidScheduleError, ScheduleNotFoundError
 from server_jobs.records.ids import new_id
-from server_jobs.records.status import JobStatus
+from server_jobs.records.status import JobStatus, status_of
 from server_jobs.schedules.plan import Fire, FireTime, Reset
 from server_jobs.schedules.schedule import Decision, Overlap, Schedule, ScheduleRecord
 from server_jobs.schedules.statements.define import DefineStatements
 from server_jobs.schedules.statements.fire import FireStatements
 from server_jobs.schedules.statements.read import ReadStatements
 from server_jobs.schedules.statements.shared import EDITED_COLUMNS, RECORD_COLUMNS
+from server_jobs.sql.fit import Fit
 from server_jobs.sql.statement import Row
+from server_jobs.sql.tables import tables
 from server_jobs.store.store import Store
 
 DUE_LIMIT = 500
@@ -29,6 +32,8 @@ _FIRE_TIMES_PER_STATEMENT = 1_000
 _TIMING = ("cron_expression", "time_zone", "starts_at", "ends_at")
 
 T = TypeVar("T")
+
+_RECORD = Fit([tables().cron_jobs.c[name] for name in RECORD_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,7 @@ class ScheduleStore:
     async def live_jobs(self, schedule: ScheduleRecord) -> dict[str, JobStatus]:
         """Read the jobs of a schedule that haven't ended, oldest first → status by job id."""
         found = await self.database.execute(self._read_sql.live_jobs(schedule.id))
-        return {job_id: JobStatus(status) for job_id, status in found}
+        return {job_id: status_of(status) or JobStatus.FAILED for job_id, status in found}
 
 
 def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -224,7 +229,14 @@ def _chunks(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _records(rows: Iterable[Row]) -> list[ScheduleRecord]:
-    return [ScheduleRecord(**dict(zip(RECORD_COLUMNS, row, strict=True))) for row in rows]
+    return [_record(row) for row in rows]
+
+
+def _record(row: Row) -> ScheduleRecord:
+    misfits = {}
+    if not _RECORD(row):
+        misfits, row = _RECORD.misfits(row), _RECORD.mended(row)
+    return ScheduleRecord(**dict(zip(RECORD_COLUMNS, row, strict=True)), misfits=misfits)
 
 
 def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str]) -> bool:
@@ -234,5 +246,7 @@ def _differs(existing: ScheduleRecord, wanted: Schedule, columns: Iterable[str])
 def _comparable(schedule: Schedule, column: str) -> object:
     value = getattr(schedule, column)
     if column in {"params", "retry_policy", "runtime"} and value is not None:
-        return json.loads(value)  # jsonb keeps neither spaces nor the order of keys
+        # jsonb keeps neither spaces nor the order of keys.
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
     return value

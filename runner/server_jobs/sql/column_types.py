@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,6 +12,14 @@ from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
 """The text of a timestamp in databases without a type for it. It is in UTC, and sorts by time."""
+
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+"""What a column is read as whose moment is earlier than Python's first year."""
+
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+"""What a column is read as whose moment is later than Python's last year."""
+
+_LONG_YEAR = re.compile(r"\d{5,}-")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -38,8 +47,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if isinstance(value, str):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            return _beyond(value) or datetime.fromisoformat(value).replace(tzinfo=UTC)
         return cast("datetime", value).astimezone(UTC)
+
+
+def _beyond(text: str) -> datetime | None:
+    """Return the moment that stands for one of PostgreSQL's that Python has no datetime for."""
+    if text == "-infinity" or text.endswith(" BC"):
+        return EARLIEST
+    if text == "infinity" or _LONG_YEAR.match(text):
+        return LATEST
+    return None
 
 
 class _Jsonb(UserDefinedType[str]):

@@ -69,7 +69,8 @@ def _add_seconds_postgres(element: add_seconds, compiler: Any, **kw: Any) -> str
 class json_append(FunctionElement[str]):
     """``json_append(array, document, at)`` appends the document, with ``at`` as its time.
 
-    The array keeps only its newest 20 documents, so that a row can't grow without bound.
+    The array keeps only its newest 20 documents, so that a row can't grow without bound. One that
+    is longer was written by another program and begins anew: to cut it would take too long.
     """
 
     type = JsonText()
@@ -90,10 +91,12 @@ def _json_append_sqlite(element: json_append, compiler: Any, **kw: Any) -> str:
     array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
     # Appends at the index after the last one. '$[#]' means the same, but crashes Turso's new
     # database.
+    length = f"json_array_length({array})"
     return (
-        f"json_insert(CASE WHEN json_array_length({array}) >= {element.keep}"
-        f" THEN json_remove({array}, '$[0]') ELSE {array} END,"
-        f" '$[' || min(json_array_length({array}), {element.keep - 1}) || ']',"
+        f"json_insert(CASE WHEN {length} > {element.keep} THEN '[]'"
+        f" WHEN {length} = {element.keep} THEN json_remove({array}, '$[0]') ELSE {array} END,"
+        f" '$[' || CASE WHEN {length} > {element.keep} THEN 0"
+        f" ELSE min({length}, {element.keep - 1}) END || ']',"
         f" json_set(json({document}), '$.at', {at}))"
     )
 
@@ -101,15 +104,19 @@ def _json_append_sqlite(element: json_append, compiler: Any, **kw: Any) -> str:
 @compiles(json_append, "postgresql")
 def _json_append_postgres(element: json_append, compiler: Any, **kw: Any) -> str:
     array, document, at = (compiler.process(clause, **kw) for clause in element.clauses)
+    length = f"jsonb_array_length({array})"
     return (
-        f"((CASE WHEN jsonb_array_length({array}) >= {element.keep}"
-        f" THEN {array} - 0 ELSE {array} END)"
+        f"((CASE WHEN {length} > {element.keep} THEN CAST('[]' AS jsonb)"
+        f" WHEN {length} = {element.keep} THEN {array} - 0 ELSE {array} END)"
         f" || jsonb_build_array(jsonb_set(CAST({document} AS jsonb), '{{at}}', to_jsonb({at}))))"
     )
 
 
 class count_errors(FunctionElement[int]):
-    """``count_errors(errors, type)`` counts the documents of the array that have that type."""
+    """``count_errors(errors, type)`` counts the documents of the array that have that type.
+
+    Only an array that isn't longer than :class:`json_append` makes it is looked into.
+    """
 
     type = Integer()
     inherit_cache = True
@@ -121,8 +128,10 @@ class count_errors(FunctionElement[int]):
 @compiles(count_errors)
 def _count_errors_sqlite(element: count_errors, compiler: Any, **kw: Any) -> str:
     errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    length = f"json_array_length({errors})"
+    ours = f"CASE WHEN {length} <= {json_append.keep} THEN {errors} ELSE '[]' END"
     return (
-        f"(SELECT count(*) FROM json_each({errors}) AS one"  # noqa: S608 - both compiled
+        f"(SELECT count(*) FROM json_each({ours}) AS one"  # noqa: S608 - both compiled
         f" WHERE json_extract({errors}, one.fullkey || '.type') = {kind})"
     )
 
@@ -130,8 +139,13 @@ def _count_errors_sqlite(element: count_errors, compiler: Any, **kw: Any) -> str
 @compiles(count_errors, "postgresql")
 def _count_errors_postgres(element: count_errors, compiler: Any, **kw: Any) -> str:
     errors, kind = (compiler.process(clause, **kw) for clause in element.clauses)
+    ours = (
+        f"CASE WHEN jsonb_typeof({errors}) <> 'array' THEN CAST('[]' AS jsonb)"
+        f" WHEN jsonb_array_length({errors}) <= {json_append.keep} THEN {errors}"
+        " ELSE CAST('[]' AS jsonb) END"
+    )
     return (
-        f"(SELECT count(*) FROM jsonb_array_elements({errors}) AS one"  # noqa: S608 - compiled
+        f"(SELECT count(*) FROM jsonb_array_elements({ours}) AS one"  # noqa: S608 - compiled
         f" WHERE one ->> 'type' = {kind})"
     )
 
@@ -164,7 +178,10 @@ def _within_postgres(element: within, compiler: Any, **kw: Any) -> str:
 
 
 class seconds_between(FunctionElement[float]):
-    """``seconds_between(later, earlier)`` is the number of seconds from one moment to the other."""
+    """``seconds_between(later, earlier)`` is the number of seconds from one moment to the other.
+
+    It is NULL where one of them is infinite, as moments of PostgreSQL can be.
+    """
 
     type = Float()
     inherit_cache = True
@@ -179,13 +196,17 @@ def _seconds_between_sqlite(element: seconds_between, compiler: Any, **kw: Any) 
 @compiles(seconds_between, "postgresql")
 def _seconds_between_postgres(element: seconds_between, compiler: Any, **kw: Any) -> str:
     later, earlier = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(EXTRACT(EPOCH FROM ({later} - {earlier})) AS double precision)"
+    return (
+        f"CASE WHEN isfinite({later}) AND isfinite({earlier}) THEN"
+        f" CAST(EXTRACT(EPOCH FROM ({later} - {earlier})) AS double precision) END"
+    )
 
 
 class same_second(ColumnElement[Any]):
     """``same_second(a, b)`` is true if two moments are equal, on SQLite to the second.
 
-    SQLite stores moments as text, and one that a person wrote may have no fraction.
+    SQLite stores moments as text, and one that a person wrote may have no fraction. On PostgreSQL,
+    a moment that Python has no datetime for equals the one that it is read as.
     """
 
     inherit_cache = False
@@ -205,7 +226,11 @@ def _same_second_sqlite(element: same_second, compiler: Any, **kw: Any) -> str:
 @compiles(same_second, "postgresql")
 def _same_second_postgres(element: same_second, compiler: Any, **kw: Any) -> str:
     one, other = (compiler.process(clause, **kw) for clause in (element.one, element.other))
-    return f"{one} = {other}"
+    return (
+        f"CASE WHEN {one} < '0001-01-01 00:00:00+00' THEN '0001-01-01 00:00:00+00'"
+        f" WHEN {one} >= '10000-01-01 00:00:00+00' THEN '9999-12-31 00:00:00+00'"
+        f" ELSE {one} END = {other}"
+    )
 
 
 class is_json(FunctionElement[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar, cast
@@ -16,14 +17,20 @@ from server_jobs.errors import (
     SchemaTooNewError,
 )
 from server_jobs.records.requests import ANY_JOB, JobCount, JobFilter, Tally
-from server_jobs.records.rows import JobRecord, JobSummary
-from server_jobs.records.status import JobStatus
+from server_jobs.records.rows import RECORD_COLUMNS, JobRecord, JobSummary
+from server_jobs.records.status import JobStatus, status_of
+from server_jobs.records.text import shown
+from server_jobs.sql.fit import Fit, as_id, as_text
 from server_jobs.sql.statement import Row
-from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION
+from server_jobs.sql.tables import OLDEST_SCHEMA, SCHEMA_VERSION, tables
 from server_jobs.store.chunks import cut
 from server_jobs.store.statements.read import ReadStatements
 
 T = TypeVar("T")
+
+_JOB = tables().jobs.c
+_RECORD = Fit([_JOB[name] for name in RECORD_COLUMNS])
+_SUMMARY = Fit([_JOB[name] for name in JobSummary.__dataclass_fields__])
 
 
 class Reader:
@@ -70,7 +77,7 @@ class Reader:
     ) -> list[str]:
         """Return ids of jobs that fit, newest first, below ``before_id`` (the last id seen)."""
         statement = self._read_sql.list_ids(wanted, before_id=before_id, limit=limit)
-        return [job_id for (job_id,) in await self.database.execute(statement)]
+        return [as_id(job_id) for (job_id,) in await self.database.execute(statement)]
 
     async def list_live(self, wanted: JobFilter = ANY_JOB, *, limit: int = 50) -> list[JobSummary]:
         """Return pending and running jobs that fit, newest first."""
@@ -79,16 +86,23 @@ class Reader:
 
     async def tally(self, wanted: JobFilter = ANY_JOB) -> Tally:
         """Count the jobs that fit, by status."""
-        rows = await self.database.execute(self._read_sql.tally(wanted))
-        return Tally(
-            {JobStatus(status): count for status, count, _ in rows},
-            max((newest for _, _, newest in rows), default=None),
-        )
+        counts: Counter[JobStatus] = Counter()
+        ids = []
+        for status, count, newest in await self.database.execute(self._read_sql.tally(wanted)):
+            counts[status_of(status) or JobStatus.FAILED] += count
+            ids.append(as_id(newest))
+        return Tally(counts, max(ids, default=None))
 
     async def counts(self) -> list[JobCount]:
         """Count all jobs by name, queue and status. The cost grows with the table."""
         return [
-            JobCount(name, queue, JobStatus(status), count, seconds)
+            JobCount(
+                as_text(name),
+                as_text(queue),
+                status_of(status) or JobStatus.FAILED,
+                count,
+                seconds,
+            )
             for name, queue, status, count, seconds in await self.database.execute(
                 self._read_sql.counts()
             )
@@ -151,12 +165,21 @@ class Reader:
 
 
 def _record(row: Row) -> JobRecord:
-    record = dict(zip(JobRecord.__dataclass_fields__, row, strict=True))
-    record["status"] = JobStatus(record["status"])
-    return JobRecord(**record)
+    if _RECORD(row):
+        misfits = {}
+    else:
+        misfits, row = _RECORD.misfits(row), _RECORD.mended(row)
+    record = dict(zip(RECORD_COLUMNS, row, strict=True))
+    status = status_of(record["status"])
+    if status is None:
+        misfits["status"] = f"holds {shown(record['status'])}, which isn't a status"
+    record["status"] = status or JobStatus.FAILED
+    return JobRecord(**record, misfits=misfits)
 
 
 def _summary(row: Row) -> JobSummary:
+    if not _SUMMARY(row):
+        row = _SUMMARY.mended(row)
     summary = dict(zip(JobSummary.__dataclass_fields__, row, strict=True))
-    summary["status"] = JobStatus(summary["status"])
+    summary["status"] = status_of(summary["status"]) or JobStatus.FAILED
     return JobSummary(**summary)

@@ -86,7 +86,7 @@ async def walk(
     prunable: Prunable,
     *,
     delete: bool,
-    after: str = "",
+    after: str | None = None,
     but: tuple[str, str] | None = None,
     rows: int = ROWS,
     rest: float = REST,
@@ -100,7 +100,7 @@ async def walk(
     while True:
         began = loop.time()
         stretch = await store.survey(prunable, after=after, limit=rows)
-        if delete and any(stretch.prunable.values()):
+        if delete and stretch.last_id is not None and any(stretch.prunable.values()):
             gone = await store.prune(prunable, after=after, to=stretch.last_id)
             stretch = Stretch(stretch.last_id, stretch.rows, Counter(gone.values()))
         took = loop.time() - began
@@ -108,7 +108,8 @@ async def walk(
         if stretch.rows < rows:
             return
         after = stretch.last_id
-        if but is not None and but[0] <= after < but[1]:
+        # An id that isn't text sorts behind all texts.
+        if but is not None and isinstance(after, str) and but[0] <= after < but[1]:
             after = but[1]
         await asyncio.sleep(rest * took)
 
@@ -119,7 +120,7 @@ class Retention:
     def __init__(self, store: Store, keep: Keep) -> None:
         self._store = store
         self._keep = keep
-        self._after = ""
+        self._after: str | None = None
 
     async def run(self, interval: float) -> None:
         """Run one pass per interval, until cancelled. A database error ends the pass only."""
@@ -130,6 +131,8 @@ class Retention:
                 await self.run_pass()
             except DatabaseError as error:
                 _log.warning("pruning has to wait: %s", error)
+            except Exception:  # noqa: BLE001 - a worker that prunes nothing still works
+                _log.exception("pruning failed by a bug, trying again")
             await asyncio.sleep(random.uniform(0.5, 1.5) * interval)
 
     async def run_pass(self) -> Counter[JobStatus]:
@@ -148,7 +151,7 @@ class Retention:
             ):
                 gone.update(stretch.prunable)
                 self._after = stretch.last_id
-            self._after = ""
+            self._after = None
         finally:
             if any(gone.values()):
                 _report(gone)

@@ -5,8 +5,10 @@ Each write by a holder names its claim, and the answer says which writes were ac
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -15,10 +17,11 @@ from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
     DatabaseError,
+    DataRefusedError,
     JobNotFoundError,
     JobNotRetryableError,
 )
-from server_jobs.records.attempt_error import LEASE_EXPIRED, AttemptError
+from server_jobs.records.attempt_error import INVALID_ROW, LEASE_EXPIRED, AttemptError
 from server_jobs.records.backoff import RetryPolicy
 from server_jobs.records.outcomes import (
     Abandoned,
@@ -35,16 +38,26 @@ from server_jobs.records.outcomes import (
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import RETRYABLE, JobStatus
+from server_jobs.sql.fit import BLOB_ID, Fit, as_id
 from server_jobs.sql.statement import Row, Statement
+from server_jobs.sql.tables import tables
 from server_jobs.store.chunks import size_of_new, size_of_values
+from server_jobs.store.halves import in_halves
 from server_jobs.store.reader import Reader
 from server_jobs.store.statements.enqueue import EnqueueStatements
 from server_jobs.store.statements.hold import HoldStatements
 from server_jobs.store.statements.maintain import ENDS, MaintainStatements
-from server_jobs.store.statements.settle import SettleStatements
+from server_jobs.store.statements.settle import EXPIRED_COLUMNS, SettleStatements
+from server_jobs.store.statements.shared import CLAIMED_COLUMNS
+
+_log = logging.getLogger("server_jobs.store")
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
+
+_JOB = tables().jobs.c
+_CLAIMED = Fit([_JOB[name] for name in CLAIMED_COLUMNS])
+_EXPIRED = Fit([_JOB[name] for name in EXPIRED_COLUMNS])
 
 
 class Store(Reader):
@@ -115,13 +128,43 @@ class Store(Reader):
             new, worker_id=worker_id, lease_seconds=lease_seconds
         )
         (row,) = await self.database.execute(statement)
-        return ClaimedJob(*row)
+        return ClaimedJob(*row)  # its values are ours
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self, request: ClaimRequest) -> list[ClaimedJob]:
-        """Claim due jobs → at most ``request.limit``, the most urgent first."""
-        return _claimed(await self.database.execute(self._hold_sql.claim(request)))
+        """Claim due jobs → at most ``request.limit``, the most urgent first.
+
+        A job whose row can't be worked with fails instead, and takes none of the others along.
+        """
+        try:
+            rows = await self.database.execute(self._hold_sql.claim(request))
+        except DataRefusedError:
+            rows = await self._claim_in_halves(request)
+        return await self._claimed(rows, request.worker_id)
+
+    async def _claim_in_halves(self, request: ClaimRequest) -> list[Row]:
+        found = await self.database.execute(self._hold_sql.claimable(request))
+        return await in_halves(
+            await self._named(found),
+            lambda job_ids: self.database.execute(self._hold_sql.claim_these(request, job_ids)),
+            self._refused,
+        )
+
+    async def _claimed(self, rows: Iterable[Row], worker_id: str) -> list[ClaimedJob]:
+        """Make claimed jobs of rows. Those that don't fit their columns are set aside."""
+        jobs = []
+        for row in rows:
+            if _CLAIMED(row):
+                jobs.append(ClaimedJob(*row))
+            else:
+                await self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id)
+        jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
+        return jobs
+
+    async def _one_claimed(self, rows: Sequence[Row], worker_id: str) -> ClaimedJob | None:
+        claimed = await self._claimed(rows, worker_id)
+        return claimed[0] if claimed else None
 
     async def claim_one(
         self, job_id: str, *, worker_id: str, lease_seconds: float
@@ -130,7 +173,7 @@ class Store(Reader):
         rows = await self.database.execute(
             self._hold_sql.claim_one(job_id, worker_id=worker_id, lease_seconds=lease_seconds)
         )
-        return ClaimedJob(*rows[0]) if rows else None
+        return await self._one_claimed(rows, worker_id)
 
     async def start(
         self, claim: Claim, *, worker_id: str, lease_seconds: float
@@ -145,22 +188,40 @@ class Store(Reader):
                 claim.job_id, claim.fence, worker_id=worker_id, lease_seconds=lease_seconds
             )
         )
-        return ClaimedJob(*rows[0]) if rows else None
+        return await self._one_claimed(rows, worker_id)
 
     # ── hold ─────────────────────────────────────────────────────────────────────────────────
 
     async def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float) -> dict[str, bool]:
-        """Renew leases → by id of each job that is still held, whether it shall be cancelled."""
-        held = [(claim.job_id, claim.fence) for claim in claims]
-        statement = self._hold_sql.heartbeat(held, lease_seconds=lease_seconds)
-        return {
-            job_id: cancel_requested_at is not None
-            for job_id, cancel_requested_at in await self.database.execute(statement)
-        }
+        """Renew leases → by id of each job that is still held, whether it shall be cancelled.
+
+        A lease that the database refuses to renew counts as lost.
+        """
+        renewed = await in_halves(
+            claims,
+            lambda held: self.database.execute(
+                self._hold_sql.heartbeat(held, lease_seconds=lease_seconds)
+            ),
+            self._not_written,
+        )
+        return {job_id: cancel_requested_at is not None for job_id, cancel_requested_at in renewed}
 
     async def report_progress(self, reports: Mapping[Claim, Progress]) -> set[str]:
-        """Write percentages and messages → ids of the jobs that are still held."""
-        return {job_id for (job_id,) in await self.database.execute(self._progress(reports))}
+        """Write percentages and messages → ids of the jobs that are still held.
+
+        A report that the database refuses is dropped.
+        """
+        written = await in_halves(
+            list(reports),
+            lambda some: self.database.execute(
+                self._progress({claim: reports[claim] for claim in some})
+            ),
+            self._not_written,
+        )
+        return {job_id for (job_id,) in written}
+
+    async def _not_written(self, claim: Claim, error: DataRefusedError) -> None:
+        _log.warning("job %s: its lease or progress can't be written: %s", claim.job_id, error)
 
     def _progress(self, reports: Mapping[Claim, Progress]) -> Statement:
         return self._hold_sql.progress(
@@ -198,7 +259,8 @@ class Store(Reader):
         """Settle jobs that have ended and claim the next ones, in one commit.
 
         ``reports`` is progress that wasn't written yet; it goes into the same commit. Returns the
-        jobs whose outcome was accepted, by id, and the claimed jobs.
+        jobs whose outcome was accepted, by id, and the claimed jobs. Raises DataRefusedError where
+        the database refuses one of the rows; then nothing was written.
         """
         batch = Batch()
         if reports:
@@ -211,7 +273,8 @@ class Store(Reader):
             for rows in endings
             for job_id, status, scheduled_for in rows
         }
-        return settled, _claimed(claimed)
+        worker_id = "" if request is None else request.worker_id
+        return settled, await self._claimed(claimed, worker_id)
 
     async def settled(self, claims: Iterable[Claim]) -> dict[str, JobStatus]:
         """Return the status, by id, of jobs that ended under these claims.
@@ -245,35 +308,149 @@ class Store(Reader):
 
     # ── maintain ─────────────────────────────────────────────────────────────────────────────
 
-    async def stage(self) -> int:
-        """Make jobs that have become due visible to claims → how many, at most a thousand."""
-        return len(await self.database.execute(self._maintain_sql.stage(STAGE_LIMIT)))
+    async def stage(self, queues: Sequence[str] = ()) -> int:
+        """Make jobs that have become due visible to claims → how many.
+
+        These are at most a thousand, those that have been due for the longest. Where there are as
+        many, up to a thousand of each of ``queues`` follow: a crowd of one queue, which perhaps
+        nobody serves, doesn't hold the others up.
+        """
+        staged = await self._stage(None)
+        if staged >= STAGE_LIMIT:
+            for queue in queues:
+                staged += await self._stage(queue)
+        return staged
+
+    async def _stage(self, queue: str | None) -> int:
+        try:
+            statement = self._maintain_sql.stage(STAGE_LIMIT, queue)
+            return len(await self.database.execute(statement))
+        except DataRefusedError:
+            found = await self.database.execute(self._maintain_sql.stageable(STAGE_LIMIT, queue))
+            staged = await in_halves(
+                await self._named(found),
+                lambda job_ids: self.database.execute(self._maintain_sql.stage_these(job_ids)),
+                self._refused,
+            )
+            return len(staged)
 
     async def rescue(self) -> dict[str, Settled]:
-        """Take back jobs whose lease has expired → by id, what each became; at most 500."""
-        expired = await self.database.execute(self._settle_sql.expired(RESCUE_LIMIT))
-        if not expired:
-            return {}
-        rows = await self.database.execute(
-            self._settle_sql.rescue([_rescue(*row) for row in expired])
+        """Take back jobs whose lease has expired → by id, what each became; at most 500.
+
+        A job whose row can't be worked with fails, and isn't in the answer.
+        """
+        expired = []
+        for row in await self.database.execute(self._settle_sql.expired(RESCUE_LIMIT)):
+            if _EXPIRED(row):
+                expired.append(_rescue(*row))
+            else:
+                await self.set_misfit_aside(row[0], _EXPIRED.misfits(row))
+        rows = await in_halves(
+            expired,
+            lambda some: self.database.execute(self._settle_sql.rescue(some)),
+            lambda one, error: self._refused(one[0], error),
         )
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
         }
 
-    async def survey(self, prunable: Prunable, *, after: str, limit: int) -> Stretch:
-        """Look at ``limit`` records by id, from above ``after``."""
+    async def survey(self, prunable: Prunable, *, after: str | None, limit: int) -> Stretch:
+        """Look at ``limit`` records by id, from above ``after``; None begins at the first."""
         statement = self._maintain_sql.survey(prunable, after=after, limit=limit)
         ((last_id, rows, *counts),) = await self.database.execute(statement)
-        return Stretch(last_id or after, rows, dict(zip(ENDS, counts, strict=True)))
+        last = after if last_id is None else last_id
+        return Stretch(last, rows, dict(zip(ENDS, counts, strict=True)))
 
-    async def prune(self, prunable: Prunable, *, after: str, to: str) -> dict[str, JobStatus]:
-        """Delete prunable jobs with ids above ``after`` and up to ``to`` → the status of each."""
-        statement = self._maintain_sql.prune(prunable, after=after, to=to)
-        return {
-            job_id: JobStatus(status) for job_id, status in await self.database.execute(statement)
-        }
+    async def prune(
+        self, prunable: Prunable, *, after: str | None, to: str
+    ) -> dict[str, JobStatus]:
+        """Delete prunable jobs with ids above ``after`` and up to ``to`` → the status of each.
+
+        A job that the database refuses to delete, for instance because another table refers to
+        it, is left.
+        """
+        try:
+            statement = self._maintain_sql.prune(prunable, after=after, to=to)
+            rows = await self.database.execute(statement)
+        except DataRefusedError:
+            found = await self.database.execute(
+                self._maintain_sql.prunable(prunable, after=after, to=to)
+            )
+            rows = await in_halves(
+                await self._named(found),
+                lambda job_ids: self.database.execute(
+                    self._maintain_sql.prune_these(prunable, job_ids)
+                ),
+                _not_pruned,
+            )
+        return {job_id: JobStatus(status) for job_id, status in rows}
+
+    # ── rows that can't be worked with ───────────────────────────────────────────────────────
+
+    async def set_aside(
+        self, job_id: str, problem: str, *, worker_id: str | None = None, fence: int | None = None
+    ) -> bool:
+        """Fail a job whose row can't be worked with → whether it was written.
+
+        ``problem`` says what is wrong with the row. It is written where the job is pending, runs
+        under ``worker_id`` or ``fence``, or has an expired lease. Raises DatabaseError.
+        """
+        message = (
+            f"{problem}. Another program wrote that: correct it in the table and retry the job, or"
+            " let it be pruned"
+        )
+        error = AttemptError.new(INVALID_ROW, message, worker=worker_id)
+
+        async def write(*, keep_errors: bool) -> bool:
+            statement = self._settle_sql.set_aside(
+                job_id,
+                worker_id=worker_id,
+                fence=fence,
+                error=error.message,
+                record=error.as_json(),
+                keep_errors=keep_errors,
+            )
+            return bool(await self.database.execute(statement))
+
+        try:
+            written = await write(keep_errors=True)
+        except DataRefusedError:
+            written = await write(keep_errors=False)
+        if written:
+            _log.error("job %s fails: %s", job_id, message, extra={"job_id": str(job_id)})
+        return written
+
+    async def set_misfit_aside(
+        self, raw_id: Any, misfits: Mapping[str, str], worker_id: str | None = None
+    ) -> None:
+        """Set a row aside that was read. If that fails, its lease is left to expire."""
+        problem = "; ".join(f"column {column} {what}" for column, what in misfits.items())
+        try:
+            (job_id,) = await self._named([(raw_id,)])
+            await self.set_aside(job_id, problem, worker_id=worker_id)
+        except DatabaseError as error:
+            _log.error("job %s can't be worked with: %s (%s)", raw_id, problem, error)
+
+    async def _refused(self, job_id: str, error: DataRefusedError) -> None:
+        """Set a row aside that the database refuses to change."""
+        try:
+            await self.set_aside(job_id, f"the database refuses to change this row: {error}")
+        except DataRefusedError as again:
+            _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
+
+    async def _named(self, rows: Iterable[Row]) -> list[str]:
+        """Return the ids that rows begin with, as texts; rows whose id is a BLOB are renamed."""
+        job_ids = [row[0] for row in rows]
+        if any(isinstance(job_id, bytes) for job_id in job_ids):
+            await self._name_blobs()
+        return [as_id(job_id) for job_id in job_ids]
+
+    async def _name_blobs(self) -> None:
+        try:
+            await self.database.execute(self._maintain_sql.name_blobs())
+        except DataRefusedError as error:
+            _log.error("jobs whose ids are BLOBs can't be renamed: %s", error)
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
@@ -294,14 +471,13 @@ class Store(Reader):
 
         Jobs that have ended are skipped, and the answer names them.
         """
-        (rows,) = await self._repeatable([self._maintain_sql.cancel(job_ids)])
-        statuses = {job_id: JobStatus(status) for job_id, status in rows}
-        return Changed(
+        statuses, refused = await self._change(job_ids, self._maintain_sql.cancel)
+        skipped = await self._skipped(
+            job_ids,
             statuses,
-            await self._skipped(
-                job_ids, statuses, lambda job: f"job {job.id} is {job.status}: it has ended"
-            ),
+            lambda job: refused.get(job.id) or f"job {job.id} is {job.status}: it has ended",
         )
+        return Changed(statuses, skipped)
 
     async def retry(self, job_id: str) -> None:
         """Run a failed or cancelled job again, with all its attempts.
@@ -319,20 +495,34 @@ class Store(Reader):
         Other jobs are skipped, and so is a job whose unique key belongs to a live one. Of several
         jobs with the same key, the newest is retried.
         """
-        statuses = await self._retry(list(dict.fromkeys(job_ids)))
-        return Changed(statuses, await self._skipped(job_ids, statuses, _why_not_retried))
+        # A refusal may be somebody's who took a key between the statement's look and its write:
+        # the next look, at the halves, sees that one.
+        chosen = list(dict.fromkeys(job_ids))
+        statuses, refused = await self._change(chosen, self._maintain_sql.retry)
+        skipped = await self._skipped(
+            job_ids, statuses, lambda job: refused.get(job.id) or _why_not_retried(job)
+        )
+        return Changed(statuses, skipped)
 
-    async def _retry(self, job_ids: list[str]) -> dict[str, JobStatus]:
-        try:
-            (rows,) = await self._repeatable([self._maintain_sql.retry(job_ids)])
-        except ConstraintViolatedError:
-            # Somebody took a key between the statement's look at it and its write. The next look
-            # sees that one; in halves, so that an offence that stays one stops nothing else.
-            if len(job_ids) == 1:
-                return {}
-            middle = len(job_ids) // 2
-            return await self._retry(job_ids[:middle]) | await self._retry(job_ids[middle:])
-        return {job_id: JobStatus(status) for job_id, status in rows}
+    async def _change(
+        self, job_ids: Sequence[str], change: Callable[[Sequence[str]], Statement]
+    ) -> tuple[dict[str, JobStatus], dict[str, str]]:
+        """Change jobs → the statuses of those that were, and why the database refused others."""
+        refused: dict[str, str] = {}
+
+        async def write(some: list[str]) -> list[Row]:
+            (answer,) = await self._repeatable([change(some)])
+            return answer.rows
+
+        async def refuse(job_id: str, error: DataRefusedError) -> None:
+            # A key that is taken has a sentence of its own.
+            if not isinstance(error, ConstraintViolatedError):
+                refused[job_id] = f"job {job_id}: the database refuses to change its row: {error}"
+
+        if any(job_id.startswith(BLOB_ID) for job_id in job_ids):
+            await self._name_blobs()
+        rows = await in_halves(list(job_ids), write, refuse)
+        return {job_id: JobStatus(status) for job_id, status in rows}, refused
 
     async def _skipped(
         self,
@@ -359,10 +549,8 @@ class Store(Reader):
         return answers
 
 
-def _claimed(rows: Iterable[Row]) -> list[ClaimedJob]:
-    jobs = [ClaimedJob(*row) for row in rows]
-    jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
-    return jobs
+async def _not_pruned(job_id: str, error: DataRefusedError) -> None:
+    _log.warning("job %s can't be pruned: %s", job_id, error)
 
 
 def _why_not_retried(job: JobSummary) -> str:
@@ -383,7 +571,7 @@ def _rescue(
     policy: str | None,
     worker_id: str | None,
     handler_started_at: datetime | None,
-) -> tuple[object, ...]:
+) -> tuple[Any, ...]:
     began = "while its handler ran" if handler_started_at else "before its handler began"
     error = AttemptError.new(
         LEASE_EXPIRED,

@@ -8,6 +8,7 @@
        │                 │ ├──release, postpone───────────────▶ pending
        │                 │ ├──lose_launch, disrupt────────────▶ pending or failed
        │                 │ └──rescue (lease expired)──────────▶ pending or failed
+       ├── set_aside ─▶ failed (a row that can't be worked with; a running one, too)
        ├── retry ── failed, cancelled
        └── cancel ─▶ cancelled (pending: at once; running: by its holder)
 
@@ -23,12 +24,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from sqlalchemy import Integer, and_, case, false, literal_column, not_, null, or_, true
+from sqlalchemy import Integer, and_, case, cast, false, literal_column, not_, null, or_, true
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES
 from server_jobs.records.status import JobStatus
+from server_jobs.sql.column_types import JsonText
 from server_jobs.sql.constructs import add_seconds, json_append
 
 Job: TypeAlias = ReadOnlyColumnCollection[str, Any]
@@ -40,6 +42,7 @@ Changes: TypeAlias = dict[str, Any]
 
 _ONE: Sql = literal_column("1", Integer)
 _ZERO: Sql = literal_column("0", Integer)
+_LARGEST: Sql = literal_column("2147483647", Integer)
 
 
 def _status(status: JobStatus) -> Sql:
@@ -58,7 +61,7 @@ def claim(job: Job, now: Sql, *, worker_id: Sql, lease_seconds: Sql, starting: b
         "status": _status(JobStatus.RUNNING),
         "ready": false(),
         "fence": job.fence + _ONE,
-        "attempt_count": job.attempt_count + _ONE,
+        "attempt_count": _one_more(job.attempt_count),
         "worker_id": worker_id,
         "worker_started_at": now,
         "worker_expires_at": add_seconds(now, lease_seconds),
@@ -139,7 +142,7 @@ def release(job: Job, now: Sql, *, reason: Sql, max_releases: Sql) -> Changes:
     exhausted = job.release_count >= max_releases
     return _leave(job, now, failed=exhausted) | {
         "attempt_count": job.attempt_count - _ONE,
-        "release_count": job.release_count + _ONE,
+        "release_count": _one_more(job.release_count),
         "error": case((exhausted, reason), else_=job.error),
     }
 
@@ -164,10 +167,10 @@ def lose_launch(
 
     A launch is charged, no attempt. → failed with the failure number ``max_failures``.
     """
-    exhausted = job.launch_failures + _ONE >= max_failures
+    exhausted = _one_more(job.launch_failures) >= max_failures
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
-        "launch_failures": job.launch_failures + _ONE,
+        "launch_failures": _one_more(job.launch_failures),
         "error": reason,
         "errors": json_append(job.errors, record, now),
     }
@@ -180,10 +183,10 @@ def disrupt(
 
     A disruption is charged, no attempt. → failed with the disruption number ``max_disruptions``.
     """
-    exhausted = job.disruptions + _ONE >= max_disruptions
+    exhausted = _one_more(job.disruptions) >= max_disruptions
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - _ONE,
-        "disruptions": job.disruptions + _ONE,
+        "disruptions": _one_more(job.disruptions),
         "error": reason,
         "errors": json_append(job.errors, record, now),
     }
@@ -197,16 +200,31 @@ def rescue(job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql) -> Chang
     """
     unstarted = job.handler_started_at.is_(None)
     exhausted = case(
-        (unstarted, job.launch_failures + _ONE >= literal_column(str(MAX_LAUNCH_FAILURES))),
+        (unstarted, _one_more(job.launch_failures) >= literal_column(str(MAX_LAUNCH_FAILURES))),
         else_=job.attempt_count >= job.max_attempts,
     )
     given_back = case((unstarted, _ONE), else_=_ZERO)
     return _leave(job, now, failed=exhausted, delay=delay) | {
         "attempt_count": job.attempt_count - given_back,
-        "launch_failures": job.launch_failures + given_back,
+        "launch_failures": case(
+            (unstarted, _one_more(job.launch_failures)), else_=job.launch_failures
+        ),
         "release_count": _ZERO,
         "error": reason,
         "errors": json_append(job.errors, record, now),
+    }
+
+
+def set_aside(job: Job, now: Sql, *, error: Sql, record: Sql, keep_errors: bool) -> Changes:
+    """Pending or running → failed: something in the row can't be worked with.
+
+    Without ``keep_errors``, the earlier errors are dropped, for they may be what is wrong.
+    """
+    errors = job.errors if keep_errors else cast(literal_column("'[]'"), JsonText)
+    return _end(now, JobStatus.FAILED) | {
+        "ready": false(),
+        "error": error,
+        "errors": json_append(errors, record, now),
     }
 
 
@@ -279,6 +297,11 @@ def _leave(job: Job, now: Sql, *, failed: Sql | None, delay: Sql = _ZERO) -> Cha
         "handler_started_at": if_again(null(), job.handler_started_at),
         "updated_at": now,
     }
+
+
+def _one_more(count: Sql) -> Sql:
+    """Count one more, unless the column has its largest number: an overflow would be an error."""
+    return case((count < _LARGEST, count + _ONE), else_=count)
 
 
 def _end(now: Sql, status: JobStatus) -> Changes:

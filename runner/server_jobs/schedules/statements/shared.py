@@ -13,7 +13,7 @@ from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
 
-RECORD_COLUMNS = tuple(ScheduleRecord.__dataclass_fields__)
+RECORD_COLUMNS = tuple(name for name in ScheduleRecord.__dataclass_fields__ if name != "misfits")
 DEFINITION_COLUMNS = tuple(Schedule.__dataclass_fields__)
 EDITED_COLUMNS = tuple(
     name for name in DEFINITION_COLUMNS if name not in {"name", "managed_by", "enabled"}

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
-from sqlalchemy import BigInteger, Float, Text, and_, bindparam, literal_column, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -31,15 +45,17 @@ class HoldStatements(JobStatements):
     def claim(self, request: ClaimRequest) -> Statement:
         """Claim due jobs of one queue, the most urgent first → claimed jobs, in no order."""
         named = request.job_names is not None
-        values = {
+        shape = self._claims[request.starting, named]
+        return Statement(shape, self._values(request), unless_empty=self._claimable[named])
+
+    def _values(self, request: ClaimRequest) -> dict[str, object]:
+        return {
             "queue": request.queue,
             "job_names": list(request.job_names or ()),
             "limit": request.limit,
             "worker_id": request.worker_id,
             "lease_seconds": request.lease_seconds,
         }
-        shape = self._claims[request.starting, named]
-        return Statement(shape, values, unless_empty=self._claimable[named])
 
     @cached_property
     def _claims(self) -> dict[tuple[bool, bool], Executable]:
@@ -50,24 +66,29 @@ class HoldStatements(JobStatements):
         }
 
     def _claim(self, *, starting: bool, named: bool) -> Executable:
-        candidate = self._jobs.alias("candidate")
-        candidates = (
-            select(candidate.c.id)
-            .where(self._is_claimable(candidate.c, named=named))
-            .order_by(candidate.c.priority.desc(), candidate.c.scheduled_for, candidate.c.id)
-            .limit(LIMIT)
-            .with_for_update(skip_locked=True)
-        )
+        candidates = self._candidates(self._jobs.alias("candidate"), named=named)
         return self._update(
-            within(self._jobs.c.id, candidates),
-            changes=transitions.claim(
-                self._jobs.c,
-                self._now,
-                worker_id=WORKER_ID,
-                lease_seconds=LEASE_SECONDS,
-                starting=starting,
-            ),
+            within(self._jobs.c.id, candidates.with_for_update(skip_locked=True)),
+            changes=self._claim_changes(starting=starting),
         ).returning(*self._claimed)
+
+    def _candidates(self, jobs: FromClause, *, named: bool) -> Select[Any]:
+        job = jobs.c
+        return (
+            select(job.id)
+            .where(self._is_claimable(job, named=named))
+            .order_by(job.priority.desc(), job.scheduled_for, job.id)
+            .limit(LIMIT)
+        )
+
+    def _claim_changes(self, *, starting: bool) -> transitions.Changes:
+        return transitions.claim(
+            self._jobs.c,
+            self._now,
+            worker_id=WORKER_ID,
+            lease_seconds=LEASE_SECONDS,
+            starting=starting,
+        )
 
     @cached_property
     def _claimable(self) -> dict[bool, Executable]:
@@ -85,6 +106,32 @@ class HoldStatements(JobStatements):
             job.ready == true(),
         )
         return and_(claimable, one_of(job.job_name, "job_names")) if named else claimable
+
+    def claimable(self, request: ClaimRequest) -> Statement:
+        """Read what a claim would take → ids, the most urgent first."""
+        return Statement(self._claimable_ids[request.job_names is not None], self._values(request))
+
+    @cached_property
+    def _claimable_ids(self) -> dict[bool, Executable]:
+        return {named: self._candidates(self._jobs, named=named) for named in (True, False)}
+
+    def claim_these(self, request: ClaimRequest, job_ids: Sequence[str]) -> Statement:
+        """Claim these of the jobs that a claim would take → claimed jobs, in no order."""
+        shape = self._claims_of_these[request.starting, request.job_names is not None]
+        return Statement(shape, {**self._values(request), "job_ids": list(job_ids)})
+
+    @cached_property
+    def _claims_of_these(self) -> dict[tuple[bool, bool], Executable]:
+        job = self._jobs.c
+        return {
+            (starting, named): self._update(
+                one_of(job.id, "job_ids"),
+                self._is_claimable(job, named=named),
+                changes=self._claim_changes(starting=starting),
+            ).returning(*self._claimed)
+            for starting in (True, False)
+            for named in (True, False)
+        }
 
     def claim_one(self, job_id: str, *, worker_id: str, lease_seconds: float) -> Statement:
         """Claim and start this job if it is due → the claimed job, or nothing."""

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    FromClause,
+    Select,
     Text,
     and_,
     bindparam,
@@ -26,6 +28,7 @@ from server_jobs.records.requests import Prunable
 from server_jobs.records.status import FINISHED, LIVE, RETRYABLE, JobStatus
 from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.constructs import within
+from server_jobs.sql.fit import BLOB_ID
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import status_is
@@ -41,26 +44,59 @@ ENDS = tuple(sorted(FINISHED))
 class MaintainStatements(JobStatements):
     """Stages and prunes; cancels and retries for people."""
 
-    def stage(self, limit: int) -> Statement:
-        """Make jobs that have become due visible to claims → ids."""
-        return Statement(self._stage, {"limit": limit}, unless_empty=self._stageable)
+    def stage(self, limit: int, queue: str | None = None) -> Statement:
+        """Make jobs that have become due visible to claims, of one queue or of all → ids."""
+        values = {"limit": limit, "queue": queue}
+        return Statement(self._stage[queue is not None], values, unless_empty=self._any_stageable)
 
     @cached_property
-    def _stage(self) -> Executable:
+    def _stage(self) -> dict[bool, Executable]:
         candidate = self._jobs.alias("candidate")
-        candidates = (
-            select(candidate.c.id)
-            .where(self._is_stageable(candidate.c))
-            .order_by(candidate.c.scheduled_for)
-            .limit(LIMIT)
-            .with_for_update(skip_locked=True)
-        )
-        return self._update(
-            within(self._jobs.c.id, candidates), changes=transitions.stage(self._now)
-        ).returning(self._jobs.c.id)
+        return {
+            of_queue: self._update(
+                within(
+                    self._jobs.c.id,
+                    self._stageable(candidate, of_queue).with_for_update(skip_locked=True),
+                ),
+                changes=transitions.stage(self._now),
+            ).returning(self._jobs.c.id)
+            for of_queue in (False, True)
+        }
+
+    def stageable(self, limit: int, queue: str | None = None) -> Statement:
+        """Read what staging would change → ids."""
+        shape = self._stageable_ids[queue is not None]
+        return Statement(shape, {"limit": limit, "queue": queue})
 
     @cached_property
-    def _stageable(self) -> Executable:
+    def _stageable_ids(self) -> dict[bool, Executable]:
+        return {of_queue: self._stageable(self._jobs, of_queue) for of_queue in (False, True)}
+
+    def stage_these(self, job_ids: Sequence[str]) -> Statement:
+        """Make these jobs visible to claims, if they have become due → ids."""
+        return Statement(self._stage_these, {"job_ids": list(job_ids)})
+
+    @cached_property
+    def _stage_these(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            one_of(job.id, "job_ids"),
+            self._is_stageable(job),
+            changes=transitions.stage(self._now),
+        ).returning(job.id)
+
+    def _stageable(self, jobs: FromClause, of_queue: bool) -> Select[Any]:
+        job = jobs.c
+        conditions = [job.queue == bindparam("queue", type_=Text())] if of_queue else []
+        return (
+            select(job.id)
+            .where(self._is_stageable(job), *conditions)
+            .order_by(job.scheduled_for)
+            .limit(LIMIT)
+        )
+
+    @cached_property
+    def _any_stageable(self) -> Executable:
         return select(literal_column("1")).where(self._is_stageable(self._jobs.c)).limit(1)
 
     def _is_stageable(self, job: transitions.Job) -> ColumnElement[bool]:
@@ -70,23 +106,25 @@ class MaintainStatements(JobStatements):
             job.scheduled_for <= self._now,
         )
 
-    def survey(self, prunable: Prunable, *, after: str, limit: int) -> Statement:
-        """Read ``limit`` rows by id from ``after`` → last id, rows, prunable ones by status.
+    def survey(self, prunable: Prunable, *, after: str | None, limit: int) -> Statement:
+        """Read ``limit`` rows by id from above ``after`` → last id, rows, prunable ones by status.
+
+        An ``after`` of None begins at the first row, whatever its id is.
 
         Following the primary key needs no further index, and one statement reads a bounded number
         of rows, whatever lies in the table.
         """
-        shape = self._survey[bool(prunable.job_names)]
+        shape = self._survey[bool(prunable.job_names), after is not None]
         return Statement(shape, {**_prunable(prunable), "after": after, "limit": limit})
 
     @cached_property
-    def _survey(self) -> dict[bool, Executable]:
+    def _survey(self) -> dict[tuple[bool, bool], Executable]:
         job = self._jobs.c
 
-        def shape(named: bool) -> Executable:
+        def shape(named: bool, going_on: bool) -> Executable:
             stretch = (
                 select(job.id, case((_is_prunable(job, named), job.status)).label("end"))
-                .where(job.id > _AFTER)
+                .where(*_above(job, going_on))
                 .order_by(job.id)
                 .limit(LIMIT)
                 .subquery("stretch")
@@ -95,37 +133,93 @@ class MaintainStatements(JobStatements):
             ends = (func.count(case((status_is(row.end, status), row.id))) for status in ENDS)
             return select(func.max(row.id), func.count(), *ends).select_from(stretch)
 
-        return {named: shape(named) for named in (False, True)}
+        return {
+            (named, going_on): shape(named, going_on)
+            for named in (False, True)
+            for going_on in (False, True)
+        }
 
-    def prune(self, prunable: Prunable, *, after: str, to: str) -> Statement:
+    def prune(self, prunable: Prunable, *, after: str | None, to: str) -> Statement:
         """Delete jobs between two ids, the last one included → id, status.
 
         Rows that somebody else has locked, for instance to retry them, are skipped.
         """
-        shape = self._prune[bool(prunable.job_names)]
+        shape = self._prune[bool(prunable.job_names), after is not None]
         return Statement(shape, {**_prunable(prunable), "after": after, "to": to})
 
     @cached_property
-    def _prune(self) -> dict[bool, Executable]:
+    def _prune(self) -> dict[tuple[bool, bool], Executable]:
         job, candidate = self._jobs.c, self._jobs.alias("candidate")
 
-        def shape(named: bool) -> Executable:
-            candidates = (
-                select(candidate.c.id)
-                .where(
-                    candidate.c.id > _AFTER,
-                    candidate.c.id <= bindparam("to", type_=Text()),
-                    _is_prunable(candidate.c, named),
-                )
-                .with_for_update(skip_locked=True)
-            )
+        def shape(named: bool, going_on: bool) -> Executable:
+            candidates = self._prunable_between(candidate, named, going_on)
             return (
                 delete(self._jobs)
-                .where(within(job.id, candidates), _is_prunable(job, named))
+                .where(
+                    within(job.id, candidates.with_for_update(skip_locked=True)),
+                    _is_prunable(job, named),
+                )
                 .returning(job.id, job.status)
             )
 
-        return {named: shape(named) for named in (False, True)}
+        return {
+            (named, going_on): shape(named, going_on)
+            for named in (False, True)
+            for going_on in (False, True)
+        }
+
+    def prunable(self, prunable: Prunable, *, after: str | None, to: str) -> Statement:
+        """Read which jobs between two ids may be deleted → ids."""
+        named, going_on = bool(prunable.job_names), after is not None
+        shape = self._prunable_ids[named, going_on]
+        return Statement(shape, {**_prunable(prunable), "after": after, "to": to})
+
+    @cached_property
+    def _prunable_ids(self) -> dict[tuple[bool, bool], Executable]:
+        return {
+            (named, going_on): self._prunable_between(self._jobs, named, going_on)
+            for named in (False, True)
+            for going_on in (False, True)
+        }
+
+    def prune_these(self, prunable: Prunable, job_ids: Sequence[str]) -> Statement:
+        """Delete these of the jobs that may be deleted → id, status."""
+        shape = self._prune_these[bool(prunable.job_names)]
+        return Statement(shape, {**_prunable(prunable), "job_ids": list(job_ids)})
+
+    @cached_property
+    def _prune_these(self) -> dict[bool, Executable]:
+        job = self._jobs.c
+        return {
+            named: delete(self._jobs)
+            .where(one_of(job.id, "job_ids"), _is_prunable(job, named))
+            .returning(job.id, job.status)
+            for named in (False, True)
+        }
+
+    def _prunable_between(self, jobs: FromClause, named: bool, going_on: bool) -> Select[Any]:
+        job = jobs.c
+        return select(job.id).where(
+            *_above(job, going_on),
+            job.id <= bindparam("to", type_=Text()),
+            _is_prunable(job, named),
+        )
+
+    def name_blobs(self) -> Statement:
+        """Rename rows whose id is a BLOB, which SQLite keeps in any column → the new ids.
+
+        Nobody could name such a row, neither a person nor a statement over many rows.
+        """
+        return Statement(self._name_blobs)
+
+    @cached_property
+    def _name_blobs(self) -> Executable:
+        job = self._jobs.c
+        return self._update(
+            # BLOBs sort behind all texts, so that the primary key finds them at once.
+            job.id >= literal_column("x''"),
+            changes={"id": literal_column(f"'{BLOB_ID}' || hex(id)")},
+        ).returning(job.id)
 
     def cancel(self, job_ids: Sequence[str]) -> Statement:
         """Cancel pending jobs, ask the holders of running ones to → id, status of each."""
@@ -178,6 +272,10 @@ class MaintainStatements(JobStatements):
             ),
             changes=transitions.retry(job, self._now),
         ).returning(job.id, job.status)
+
+
+def _above(job: transitions.Job, going_on: bool) -> list[ColumnElement[bool]]:
+    return [job.id > _AFTER] if going_on else []
 
 
 def _prunable(prunable: Prunable) -> dict[str, Any]:

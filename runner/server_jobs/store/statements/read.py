@@ -26,7 +26,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.requests import JobFilter
-from server_jobs.records.rows import JobRecord, JobSummary
+from server_jobs.records.rows import RECORD_COLUMNS, JobSummary
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.constructs import add_seconds, seconds_between
 from server_jobs.sql.rowset import one_of, rows
@@ -239,7 +239,7 @@ class ReadStatements(JobStatements):
 
     @cached_property
     def _record(self) -> list[ColumnElement[Any]]:
-        return [self._jobs.c[name] for name in JobRecord.__dataclass_fields__]
+        return [self._jobs.c[name] for name in RECORD_COLUMNS]
 
     @cached_property
     def _summary(self) -> list[ColumnElement[Any]]:

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, Text, and_, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -16,7 +26,17 @@ from server_jobs.sql.rowset import rows
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import status_is
 from server_jobs.store import transitions
-from server_jobs.store.statements.shared import LIMIT, JobStatements, Rows
+from server_jobs.store.statements.shared import ID, LIMIT, WORKER_ID, JobStatements, Rows
+
+EXPIRED_COLUMNS = (
+    "id",
+    "fence",
+    "attempt_count",
+    "retry_policy",
+    "worker_id",
+    "handler_started_at",
+)
+"""What a rescue needs to know of a row."""
 
 
 class SettleStatements(JobStatements):
@@ -174,18 +194,59 @@ class SettleStatements(JobStatements):
     def _expired(self) -> Executable:
         job = self._jobs.c
         return (
-            select(
-                job.id,
-                job.fence,
-                job.attempt_count,
-                job.retry_policy,
-                job.worker_id,
-                job.handler_started_at,
-            )
+            select(*(job[name] for name in EXPIRED_COLUMNS))
             .where(self._is_expired)
             .order_by(job.worker_expires_at)
             .limit(LIMIT)
         )
+
+    def set_aside(
+        self,
+        job_id: str,
+        *,
+        worker_id: str | None,
+        fence: int | None,
+        error: str,
+        record: str,
+        keep_errors: bool,
+    ) -> Statement:
+        """Fail a row that can't be worked with → id.
+
+        It is written while it is pending, while it runs under this worker id or this fence, and
+        once its lease has expired.
+        """
+        values = {
+            "id": job_id,
+            "worker_id": worker_id,
+            "fence": fence,
+            "error": error,
+            "record": record,
+        }
+        return Statement(self._set_aside[keep_errors], values)
+
+    @cached_property
+    def _set_aside(self) -> dict[bool, Executable]:
+        job = self._jobs.c
+        running = status_is(job.status, JobStatus.RUNNING)
+        return {
+            keep_errors: self._update(
+                job.id == ID,
+                or_(
+                    status_is(job.status, JobStatus.PENDING),
+                    and_(running, job.worker_id == WORKER_ID),
+                    and_(running, job.fence == bindparam("fence", type_=BigInteger())),
+                    self._is_expired,
+                ),
+                changes=transitions.set_aside(
+                    job,
+                    self._now,
+                    error=bindparam("error", type_=Text()),
+                    record=bindparam("record", type_=JsonText()),
+                    keep_errors=keep_errors,
+                ),
+            ).returning(job.id)
+            for keep_errors in (True, False)
+        }
 
     @cached_property
     def _is_expired(self) -> ColumnElement[bool]:

@@ -53,6 +53,8 @@ def schedule_document(
     """Return a schedule as JSON: times in ISO 8601, documents decoded, secrets masked."""
     document = asdict(schedule)
     del document["fire_token"]
+    if not schedule.misfits:
+        del document["misfits"]
     for column in ("params", "retry_policy", "runtime"):
         if document[column] is not None:
             document[column] = masked_document(document[column])
