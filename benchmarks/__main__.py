@@ -31,6 +31,7 @@ from benchmarks.support.run import Benchmark, Run
 
 BENCHMARKS: dict[str, Benchmark] = {
     "enqueue": enqueue.measure,
+    "params": enqueue.params_read_back,
     "drain": drain.measure,
     "beside": beside.measure,
     "pickup": pickup.latency,
@@ -64,6 +65,7 @@ class Name(StrEnum):
     """Names the benchmarks."""
 
     ENQUEUE = "enqueue"
+    PARAMS = "params"
     DRAIN = "drain"
     BESIDE = "beside"
     PICKUP = "pickup"

@@ -1,13 +1,15 @@
-"""Measures how fast jobs are enqueued, one by one and many at once."""
+"""Measures how fast jobs are enqueued, and what reading their params back costs of that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
+from benchmarks.app import Params, noop, params
 from benchmarks.support.contestants import Contestant, ready
 from benchmarks.support.databases import Kind
 from benchmarks.support.measure import alternate
-from benchmarks.support.report import Figure, Target
+from benchmarks.support.report import Figure, Reference, Target
 from benchmarks.support.run import Run
 
 
@@ -50,4 +52,30 @@ def _compare(
         rates["server-jobs"],
         raw=rates["raw"],
         target=Target("least", at_least, of="raw"),
+    )
+
+
+def params_read_back(run: Run) -> Iterator[Figure]:
+    """Measure params made JSON, read back and compared, beside those that are made JSON only."""
+    codec, count = noop.definition.params, run.size(20_000)
+    values = [codec.validate(params(n)) for n in range(count)]
+
+    def rate(write: Callable[[Params], object]) -> float:
+        began = time.perf_counter()
+        for value in values:
+            write(value)
+        return count / (time.perf_counter() - began)
+
+    run.steps.stage("params, made JSON and read back", 2 * (run.rounds + 1))
+    ways = {
+        "read back": lambda: rate(lambda value: codec.dump(value, max_bytes=1_000)),
+        "written": lambda: rate(lambda value: value.model_dump_json(round_trip=True)),
+    }
+    rates = alternate(ways, run.rounds, step=run.steps.next)
+    yield Figure(
+        "params made JSON, read back and compared",
+        "none",
+        "/s",
+        rates["read back"],
+        reference=Reference("model_dump_json", rates["written"]),
     )

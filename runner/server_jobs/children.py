@@ -92,14 +92,14 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    mask, _forking.mask = _forking.mask, None
-    if mask is None:
+    if not _blocks:
         return
     signal.set_wakeup_fd(-1)  # it is the parent's, whoever has set it
     for number, default in _DEFAULTS.items():
         if callable(signal.getsignal(number)):
             signal.signal(number, default)
     _blocks.clear()
+    mask, _forking.mask = _forking.mask, None
     if _forking.loop is not None:
         # Handlers fork within a task. This runs once the child's task awaits something, or ends.
         _forking.loop.call_soon(_went_on)

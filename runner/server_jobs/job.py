@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +33,9 @@ from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import JobRecord, NewJob
 from server_jobs.records.status import JobStatus
 from server_jobs.result import JobMetadata, JobResult
+from server_jobs.store.endings import Endings
 from server_jobs.store.store import Store
+from server_jobs.synchronous import running_loop
 
 if TYPE_CHECKING:
     from server_jobs.definition.enqueue import CallersConnection
@@ -145,6 +148,7 @@ class Job(Generic[P, R]):
         Raises InvalidParamsError (nothing is written then), JobFailedError or JobCancelledError
         with the handler's exception as its cause.
         """
+        running_loop()
         validated = self.definition.params.validate(params)
         if not persist:
             result = await run_unpersisted(
@@ -176,6 +180,7 @@ class Job(Generic[P, R]):
         first one begins (InvalidParamsError). With ``stop_on_error``, no further input begins once
         one has failed; the results of those hold a NotStartedError, and they leave no row.
         """
+        running_loop()
         if concurrency < 1:
             raise InvalidOptionError(f"{self.name}: concurrency={concurrency} must be at least 1")
         codec = self.definition.params
@@ -306,6 +311,7 @@ class Job(Generic[P, R]):
 
         Raises JobNotClaimableError where the record isn't due or isn't held under that fence.
         """
+        running_loop()
         record = await self._store.get(job_id)
         if record.job_name != self.name:
             raise JobNotClaimableError(f"job {job_id} is a {record.job_name}, not a {self.name}")
@@ -347,20 +353,19 @@ class Job(Generic[P, R]):
 
         Raises WaitTimeoutError and JobNotFoundError; how the job ended is in the result.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        pause = 0.01
         while True:
             record = await self.get(job_id)
             if record.status.finished:
                 return self._result_of(record)
-            left = None if deadline is None else deadline - loop.time()
-            if left is not None and left <= 0:
+            if deadline is not None and loop.time() >= deadline:
                 raise WaitTimeoutError(
                     f"{self.name} {job_id} is still {record.status} after {timeout:g} s"
                 )
-            await asyncio.sleep(pause if left is None else min(pause, left))
-            pause = min(pause * 1.5, 0.5)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await Endings.of(self.database).wait(job_id)
 
     def _result_of(self, record: JobRecord) -> JobResult[R]:
         metadata = JobMetadata(

@@ -42,10 +42,12 @@ from server_jobs.database import (
     SqliteUrl,
     connect,
     locate,
+    sqlite,
     table_names,
 )
 from server_jobs.errors import (
     ConfigurationError,
+    ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
     ForeignTableError,
@@ -70,8 +72,9 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
 
     Several processes may call it at once: one migrates, the others wait and find it done. Raises
     ForeignTableError if server-jobs didn't create the tables of these names, SchemaTooNewError if
-    a newer release has migrated them, ConfigurationError inside a migration of your own,
-    MissingDependencyError, DatabaseUnavailableError and DatabaseError.
+    a newer release has migrated them, RowsInTheWayError if rows break a rule that a step adds,
+    ConfigurationError inside a migration of your own, MissingDependencyError,
+    DatabaseUnavailableError and DatabaseError. What it raises leaves the tables as they were.
     """
     with _one_at_a_time:
         _refuse_inside_alembic()
@@ -85,12 +88,13 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
             before = _current(connection, names)
             if before is None:
                 _refuse_foreign(connection, names)
+                _refuse_other_encodings(connection)
             _refuse_unknown(before, steps)
             _alembic("upgrade", names, connection=connection)
             return steps[steps.index(before) + 1 :] if before in steps else steps
     except DBAPIError as error:
         kind = DatabaseUnavailableError if _is_connection_error(error) else DatabaseError
-        raise kind(f"{parsed.shown}: {_said(error)}") from error
+        raise kind(f"{parsed.shown}: {_said(error, parsed)}") from error
     finally:
         engine.dispose()
 
@@ -116,6 +120,21 @@ def migration_files(
         f"{step}_server_jobs.sql": _offline(dialect_name, names, revisions)
         for step, revisions in zip(steps, ranges, strict=True)
     }
+
+
+def rows_in_the_way_sql(
+    dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
+) -> str:
+    """Return a query of the rows that the last step refuses → table, id and the rule it breaks.
+
+    It is for tables of the step before, where another tool applies the files. On SQLite, libSQL
+    and D1 an id is its bytes in hexadecimal digits, since it may be no text.
+    """
+    with _alembic_needed():
+        from server_jobs.migrations.steps import rules_of
+
+    rules = rules_of(_steps()[-1], dialect_name, table_names(schema, table_prefix))
+    return "\nUNION ALL\n".join(each.query() for each in rules) + ";\n"
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
@@ -293,11 +312,31 @@ async def _apply_scripts(database: Database, steps: list[str]) -> list[str]:
         script = _offline("sqlite", names, f"{before}:head" if before else "head")
         try:
             await database.script((guard if before else "") + script)
+        except ConstraintViolatedError:
+            await _refuse_rows_in_the_way(database, missing)
+            raise
         except DatabaseError:
             if await _step_over_http(database) == before:
                 raise
         else:
             return missing
+
+
+async def _refuse_rows_in_the_way(database: Database, steps: list[str]) -> None:
+    """Raise RowsInTheWayError for the rows that break a rule of a step, if they can be told."""
+    from server_jobs.migrations.steps import SHOWN, refuse_rows_in_the_way, rules_of
+
+    for step in steps:
+        for rules in rules_of(step, "sqlite", database.tables):
+            query = rules.query(SHOWN).replace(":", "\\:")
+            found = [(str(a), str(b), str(c)) for a, b, c in await database.execute(_sql(query))]
+            if found:
+                ((count,),) = await database.execute(_sql(rules.count.replace(":", "\\:")))
+                refuse_rows_in_the_way(step, found, int(count), dialect_name="sqlite")
+
+
+def _sql(query: str) -> Statement:
+    return Statement(text(query))
 
 
 async def _step_over_http(database: Database) -> str | None:
@@ -340,12 +379,30 @@ def _engine(parsed: SqliteUrl | PostgresUrl, names: Tables) -> Engine:
 
 
 def _refuse_bytes(connection: Any, _: object) -> None:
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        raise ConfigurationError(
-            f"the database {connection.info.dbname} has the encoding SQL_ASCII, which stores bytes"
-            " rather than text; create a database with UTF8: CREATE DATABASE … ENCODING 'UTF8'"
-            " TEMPLATE template0"
-        )
+    if _encoding(connection) == "SQL_ASCII":
+        raise _wrong_encoding(connection, "which stores bytes rather than text")
+
+
+def _refuse_other_encodings(connection: Connection) -> None:
+    """Raise ConfigurationError for new tables in a database that lacks characters.
+
+    One job's text with such a character would keep a worker from renewing its leases.
+    """
+    driver = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql" and _encoding(driver) != "UTF8":
+        raise _wrong_encoding(driver, "which lacks most characters that jobs may have in them")
+
+
+def _encoding(connection: Any) -> str | None:
+    encoding: str | None = connection.info.parameter_status("server_encoding")
+    return encoding
+
+
+def _wrong_encoding(connection: Any, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the database {connection.info.dbname} has the encoding {_encoding(connection)}, {why};"
+        " create a database with UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )
 
 
 def _by_hand(connection: Any) -> None:
@@ -369,10 +426,10 @@ def _locked(engine: Engine, names: Tables) -> Iterator[Connection]:
         yield connection
 
 
-def _said(error: DBAPIError) -> str:
+def _said(error: DBAPIError, parsed: SqliteUrl | PostgresUrl) -> str:
     """Return what the driver says, and what to set."""
-    if isinstance(error.orig, sqlite3.Error):
-        return str(error.orig)
+    if isinstance(parsed, SqliteUrl):
+        return sqlite.explained(cast("sqlite3.Error", error.orig), parsed.file)
     from server_jobs.database.postgres_connection import explained
 
     return explained(cast("Any", error.orig))

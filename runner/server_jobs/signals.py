@@ -11,16 +11,24 @@ from types import FrameType
 
 from server_jobs.children import apart_from_children
 
-END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 _OVER = b"\0"  # no signal has this number
 
 OnMainThread = Callable[[int, FrameType | None], None]
 OnThread = Callable[[int], None]
 
 
+def end_signals() -> list[signal.Signals]:
+    """Return the signals that ask this process to end; SIGHUP is that of a closed terminal."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # `nohup` has it ignored
+    return numbers
+
+
 class Signals:
     """Within this block, two functions are told of each of these signals, by two means.
+
+    By default these are all that ask a process to end.
 
     The interpreter notes a signal in C. It writes a byte into a pipe, which a thread reads: so
     ``on_thread`` is called even while a library's code keeps the main thread, if it lets others
@@ -36,11 +44,11 @@ class Signals:
         self,
         on_main_thread: OnMainThread,
         on_thread: OnThread,
-        numbers: Iterable[signal.Signals] = END_SIGNALS,
+        numbers: Iterable[signal.Signals] | None = None,
     ) -> None:
         self._on_main_thread = on_main_thread
         self._on_thread = on_thread
-        self._numbers = tuple(numbers)
+        self._numbers = end_signals() if numbers is None else list(numbers)
         self._heard = {*self._numbers, signal.SIGINT}
         self._process_id = os.getpid()
         self._undo = contextlib.ExitStack()

@@ -111,6 +111,38 @@ async def test_quiet_database_ends_the_wait_by_its_timeout(
     assert timeout * 0.9 <= time.monotonic() - started < timeout + PROMPTLY
 
 
+async def test_change_wakes_every_task_that_waits(database: Database) -> None:
+    await settle_in(database)
+    waiting = [asyncio.create_task(seconds_to_wake(database)) for _ in range(5)]
+    await asyncio.sleep(0.05)
+
+    await enqueue(database)
+
+    assert max(await asyncio.gather(*waiting)) < PROMPTLY
+
+
+@each_shared_kind
+async def test_task_that_was_busy_is_told_of_what_others_were_told_of(
+    database: Database, place: Place
+) -> None:
+    free = asyncio.Event()
+
+    async def wait_twice() -> float:
+        await settle_in(database)
+        await free.wait()
+        return await seconds_to_wake(database)
+
+    busy = asyncio.create_task(wait_twice())
+    await settle_in(database)
+    await settle_in(database)
+    await enqueue(place.open())
+    await database.wait_for_change(PATIENCE)
+
+    free.set()
+
+    assert await busy < PROMPTLY
+
+
 async def test_wait_doesnt_keep_statements_from_running(database: Database) -> None:
     await settle_in(database)
     waiting = asyncio.create_task(database.wait_for_change(PATIENCE))

@@ -10,6 +10,7 @@ from server_jobs.records.outcomes import Abandoned, Completed, Failed
 from server_jobs.records.requests import Changed, Skipped
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Statement
+from server_jobs.store.statements.maintain import MaintainStatements
 from server_jobs.store.store import Store
 from tests.support.databases.faulty import Fault, FaultyDatabase
 from tests.support.databases.kinds import Kind, Place, each_shared_kind
@@ -184,15 +185,23 @@ async def test_nothing_is_done_to_no_jobs(scene: Scene) -> None:
     assert await statuses(scene, bystander) == [FAILED]
 
 
-async def test_lost_answer_to_a_cancellation_is_asked_again(database: Database) -> None:
+async def test_lost_answer_to_a_change_is_found_out(database: Database) -> None:
     faulty = FaultyDatabase(database)
     store = Store(faulty)
-    job = new_job()
-    await store.enqueue([job])
-    faulty.break_once(Fault.AFTER, when=lambda statement: "chosen" in statement.values)
+    job, other = new_job(), new_job()
+    await store.enqueue([job, other])
+    await database.execute(MaintainStatements.of(database).cancel([other.id]))
 
-    changed = await store.cancel_many([job.id])
+    for change, skipped in ((store.cancel_many, CANCELLED), (store.retry_many, None)):
+        faulty.break_once(Fault.AFTER, when=_writes)
+        changed = await change([job.id, other.id])
+        assert job.id in changed.statuses
+        assert (await store.get(job.id)).status is changed.statuses[job.id]
+        # What was cancelled before isn't said to have been cancelled now.
+        assert [one.status for one in changed.skipped] == ([skipped] if skipped else [])
 
-    assert faulty.faults == 1
-    assert (await store.get(job.id)).status is CANCELLED
-    assert [skipped.status for skipped in changed.skipped] == [CANCELLED]
+    assert faulty.faults == 2
+
+
+def _writes(statement: Statement) -> bool:
+    return bool(getattr(statement.shape, "is_dml", False))

@@ -49,6 +49,15 @@ def test_fire_times_are_computed_by_both(tmp_path: Path) -> None:
         assert figure.to_reference > 0
 
 
+def test_reading_params_back_is_seen_beside_writing_them(tmp_path: Path) -> None:
+    run = Run(Databases(tmp_path, None), [], Steps(), scale=0.01, rounds=1)
+
+    (figure,) = enqueue.params_read_back(run)
+
+    assert figure.to_reference is not None
+    assert 0 < figure.to_reference < 1
+
+
 def test_memory_is_that_of_the_workers_process(run: Run) -> None:
     (figure,) = memory.measure(run)
 

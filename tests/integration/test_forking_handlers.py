@@ -35,10 +35,12 @@ async def enqueue_all() -> dict[str, str]:
 async def until_all_ended(store: Store, ids: dict[str, str]) -> dict[str, str | None]:
     """Wait until all jobs have ended → what each returned, or how it failed."""
 
-    async def all_ended() -> bool:
-        return all([(await store.get(job_id)).status.finished for job_id in ids])
+    for job_id, name in ids.items():
 
-    await until(all_ended, "all jobs have ended")
+        async def has_ended(job_id: str = job_id) -> bool:
+            return (await store.get(job_id)).status.finished
+
+        await until(has_ended, f"{name} has ended")
     return {name: told(await store.get(job_id)) for job_id, name in ids.items()}
 
 

@@ -1,9 +1,19 @@
 """Roles and databases whose settings somebody chose for other programs."""
 
-import pytest
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from sqlalchemy import text
+
+from server_jobs.errors import ServerJobsError
+from server_jobs.migrate import migrate
 from server_jobs.monitoring.server_facts import hidden_tables
+from server_jobs.sql.statement import Statement
+from tests.support.cli import Cli
 from tests.support.servers.strange import (
+    Place,
     StrangeServer,
     cases,
     comes_of,
@@ -68,6 +78,15 @@ SERVERS = {
     "empty search path": role("search_path = ''", refused="SERVER_JOBS_SCHEMA"),
     "missing schema": role("search_path = 'nowhere'", refused="SERVER_JOBS_SCHEMA"),
     "empty search path, but a schema": role("search_path = ''", schema="work"),
+    "shared sessions, serializable": role(
+        "default_transaction_isolation = 'serializable'", options="pgbouncer=true"
+    ),
+    "shared sessions, German dates": role(
+        "DateStyle = 'German, DMY'",
+        "TimeZone = 'Asia/Kolkata'",
+        "standard_conforming_strings = off",
+        options="pgbouncer=true",
+    ),
     "functions of the same names": StrangeServer(
         (
             "CREATE SCHEMA fake AUTHORIZATION {role}",
@@ -76,7 +95,7 @@ SERVERS = {
             "ALTER ROLE {role} SET search_path = fake, public",
         )
     ),
-    "LATIN1 database": StrangeServer(encoding="LATIN1"),
+    "LATIN1 database": StrangeServer(encoding="LATIN1", refused="ENCODING 'UTF8'"),
     "bytes": StrangeServer(encoding="SQL_ASCII", refused="ENCODING 'UTF8'"),
 }
 
@@ -87,6 +106,48 @@ async def test_everything_works_or_one_error_says_what_to_set(
 ) -> None:
     with set_up(postgres_server, server) as place:
         await comes_of(place, server)
+
+
+async def test_at_serializable_nothing_conflicts_for_want_of_read_committed(
+    postgres_server: str,
+) -> None:
+    level = StrangeServer(
+        ("ALTER ROLE {role} SET default_transaction_isolation = 'serializable'",),
+        options="pgbouncer=true",
+    )
+    with set_up(postgres_server, level) as place:
+        await everything_works(place)
+        async with place.database() as database:
+            shown = Statement(text("SELECT current_setting('transaction_isolation')"))
+            assert await database.execute(shown) == [("read committed",)]
+
+
+NAMES = ["a b.db", "a#b.db", "a%20b.db", "ü€.db", "a+b&c=d.db", 'it\'s "quoted".db', "@ho:st@.db"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", ["sqlite:///{}", "sqlite:////{folder}/{}", "'sqlite:///{}'\n"])
+async def test_a_file_of_any_name_is_one_file_for_every_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = form.format(name, folder=str(tmp_path).lstrip("/"))
+
+    await everything_works(Place("", url, "", None))
+
+    assert {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()} == {
+        name
+    }
+    listed = await asyncio.to_thread(Cli(database_url=url).ok, "list", "--limit", "100")
+    assert listed.count("Echo") == 23
+
+
+@pytest.mark.parametrize("use", [migrate, lambda url: Cli(database_url=url).ok("list")])
+def test_a_folder_that_is_missing_is_named(tmp_path: Path, use: Callable[[str], object]) -> None:
+    with pytest.raises((ServerJobsError, AssertionError), match="no-such-folder"):
+        use(f"sqlite:///{tmp_path}/no-such-folder/jobs.db")
+    with pytest.raises((ServerJobsError, AssertionError), match="is a folder"):
+        use(f"sqlite:///{tmp_path}")
 
 
 @pytest.mark.parametrize("schema", [None, "Work"])

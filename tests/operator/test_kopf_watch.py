@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from server_jobs.launches.store import LaunchStore
 from server_jobs_operator.cluster.names import GROUP, VERSION
 from server_jobs_operator.controllers import kopf_watch
-from server_jobs_operator.controllers.kopf_watch import KopfWatch
+from server_jobs_operator.controllers.kopf_watch import THREAD, KopfWatch
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
 from server_jobs_operator.term import Term
@@ -145,6 +146,8 @@ async def seen(server: Server, launches: LaunchStore) -> AsyncIterator[Seen]:
     yield seen
     seen.watching.cancel()
     await asyncio.gather(seen.watching, return_exceptions=True)
+    # While the server is there: kopf's complaints would stand in other tests' logs.
+    await until(lambda: all(one.name != THREAD for one in threading.enumerate()), "kopf ends")
 
 
 def added(name: str) -> Line:

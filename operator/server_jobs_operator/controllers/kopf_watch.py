@@ -32,6 +32,9 @@ START_SECONDS = 15.0
 
 LONGEST_PAUSE_SECONDS = 30.0
 
+THREAD = "server-jobs-kopf"
+"""The name of the thread in which kopf runs."""
+
 _WHAT = "watches of the custom resources"
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -119,7 +122,7 @@ class _KopfRun:
         self.stop = threading.Event()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.ended.add_done_callback(lambda future: future.cancelled() or future.exception())
-        threading.Thread(target=self._run, name="server-jobs-kopf", daemon=True).start()
+        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
 
     def missing_watches(self) -> list[str]:
         """What kopf should watch and doesn't, because it hasn't begun or has ended."""

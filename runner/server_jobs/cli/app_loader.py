@@ -43,7 +43,13 @@ def load_registry(app: str | None) -> JobRegistry:
 
 def _import(name: str) -> ModuleType:
     # The path of an installed command begins with its own folder, not with the current one.
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        raise InvalidAppError(
+            f"--app: the current directory can't be read ({error.strerror}), and {name} is looked"
+            " for there: change to one that exists"
+        ) from None
     if here not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from server_jobs.definition.codec import mask_secrets
 from server_jobs.records.rows import JobRecord
+from server_jobs.sql.statement import RawText
 
 _DEEPEST = 200
 _LONGEST_NUMBER = 4_300
@@ -75,6 +76,8 @@ def json_value(value: Any) -> Any:
 
     Lists and objects are returned with their items like that.
     """
+    if isinstance(value, RawText):
+        return str(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, float) and not math.isfinite(value):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import typer
 
 from server_jobs.cli.output import error_line
+from server_jobs.cli.streams import READER_GONE
 from server_jobs.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -42,10 +43,11 @@ EXIT_CODES = {
     0: "done; a worker was stopped, or has drained its queues",
     FAILED: "failed, and the message says why: no record has that id, a named job couldn't be"
     " retried or cancelled, a watched job didn't complete, a worker had to leave handlers behind,"
-    " or doctor found something",
+    " doctor found something, or the output was lost",
     USAGE: "used wrongly, and nothing was done: an option, setting, app, job name or param is"
     " wrong",
     130: "interrupted by Ctrl-C",
+    READER_GONE: "nobody reads the output any more, as behind a pipe to head",
     143: "ended by SIGTERM; a worker only if it had claimed nothing yet",
 }
 

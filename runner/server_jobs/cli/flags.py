@@ -57,9 +57,9 @@ def _parameter(name: str, setting: Setting) -> inspect.Parameter:
 
 def _value(setting: Setting, given: Any) -> Any:
     if setting.is_duration:
-        return seconds_or_forever(given, setting.flag)
+        return seconds_or_forever(given, setting.names)
     if setting.unit == SECONDS:
-        return seconds_of(given, setting.flag)
+        return seconds_of(given, setting.names)
     if setting.is_list:
         return _names(setting, given) if given else setting.default
     return given
@@ -69,7 +69,7 @@ def _names(setting: Setting, values: list[str]) -> tuple[str, ...]:
     whole = os.environ.get(setting.variable, "")
     # Typer cuts a variable at its blanks. A list is cut at its commas.
     names = names_in([whole] if values == whole.split() else values)
-    hint = f"'{setting.flag}' / {setting.variable}"
+    hint = f"'{setting.names}'"
     if not names:
         raise typer.BadParameter("there is no name in it.", param_hint=hint)
     if odd := [name for name in names if name.split() != [name] or not name.isprintable()]:

@@ -7,7 +7,7 @@ import signal
 import threading
 from types import FrameType
 
-from server_jobs.signals import Signals
+from server_jobs.signals import Signals, end_signals
 
 PATIENCE_SECONDS = 5.0
 """How long an interrupted command may take to clean up."""
@@ -26,10 +26,7 @@ class Interruption:
     def __init__(self) -> None:
         self._status: int | None = None
         self._deadline: threading.Timer | None = None
-        numbers = [signal.SIGTERM]
-        # `nohup` has it ignored.
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            numbers.append(signal.SIGHUP)
+        numbers = [number for number in end_signals() if number != signal.SIGINT]
         self._signals = Signals(self._on_main_thread, self._on_thread, numbers)
 
     def __enter__(self) -> None:

@@ -22,7 +22,7 @@ SPARE_SECONDS = 5.0
 
 
 class StopOnSignals:
-    """Within it, SIGTERM and SIGINT stop the worker; a second one skips the grace period.
+    """Within it, SIGTERM, SIGINT and SIGHUP stop the worker; a second one skips the grace period.
 
     They set the deadline even if a job blocks the event loop, or all of Python. As long as the
     worker has claimed nothing, they end the process at once, with 128 and the signal's number.

@@ -50,6 +50,11 @@ class Setting:
         return self.variable != NO_VARIABLE
 
     @property
+    def names(self) -> str:
+        """What it is called where it may have been set."""
+        return f"{self.flag} / {self.variable}" if self.has_variable else self.flag
+
+    @property
     def default_text(self) -> str | None:
         """The default as it would be typed. None if there is none, and for durations."""
         if self.default is None or self.is_duration:

@@ -66,7 +66,8 @@ class Database(Protocol):
     async def wait_for_change(self, timeout: float) -> None:
         """Return once something may have changed, or after ``timeout`` seconds.
 
-        A change between two calls ends the second one at once. Only one caller may wait at a time.
+        Any number of tasks may wait, and a change wakes each. A change between two calls of one
+        task ends the second at once.
         """
 
     async def close(self) -> None:

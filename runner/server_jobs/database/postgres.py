@@ -50,6 +50,8 @@ _log = logging.getLogger("server_jobs.database")
 _CONFLICTS = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
 _CONFLICT_TRIES = 5
 
+_LISTEN_AGAIN_SECONDS = 1.0
+
 # "cached plan must not change result type", and a prepared statement that a pooler's other session
 # has, or hasn't. Nothing has run.
 _STALE = (
@@ -58,9 +60,6 @@ _STALE = (
     pg_errors.DuplicatePreparedStatement,
 )
 _STALE_TRIES = 2
-
-# Nothing can interrupt a wait for notifications, and close() mustn't take as long as a whole one.
-_LONGEST_WAIT_SECONDS = 0.2
 
 ANSWER_TIMEOUT_SECONDS = 30.0
 """How long a server may be silent before its connection is given up."""
@@ -231,6 +230,7 @@ class _Listener(WatchingThread):
         self._answer_timeout = answer_timeout
         super().__init__("postgres-listener")
         self._heard = 0.0
+        self._again_at = 0.0
         self._refused = False
         self._connection: PostgresConnection | None = None
 
@@ -239,27 +239,26 @@ class _Listener(WatchingThread):
         if self._connection is not None:
             self._connection.close()
 
-    def _wait(self, timeout: float) -> None:
-        if self._stop.is_set():
-            return
+    def _look(self, seconds: float) -> bool:
         try:
             if self._connection is None:
+                if time.monotonic() < self._again_at:
+                    self._stop.wait(seconds)
+                    return False
                 self._connection = self._open()
                 self._listen(self._connection)
                 self._heard = time.monotonic()
-                return  # the caller looks for changes that came before LISTEN
-            deadline = time.monotonic() + timeout
-            while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
-                wait = min(left, _LONGEST_WAIT_SECONDS)
-                if list(self._connection.notifies(timeout=wait, stop_after=1)):
-                    self._heard = time.monotonic()
-                    return
-                self._ask(self._connection)
+                return True  # those who wait look for changes that came before LISTEN
+            if list(self._connection.notifies(timeout=seconds, stop_after=1)):
+                self._heard = time.monotonic()
+                return True
+            self._ask(self._connection)
         except (psycopg.Error, DatabaseError):
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
-            self._stop.wait(timeout)
+            self._again_at = time.monotonic() + _LISTEN_AGAIN_SECONDS
+        return False
 
     def _listen(self, connection: PostgresConnection) -> None:
         listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)).as_string(None)

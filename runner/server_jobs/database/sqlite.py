@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities
+from server_jobs.database.compiled import naming_by_bytes, text_of
 from server_jobs.database.remote_errors import SIGNS_OF_A_VALUE
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.database.threads import WatchingThread
 from server_jobs.errors import (
+    ConfigurationError,
     ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
@@ -25,7 +25,7 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.sql.statement import RawText, Row, Statement
+from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
@@ -84,6 +84,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             threads=1,
         )
         self._use = self._unforked = threading.RLock()
+        self._inherits = False
 
     def __repr__(self) -> str:
         return f"SqliteDatabase({self._path or ':memory:'})"
@@ -106,6 +107,16 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         await super().close()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._inherits:
+            raise ConfigurationError(
+                f"SQLite ({self._path}) was open when this process was forked by a program that"
+                " didn't tell Python, such as uWSGI, and SQLite's locks don't survive that: set"
+                " `lazy-apps = true` in uWSGI, or enqueue nothing while the app is imported"
+            )
+        if self._path is None:
+            for pool in self._pools:
+                if pool.connections:  # a second one would be another database
+                    return pool.connections[0]
         connection = _open(self._path, self._busy_timeout)
         if self._path is not None:
             try:
@@ -167,7 +178,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             if isinstance(statement.shape, Insert):
                 raise  # what isn't UTF-8 is never written anew
             # It names a row by text that another program wrote (see RawText).
-            cursor = connection.execute(*_by_bytes(compiled.sql, parameters))
+            cursor = connection.execute(*naming_by_bytes(compiled.sql, parameters))
         return compiled.decode(cursor.fetchall())
 
     def _before_fork(self) -> None:
@@ -191,6 +202,8 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         self._unforked.release()
 
     def _after_fork_in_child(self) -> None:
+        # Before a fork that Python knows of, they are closed.
+        self._inherits = self._path is not None and any(pool.connections for pool in self._pools)
         self._watcher, self._watchers, self._stopped = None, [], []
         self._use = self._unforked = threading.RLock()
         super()._after_fork_in_child()
@@ -221,16 +234,10 @@ class _FileWatcher(WatchingThread):
     def after_fork(self) -> None:
         self._unforked.release()
 
-    def _wait(self, timeout: float) -> None:
-        waited = 0.0
-        while not self._stop.is_set():
-            with self._unforked:
-                if self._has_changed():
-                    return
-            if waited >= timeout:
-                return
-            self._stop.wait(POLL_SECONDS)
-            waited += POLL_SECONDS
+    def _look(self, seconds: float) -> bool:
+        self._stop.wait(min(seconds, POLL_SECONDS))
+        with self._unforked:
+            return self._has_changed()
 
     def _has_changed(self) -> bool:
         """Tell whether the file's version has changed; False if it can't be read just now."""
@@ -251,24 +258,6 @@ class _FileWatcher(WatchingThread):
             connection.close()
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return RawText.of(raw)
-
-
-def _by_bytes(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
-    """Give texts as bytes that SQLite makes texts of, since Python can't give such texts."""
-    texts = iter([isinstance(value, str) for value in parameters])
-    # Our statements have no question mark but for parameters.
-    sql = re.sub(r"\?", lambda _: "CAST(? AS TEXT)" if next(texts) else "?", sql)
-    return sql, [
-        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-        for value in parameters
-    ]
-
-
 def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
@@ -281,8 +270,17 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise _translated(error, path) from error
     # By default, text that isn't UTF-8 is an error, even after its statement was committed.
-    connection.text_factory = _text
+    connection.text_factory = text_of
     return connection
+
+
+def explained(error: sqlite3.Error, path: Path | None) -> str:
+    """Return what SQLite says, and what may be wrong with the path."""
+    if path is None or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
+        return str(error)
+    if path.is_dir():
+        return f"{error}; it is a folder, not a file"
+    return f"{error}; is {path.absolute().parent} a folder that this user may write to?"
 
 
 def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
@@ -292,10 +290,7 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
     if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
         return ConstraintViolatedError(f"{where}: {error}")
     if code is not None and code & 0xFF in _TRY_AGAIN:
-        hint = ""
-        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and path is not None:
-            hint = f"; is {path.parent} a folder that this user may write to?"
-        return DatabaseUnavailableError(f"{where}: {error}{hint}")
+        return DatabaseUnavailableError(f"{where}: {explained(error, path)}")
     text = str(error)
     about_values = isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_MISMATCH
     if about_values or any(sign in text for sign in SIGNS_OF_A_VALUE):

@@ -11,11 +11,17 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
+
+from server_jobs.synchronous import running_loop, threads_are_replaced
+
+# Nothing can interrupt a look, and close() mustn't take as long as a whole wait.
+_LONGEST_LOOK_SECONDS = 0.2
 
 C = TypeVar("C")
 """The blocking driver's connection."""
@@ -29,29 +35,99 @@ class _Pool(Generic[C]):
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.own = threading.local()
         self.connections: list[C] = []
+        self.idle: list[C] = []
+        """Of the connections, those that no thread owns, because callers use them in turn."""
+        self.turns = threading.BoundedSemaphore(threads)
         self.breaks = 0
         """How often connections broke. A thread whose connection is older opens a new one."""
 
 
 class WatchingThread(ABC):
-    """Waits for changes on a thread of its own, one call at a time."""
+    """Looks for changes on a thread of its own, for all tasks that wait, as long as any waits."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"server-jobs-{name}")
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._looking = False
+        self._waits: dict[asyncio.Future[None], float] = {}
+        """Who waits, and until when by the monotonic clock."""
+        self._changes = 0
+        """How many changes were seen so far."""
+        self._told = 0
+        """How many of them anybody was told of, and below, each task that has waited before."""
+        self._told_to: weakref.WeakKeyDictionary[asyncio.Task[Any], int]
+        self._told_to = weakref.WeakKeyDictionary()
 
     async def wait(self, timeout: float) -> None:
-        """Return once something may have changed, or after ``timeout`` seconds."""
-        await asyncio.wrap_future(self._pool.submit(self._wait, timeout))
+        """Return once something may have changed, or after ``timeout`` seconds.
+
+        A change since the last call of the same task ends this one at once.
+        """
+        task, wait = asyncio.current_task(), asyncio.get_running_loop().create_future()
+        assert task is not None  # noqa: S101 - a coroutine of an event loop runs in a task
+        with self._lock:
+            if self._told_to.get(task, self._told) == self._changes and not self._stop.is_set():
+                self._waits[wait] = time.monotonic() + timeout
+                if not self._looking:
+                    self._looking = True
+                    self._pool.submit(self._watch)
+            else:
+                wait.set_result(None)
+        try:
+            await wait
+        finally:
+            with self._lock:
+                self._waits.pop(wait, None)
+                self._told = self._told_to[task] = self._changes
 
     async def close(self) -> None:
-        """End the wait that is under way, and the thread."""
+        """End the waits that are under way, and the thread."""
         self._stop.set()
         await asyncio.to_thread(self._pool.shutdown, wait=True)
 
+    def _watch(self) -> None:
+        """Look again and again, on the thread, until nobody waits any more."""
+        left: float | None = 0.0
+        while left is not None:
+            try:
+                changed = self._stop.is_set() or self._look(left)
+            except BaseException as error:  # noqa: BLE001 - raised where the wait is awaited
+                left = self._end_waits(error)
+            else:
+                left = self._end_waits(changed)
+
+    def _end_waits(self, why: bool | BaseException) -> float | None:
+        """End all waits for a change or an error, otherwise those whose time is over.
+
+        Returns for how long the next look may last; None means that nobody waits, so that there is
+        no next one.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._changes += why is True
+            ended = [
+                wait
+                for wait, until in self._waits.items()
+                if why or until <= now or wait.get_loop().is_closed()
+            ]
+            for wait in ended:
+                del self._waits[wait]
+            left = min(self._waits.values(), default=None)
+            self._looking = left is not None
+        for wait in ended:
+            if isinstance(why, BaseException):
+                _hand_over(wait.get_loop(), wait, wait.set_exception, why)
+            else:
+                _hand_over(wait.get_loop(), wait, wait.set_result, None)
+        return None if left is None else min(max(left - now, 0.0), _LONGEST_LOOK_SECONDS)
+
     @abstractmethod
-    def _wait(self, timeout: float) -> None:
-        """Wait on the thread, and end soon after ``_stop`` is set."""
+    def _look(self, seconds: float) -> bool:
+        """Look for at most ``seconds`` on the thread → whether something may have changed.
+
+        It ends soon after ``_stop`` is set.
+        """
 
 
 class ConnectionThreads(ABC, Generic[C]):
@@ -63,6 +139,7 @@ class ConnectionThreads(ABC, Generic[C]):
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
         self._name = f"server-jobs-{name}"
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._pool: _Pool[C] | None = None
         self._pools: list[_Pool[C]] = []
@@ -95,11 +172,19 @@ class ConnectionThreads(ABC, Generic[C]):
         If the caller is cancelled, work that has begun goes on to its end, since half a transaction
         is worse. Work that hasn't begun never does.
         """
-        loop = asyncio.get_running_loop()
+        if self._process_id != os.getpid():
+            # Forked by a program in C that didn't tell Python, as uWSGI does by default.
+            self._after_fork_in_child()
+        if threads_are_replaced():
+            with self._lock:
+                pool = self._pool = self._pool or self._new_pool()
+            return self._here(pool, work)
+        loop = running_loop()
         answer: asyncio.Future[T] = loop.create_future()
+        turn = iter((True,))
 
         def run() -> None:
-            if answer.cancelled():
+            if not next(turn, False) or answer.cancelled():
                 return
             # The answer is handed over here, since chaining the pool's future takes twice as long.
             try:
@@ -111,8 +196,37 @@ class ConnectionThreads(ABC, Generic[C]):
 
         with self._lock:
             pool = self._pool = self._pool or self._new_pool()
-            pool.threads.submit(run)
-        return await answer
+            here = False
+            try:
+                pool.threads.submit(run)
+            except RuntimeError:
+                # The interpreter ends: it waits for threads and runs what atexit has, but starts no
+                # thread any more. A thread that runs may have taken the work nevertheless.
+                here = next(turn, False)
+        return self._here(pool, work) if here else await answer
+
+    def _here(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
+        """Run ``work`` on the calling thread, on a connection that nobody uses meanwhile."""
+        with pool.turns, self._use:
+            if pool.idle:
+                connection = pool.idle.pop()
+            else:
+                connection = self._connect()
+                pool.connections.append(connection)
+            try:
+                answer = work(connection)
+            except Exception as error:
+                if self._broken(connection, error):
+                    # What broke one has broken those that wait, too.
+                    for each in (connection, *pool.idle):
+                        pool.connections.remove(each)
+                        self._disconnect(each)
+                    pool.idle.clear()
+                else:
+                    pool.idle.append(connection)
+                raise
+            pool.idle.append(connection)
+            return answer
 
     def _new_pool(self) -> _Pool[C]:
         pool: _Pool[C] = _Pool(self._threads, self._name)
@@ -153,6 +267,7 @@ class ConnectionThreads(ABC, Generic[C]):
     def _disconnect_all(self, pool: _Pool[C]) -> None:
         """Close a pool's connections, which no thread may be using. Its threads open new ones."""
         connections, pool.connections, pool.own = pool.connections, [], threading.local()
+        pool.idle.clear()
         for connection in connections:
             self._disconnect(connection)
 
@@ -168,6 +283,7 @@ class ConnectionThreads(ABC, Generic[C]):
         The connections stay referenced, since closing them would send on the parent's sockets.
         """
         _inherited.append(self._pools)
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
         self._pool, self._pools = None, []
 
@@ -208,10 +324,11 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _fork_lock
     _stopped.clear()
     for threads in list(_all):
         threads._after_fork_in_child()
-    _fork_lock.release()
+    _fork_lock = threading.Lock()  # not released: some programs call only this one
 
 
 if hasattr(os, "register_at_fork"):

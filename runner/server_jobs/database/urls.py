@@ -73,6 +73,8 @@ def parse_url(url: str) -> DatabaseUrl:
     """
     url = _clean(url)
     backend, scheme, rest = _split(url)
+    if backend != "sqlite" and not _is_text(url):
+        raise _invalid("it has bytes that aren't UTF-8; %-encode them")
     if backend == "postgresql":
         from server_jobs.database.postgres_url import read_conninfo, read_url
 
@@ -91,6 +93,11 @@ def backend_of(url: str) -> str:
     Raises InvalidDatabaseUrlError.
     """
     return _split(_clean(url))[0]
+
+
+def _is_text(url: str) -> bool:
+    # What the environment has in another encoding stands for its bytes.
+    return not any("\ud800" <= character <= "\udfff" for character in url)
 
 
 def _clean(url: str) -> str:

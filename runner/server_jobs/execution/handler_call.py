@@ -142,7 +142,15 @@ async def _on_thread(
         except BaseException as error:  # noqa: BLE001 - raised again where the handler is awaited
             return None, error
 
-    work = asyncio.get_running_loop().run_in_executor(threads, contextvars.copy_context().run, run)
+    in_context = contextvars.copy_context().run
+    try:
+        work = asyncio.get_running_loop().run_in_executor(threads, in_context, run)
+    except RuntimeError:
+        if threads is not None:
+            raise
+        # The interpreter ends, and starts no thread any more for what atexit has left to do.
+        work = asyncio.get_running_loop().create_future()
+        work.set_result(in_context(run))
     outside = cancellations_of_this_task()
     cancelled: asyncio.CancelledError | None = None
     while not work.done():

@@ -113,12 +113,15 @@ class LeaseKeeper:
     def start(self) -> None:
         """Begin to renew, on a thread or as a task of the running event loop."""
         self._stopped.clear()
-        if not self._keeping.on_thread:
-            self._wake = asyncio.Event()
-            self._task = OwnTask(self._keep_later(), name="leases")
-            return
-        self._thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
-        self._thread.start()
+        if self._keeping.on_thread:
+            thread = threading.Thread(target=self._run, name="server-jobs-leases", daemon=True)
+            # At its end, the interpreter starts no thread any more for what atexit has left to do.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+                return
+        self._wake = asyncio.Event()
+        self._task = OwnTask(self._keep_later(), name="leases")
 
     async def stop(self) -> None:
         """Renew no more, and wait until the thread or the task has ended."""

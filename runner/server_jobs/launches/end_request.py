@@ -10,7 +10,9 @@ from server_jobs.signals import Signals
 
 
 class EndRequest:
-    """Within this block SIGTERM and SIGINT set ``asked``, or end the process before ``job_begins``.
+    """Within this block SIGTERM, SIGINT and SIGHUP set ``asked``.
+
+    Before ``job_begins`` they end the process, with 128 and the signal's number.
 
     It notices them whatever the handler does. If that keeps the interpreter's lock, so that nobody
     can act on the request, the process ends once ``last_moment`` seconds have passed.

@@ -33,6 +33,7 @@ class PostgresFacts:
     """Holds the server's version and the settings that apply to this connection."""
 
     version: str
+    encoding: str
     fsync: bool
     full_page_writes: bool
     synchronous_commit: str
@@ -83,6 +84,7 @@ async def postgres_facts(database: Database) -> PostgresFacts:
     setting = func.current_setting
     wanted = select(
         setting("server_version"),
+        setting("server_encoding"),
         setting("fsync") == "on",
         setting("full_page_writes") == "on",
         setting("synchronous_commit"),

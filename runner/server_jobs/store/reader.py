@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -64,6 +64,14 @@ class Reader:
             for chunk in self._cut(job_ids, len)
             for row in await self.database.execute(self._read_sql.summaries(chunk))
         ]
+
+    async def ended(self, job_ids: Collection[str]) -> set[str]:
+        """Return the ids of those jobs that have ended, or have no record any more."""
+        return {
+            job_id
+            for chunk in self._cut(list(job_ids), len)
+            for (job_id,) in await self.database.execute(self._read_sql.ended(chunk))
+        }
 
     async def list_jobs(
         self, wanted: JobFilter = ANY_JOB, *, before_id: str | None = None, limit: int = 50

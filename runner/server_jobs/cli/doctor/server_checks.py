@@ -104,6 +104,14 @@ async def postgres(patient: Patient) -> AsyncIterator[Finding]:
             "the server takes no writes: it is a standby, or this role or database is read-only",
             "let --database lead to the primary (target_session_attrs=read-write)",
         )
+    if facts.encoding != "UTF8":
+        yield Finding(
+            "postgresql",
+            Level.WARN,
+            f"the database's encoding is {facts.encoding}: jobs with characters that it lacks fail,"
+            " and workers can't renew leases meanwhile",
+            "dump it, and restore it into a database with ENCODING 'UTF8'",
+        )
     for name, safe in (("fsync", facts.fsync), ("full_page_writes", facts.full_page_writes)):
         if not safe:
             yield Finding(

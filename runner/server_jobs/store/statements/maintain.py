@@ -13,7 +13,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    cast,
     delete,
     exists,
     false,
@@ -29,6 +28,7 @@ from server_jobs.records.requests import Prunable
 from server_jobs.records.status import FINISHED, LIVE, RETRYABLE, JobStatus
 from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.constructs import within
+from server_jobs.sql.fit import BLOB_ID
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import status_is
@@ -208,7 +208,7 @@ class MaintainStatements(JobStatements):
         )
 
     def name_blobs(self) -> Statement:
-        """Make texts of ids that are BLOBs, which SQLite keeps in any column → the new ids.
+        """Rename rows whose id is a BLOB, which SQLite keeps in any column → the new ids.
 
         Nobody could name such a row, neither a person nor a statement over many rows.
         """
@@ -220,7 +220,7 @@ class MaintainStatements(JobStatements):
         return self._update(
             # BLOBs sort behind all texts, so that the primary key finds them at once.
             job.id >= literal_column("x''"),
-            changes={"id": cast(job.id, Text)},
+            changes={"id": literal_column(f"'{BLOB_ID}' || hex(id)")},
         ).returning(job.id)
 
     def cancel(self, job_ids: Sequence[str]) -> Statement:
@@ -240,8 +240,8 @@ class MaintainStatements(JobStatements):
     def retry(self, job_ids: Sequence[str]) -> Statement:
         """Run failed and cancelled jobs again, whose unique key is free → id, status of each.
 
-        Of several with the same key, the newest is retried. For more than one job it must come
-        after ``keys_in_turn`` in one batch.
+        Of several with the same key, the newest is retried. It comes after ``keys_in_turn`` in one
+        batch, for a single job too: that one is locked while its key is waited for.
         """
         return Statement(self._retry, {"chosen": [(job_id,) for job_id in job_ids]})
 

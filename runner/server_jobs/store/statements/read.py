@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.records.requests import JobFilter
 from server_jobs.records.rows import RECORD_COLUMNS, JobSummary
-from server_jobs.records.status import JobStatus
+from server_jobs.records.status import FINISHED, JobStatus
 from server_jobs.sql.constructs import add_seconds, seconds_between
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
@@ -46,6 +46,17 @@ class ReadStatements(JobStatements):
     def _summaries(self) -> Executable:
         ids = rows("ids", id=Text())
         return select(*self._summary).where(self._jobs.c.id == ids.c.id)
+
+    def ended(self, job_ids: Iterable[str]) -> Statement:
+        """Find those of these jobs that have ended, or have no record any more → id."""
+        return Statement(self._ended, {"ids": [(job_id,) for job_id in job_ids]})
+
+    @cached_property
+    def _ended(self) -> Executable:
+        ids, job = rows("ids", id=Text()), self._jobs.c
+        found = ids.outerjoin(self._jobs, job.id == ids.c.id)
+        has_ended = status_is(job.status, *sorted(FINISHED))
+        return select(ids.c.id).select_from(found).where(or_(job.id.is_(None), has_ended))
 
     def get(self, job_id: str) -> Statement:
         """Read one record → all its columns."""

@@ -67,11 +67,11 @@ class JobStatements(StatementSet):
         return [self._jobs.c[name] for name in CLAIMED_COLUMNS]
 
     def keys_in_turn(self) -> list[Statement]:
-        """Wait for the turn to take unique keys: the first step of a batch that takes several.
+        """Wait for the turn to take unique keys: the first step of a batch that takes several, or
+        that locks rows besides.
 
-        Whoever takes a key waits for those who take or free it just now. Two that take several, in
-        different orders, would wait for each other, so they take turns. It is no step at all on a
-        database with one writer.
+        Whoever takes a key waits for those who take it, free it or write to its row just now, and
+        would then hold what they wait for. It is no step at all on a database with one writer.
         """
         return [Statement(self._keys_in_turn)] if self._postgres else []
 

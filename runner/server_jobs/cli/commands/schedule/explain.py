@@ -94,7 +94,12 @@ def explain(
             )
     zone = time_zone(schedule.time_zone)
     start = now if since is None else moment_of(since, "--from", zone)
-    times = list(islice(schedule.fire_times(start - _INSTANT), count))
+    try:
+        times = list(islice(schedule.fire_times(start - _INSTANT), count))
+    except OverflowError:
+        raise typer.BadParameter(
+            "no fire time can be found so near to the ends of the calendar.", param_hint="'--from'"
+        ) from None
     notes = list(notes_on(schedule, zone, times))
     if as_json:
         print_json(
