@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 # By attribute, so that pydantic loads what is used when it is used: importing stays cheap.
 import pydantic
 
-from server_jobs.definition.difference import Difference, difference
+from server_jobs.definition.difference import Difference, difference, equality_tells
 from server_jobs.errors import InvalidJobDataError, InvalidJobDefinitionError
 from server_jobs.records.text import message_of
 
@@ -63,6 +63,10 @@ class Codec(Generic[T]):
         self._adapter.rebuild()
         # A name with "Secret" in it costs some speed where it isn't one of pydantic's types.
         return "Secret" in repr(self._adapter.core_schema)
+
+    @cached_property
+    def _equality_tells(self) -> bool:
+        return equality_tells(self._adapter.core_schema)
 
     def validate(self, value: T | Mapping[str, Any]) -> T:
         """Return a valid value, made of a value of the type or of a mapping."""
@@ -159,6 +163,8 @@ class Codec(Generic[T]):
             raise self._error(f"{self._job_name}: {self._what} can't be JSON: it has NaN")
         try:
             loaded = self._load(text)
+            if self._equality_tells and _equal(value, loaded):
+                return
             found = difference(value, loaded)
             if found is None or (not found.known and self._text(loaded) == text):
                 return
@@ -250,6 +256,13 @@ def _opened(document: Any) -> Any:
     if _is_wrapped(document):
         document = document[_PLAIN_KEY]
     return {key: _opened(value) for key, value in document.items()}
+
+
+def _equal(value: object, other: object) -> bool:
+    try:
+        return bool(value == other)
+    except Exception:  # noqa: BLE001 - of arrays, for instance; they are compared one by one
+        return False
 
 
 def _is_wrapped(document: dict[str, Any]) -> bool:
