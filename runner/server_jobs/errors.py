@@ -99,6 +99,10 @@ class ForeignTableError(SchemaError):
     """The database has a table of the same name that server-jobs didn't create."""
 
 
+class RowsInTheWayError(SchemaError):
+    """Rows of the tables break a rule that a migration adds, so it has changed nothing."""
+
+
 class DatabaseError(StoreError):
     """The database refused a statement."""
 

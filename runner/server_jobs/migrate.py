@@ -47,6 +47,7 @@ from server_jobs.database import (
 from server_jobs.database.base import shown_url
 from server_jobs.errors import (
     ConfigurationError,
+    ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
     ForeignTableError,
@@ -68,8 +69,9 @@ def migrate(url: str, *, schema: str | None = None, table_prefix: str | None = N
 
     Several processes may call it at once: one migrates, the others wait and find it done. Raises
     ForeignTableError if server-jobs didn't create the tables of these names, SchemaTooNewError if
-    a newer release has migrated them, ConfigurationError inside a migration of your own,
-    MissingDependencyError, DatabaseUnavailableError and DatabaseError.
+    a newer release has migrated them, RowsInTheWayError if rows break a rule that a step adds,
+    ConfigurationError inside a migration of your own, MissingDependencyError,
+    DatabaseUnavailableError and DatabaseError. What it raises leaves the tables as they were.
     """
     with _one_at_a_time:
         _refuse_inside_alembic()
@@ -114,6 +116,21 @@ def migration_files(
         f"{step}_server_jobs.sql": _offline(dialect_name, names, revisions)
         for step, revisions in zip(steps, ranges, strict=True)
     }
+
+
+def rows_in_the_way_sql(
+    dialect_name: str, *, schema: str | None = None, table_prefix: str | None = None
+) -> str:
+    """Return a query of the rows that the last step refuses → table, id and the rule it breaks.
+
+    It is for tables of the step before, where another tool applies the files. On SQLite, libSQL
+    and D1 an id is its bytes in hexadecimal digits, since it may be no text.
+    """
+    with _alembic_needed():
+        from server_jobs.migrations.steps import rules_of
+
+    rules = rules_of(_steps()[-1], dialect_name, table_names(schema, table_prefix))
+    return "\nUNION ALL\n".join(each.query() for each in rules) + ";\n"
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:
@@ -291,11 +308,31 @@ async def _apply_scripts(database: Database, steps: list[str]) -> list[str]:
         script = _offline("sqlite", names, f"{before}:head" if before else "head")
         try:
             await database.script((guard if before else "") + script)
+        except ConstraintViolatedError:
+            await _refuse_rows_in_the_way(database, missing)
+            raise
         except DatabaseError:
             if await _step_over_http(database) == before:
                 raise
         else:
             return missing
+
+
+async def _refuse_rows_in_the_way(database: Database, steps: list[str]) -> None:
+    """Raise RowsInTheWayError for the rows that break a rule of a step, if they can be told."""
+    from server_jobs.migrations.steps import SHOWN, refuse_rows_in_the_way, rules_of
+
+    for step in steps:
+        for rules in rules_of(step, "sqlite", database.tables):
+            query = rules.query(SHOWN).replace(":", "\\:")
+            found = [(str(a), str(b), str(c)) for a, b, c in await database.execute(_sql(query))]
+            if found:
+                ((count,),) = await database.execute(_sql(rules.count.replace(":", "\\:")))
+                refuse_rows_in_the_way(step, found, int(count), dialect_name="sqlite")
+
+
+def _sql(query: str) -> Statement:
+    return Statement(text(query))
 
 
 async def _step_over_http(database: Database) -> str | None:

@@ -11,6 +11,7 @@ from server_jobs.records.outcomes import Completed
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Statement
 from server_jobs.store.store import Store
+from tests.support.databases.kinds import KINDS
 from tests.support.scene import JOB, claim_of
 
 FINISHED = {"status": "'completed'", "completed_at": "'2030-01-01 00:00:00'"}
@@ -210,3 +211,131 @@ async def test_moment_of_our_format_is_taken_and_read(database: Database, moment
 
     read = (await Store(database).get("by-hand")).scheduled_for
     assert read == datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────
+
+WRONG_VALUES: dict[str, tuple[str, dict[str, str]]] = {
+    "id-of-no-characters": ("id_value", {"id": "''"}),
+    "name-of-no-characters": ("job_name_value", {"job_name": "''"}),
+    "queue-of-2700-bytes": ("queue_value", {"queue": f"'{'q' * 2_700}'"}),
+    "key-of-no-characters": ("unique_key_value", {"unique_key": "''"}),
+    "correlation-id-of-1001-bytes": (
+        "correlation_id_value",
+        {"correlation_id": f"'{'x' * 1_001}'"},
+    ),
+    "count-at-the-end-of-its-type": ("attempt_count_value", {"attempt_count": "2147483647"}),
+    "launch-failures-likewise": ("launch_failures_value", {"launch_failures": "2147483647"}),
+    "releases-likewise": ("release_count_value", {"release_count": "1000000001"}),
+    "fence-beyond-javascript": ("fence_value", {"fence": "9007199254740993"}),
+    "no-time-at-all": ("timeout_value", {"timeout_seconds": "0"}),
+    "a-century": ("timeout_value", {"timeout_seconds": "3155760000"}),
+    "policy-that-is-a-list": ("retry_policy_value", {"retry_policy": "'[]'"}),
+    "runtime-that-is-null": ("runtime_value", {"runtime": "'null'"}),
+    "too-many-errors": ("errors_value", {"errors": f"'[{'1,' * 100}1]'"}),
+}
+
+
+@pytest.mark.parametrize(("constraint", "literals"), WRONG_VALUES.values(), ids=WRONG_VALUES.keys())
+async def test_value_that_no_code_writes_is_refused(
+    database: Database, constraint: str, literals: dict[str, str]
+) -> None:
+    with pytest.raises(ConstraintViolatedError, match=f"jobs_{constraint}"):
+        await insert(database, **literals)
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "4713-01-01 00:00:00 BC"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.name == "postgres"], ids=["postgres"])
+async def test_moment_beyond_pythons_is_refused(database: Database, moment: str) -> None:
+    with pytest.raises(ConstraintViolatedError, match="jobs_scheduled_for_value"):
+        await insert(database, scheduled_for=f"'{moment}'")
+    with pytest.raises(ConstraintViolatedError, match="cron_jobs_ends_at_value"):
+        await insert_schedule(database, ends_at=f"'{moment}'")
+
+
+@pytest.mark.parametrize("number", ["'NaN'", "'infinity'"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.name == "postgres"], ids=["postgres"])
+async def test_number_that_is_none_is_refused(database: Database, number: str) -> None:
+    with pytest.raises(ConstraintViolatedError, match="jobs_timeout_value"):
+        await insert(database, timeout_seconds=number)
+    for column in ("jitter_seconds", "catchup_window_seconds"):
+        name = column.removesuffix("_seconds")
+        with pytest.raises(ConstraintViolatedError, match=f"cron_jobs_{name}_value"):
+            await insert_schedule(database, **{column: number})
+
+
+OF_NO_TYPE = {
+    "priority": ["'high'", "''", "x'00'", "1.5", "9e999"],
+    "attempt_count": ["'one'", "x'00'"],
+    "ready": ["2", "'yes'", "x'01'"],
+    "timeout_seconds": ["'soon'", "x'00'"],
+    "job_name": ["x'6869'", "'a' || char(0)"],
+    "scheduled_for": ["CAST('2030-01-01 00:00:00' AS BLOB)"],
+    "params": ["CAST('{}' AS BLOB)", "'{}' || char(0)"],
+}
+
+
+each_kind_without_types = pytest.mark.parametrize(
+    "kind", [k for k in KINDS if k.name != "postgres"], ids=lambda kind: kind.name
+)
+
+
+@each_kind_without_types
+@pytest.mark.parametrize(
+    ("column", "value"), [(name, each) for name, tried in OF_NO_TYPE.items() for each in tried]
+)
+async def test_value_of_another_type_is_refused_where_columns_have_none(
+    database: Database, column: str, value: str
+) -> None:
+    name = f"jobs_{column.removesuffix('_seconds')}_(value|time)"
+    with pytest.raises(ConstraintViolatedError, match=name):
+        await insert(database, **{column: value})
+
+
+NO_TEXT = {
+    "latin-1": "636166e9",
+    "latin-1-amid": "6361e96674",
+    "goes-on-from-nothing": "61b062",
+    "overlong": "c0af",
+    "surrogate": "eda080",
+    "never-a-byte": "ff",
+}
+
+
+@each_kind_without_types
+@pytest.mark.parametrize("bytes_", NO_TEXT.values(), ids=NO_TEXT.keys())
+async def test_bytes_that_are_no_text_are_refused(database: Database, bytes_: str) -> None:
+    text_of = f"CAST(x'{bytes_}' AS TEXT)"
+    for column, value in {
+        "queue": text_of,
+        "error": text_of,
+        "params": f"""('{{"a": "' || {text_of} || '"}}')""",
+    }.items():
+        with pytest.raises(ConstraintViolatedError, match=f"jobs_{column}_value"):
+            await insert(database, **{column: value})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "é",
+        "\ufffd",
+        "a\ufffdb",
+        "\ufffe\uffff",
+        "漢字",
+        "👩‍👩‍👧‍👦",
+        "\x80\xbf",
+        "\U0010ffff",
+        "\t\n",
+    ],
+)
+async def test_text_of_any_characters_is_taken(database: Database, words: str) -> None:
+    await insert(
+        database,
+        queue=f"'{words}'",
+        error=f"'{words}'",
+        params=f"""'{{"a": "{words.replace(chr(9), "").replace(chr(10), "")}"}}'""",
+    )
+
+    record = await Store(database).get("by-hand")
+    assert (record.queue, record.error) == (words, words)

@@ -120,6 +120,7 @@ def _work(place: Place, say: Say) -> None:
 
 
 async def _work_until_done(place: Place, say: Say) -> None:
+    before = _failed_without_error(place)  # some are inserted so
     database = TimedDatabase(place.url, say)
     config = WorkerConfig(
         concurrency=20, poll_interval=0.2, lease=30, grace=1, prune_interval=0.4, max_releases=3
@@ -139,11 +140,8 @@ async def _work_until_done(place: Place, say: Say) -> None:
     await database.close()
     for missing in _missing(place):
         say(f"worker: {missing}")
-    for job_id, status in place.read(
-        "SELECT id, status FROM jobs WHERE status = 'failed' AND coalesce(error, '') = ''"
-    ):
-        if job_id.startswith("hostile") and _began_otherwise(place, job_id):
-            say(f"worker: {job_id} is {status} without an error")
+    for job_id in _failed_without_error(place) - before:
+        say(f"worker: {job_id} is failed without an error")
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -154,9 +152,9 @@ async def _until(condition: Callable[[], bool]) -> None:
                 await asyncio.sleep(0.05)
 
 
-def _began_otherwise(place: Place, job_id: str) -> bool:
-    """Whether it wasn't failed from the beginning: the fence of such rows is 3 for ever."""
-    return bool(place.read(f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND fence <> 3"))
+def _failed_without_error(place: Place) -> set[str]:
+    query = "SELECT id FROM jobs WHERE status = 'failed' AND coalesce(error, '') = ''"
+    return {job_id for (job_id,) in place.read(query)}
 
 
 def _missing(place: Place) -> list[str]:
@@ -403,7 +401,7 @@ class _Complains(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if "unexpected" in message or record.name == "asyncio":
+        if "unexpected error" in message or record.name == "asyncio":
             kind, error, _ = record.exc_info or (None, None, None)
             self._say(f"log: {message[:200]} {kind.__name__ if kind else ''} {str(error)[:200]}")
 

@@ -28,7 +28,7 @@ from tests.support.processes.forks import forked
 from tests.support.scene import claim_of, new_job
 from tests.support.servers.postgres import temporary_database
 
-STEPS = ["0001", "0002", "0003"]
+STEPS = ["0001", "0002", "0003", "0004"]
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def test_rows_are_what_they_were(old: Place) -> None:
     assert {row[6] for row in jobs} == set(JobStatus)
     assert len(schedules) == 2
 
-    assert old.migrate() == ["0002", "0003"]
+    assert old.migrate() == ["0002", "0003", "0004"]
 
     assert old.rows("jobs", JOBS) == jobs
     assert old.rows("cron_jobs", CRON_JOBS) == schedules
@@ -272,5 +272,5 @@ def test_upgrade_that_fails_halfway_leaves_everything_as_it_was(old: Place) -> N
 
     schema = f'"{old.tables.schema}".' if old.tables.schema else ""
     run_sql(old.url, f"DROP INDEX {schema}{taken}")
-    assert old.migrate() == ["0002", "0003"]
+    assert old.migrate() == ["0002", "0003", "0004"]
     assert old.version() == [(SCHEMA_VERSION, 1)]

@@ -16,6 +16,7 @@ from server_jobs.records.status import FINISHED, JobStatus
 from server_jobs.sql.column_types import JsonText, UtcDateTime
 from server_jobs.sql.constructs import is_json, is_json_array, is_timestamp
 from server_jobs.sql.tables import Tables, make_tables, status_is
+from server_jobs.sql.values import conditions_on
 
 
 @cache
@@ -26,6 +27,8 @@ def complete_tables(schema: str | None = None, prefix: str = "") -> Tables:
     _index_jobs(tables.jobs, prefix)
     _complete_cron_jobs(tables.cron_jobs, prefix)
     _check_formats(tables.leases, prefix)
+    for table in (tables.jobs, tables.cron_jobs):
+        _check_values(table)
     return tables
 
 
@@ -122,6 +125,14 @@ def _check_formats(table: Table, prefix: str) -> None:
         else:
             continue
         table.append_constraint(check.ddl_if(callable_=_has_no_such_type))
+
+
+def _check_values(table: Table) -> None:
+    """Add a CHECK of each column's values, as far as a dialect's types don't say it."""
+    for dialect, postgres in (("postgresql", True), ("sqlite", False)):
+        for name, condition in conditions_on(table, postgres=postgres).items():
+            check = CheckConstraint(condition, name=f"{table.name}_{name}")
+            table.append_constraint(check.ddl_if(dialect))
 
 
 def _has_no_such_type(*_: object, dialect: object = None, **__: object) -> bool:

@@ -33,7 +33,7 @@ from server_jobs.records.status import JobStatus
 from server_jobs.sql.column_types import JsonText, UtcDateTime
 from server_jobs.sql.constructs import db_now
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version of the tables after this release's migrations."""
 
 OLDEST_SCHEMA = 2
@@ -127,6 +127,7 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         Column("created_at", UtcDateTime, nullable=False, server_default=db_now()),
         Column("updated_at", UtcDateTime, nullable=False, server_default=db_now()),
         Column("completed_at", UtcDateTime),
+        _rules(),
     )
 
 
@@ -166,7 +167,16 @@ def _cron_jobs(metadata: MetaData, prefix: str) -> Table:
         # The decision about the last fire time, and the reason for it.
         Column("last_decision", Text),
         Column("last_note", Text),
+        _rules(),
     )
+
+
+def _rules() -> Column[bool]:
+    """Make the column with which rules of all others came to tables that existed already.
+
+    SQLite adds no constraint to a table, but a column with its constraints. It is always NULL.
+    """
+    return Column("rules", Boolean)
 
 
 def _leases(metadata: MetaData, prefix: str) -> Table:

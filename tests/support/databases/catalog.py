@@ -33,8 +33,9 @@ def _definitions(create_table: str) -> frozenset[str]:
     body, _, options = rest.rpartition(")")
     parts = [head, options]
     for definition in _split_outside_parentheses(body):
-        column, constraint, check = definition.partition(" CONSTRAINT ")
-        parts += [column, f"CONSTRAINT {check}"] if constraint else [definition]
+        # A column may have brought several.
+        column, *checks = re.split(r"\s*\b(?=CONSTRAINT )", definition)
+        parts += [one for one in (column, *checks) if one]
     # A repeated definition would vanish in a set.
     assert len(set(parts)) == len(parts), parts
     return frozenset(parts)

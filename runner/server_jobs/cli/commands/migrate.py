@@ -15,7 +15,7 @@ from server_jobs.cli.options import DatabaseOption
 from server_jobs.database import DEFAULT_DATABASE_URL
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate as bring_up_to_date
-from server_jobs.migrate import migration_files, migration_sql
+from server_jobs.migrate import migration_files, migration_sql, rows_in_the_way_sql
 
 
 def migrate(
@@ -33,6 +33,13 @@ def migrate(
             help="With --sql: write a file for each step into this folder.",
         ),
     ] = None,
+    in_the_way: Annotated[
+        bool,
+        typer.Option(
+            "--in-the-way",
+            help="With --sql: write instead the query of the rows that the last step refuses.",
+        ),
+    ] = False,
     dialect: DialectOption = None,
     wait: Annotated[
         str,
@@ -57,6 +64,11 @@ def migrate(
     SERVER_JOBS_TABLE_PREFIX; set them for your program, too.
     """
     url = database or DEFAULT_DATABASE_URL
+    if in_the_way:
+        if not sql or into is not None:
+            raise typer.BadParameter("goes with --sql alone.", param_hint="--in-the-way")
+        typer.echo(rows_in_the_way_sql(dialect or dialect_of(url)), nl=False)
+        return
     if sql and into is not None:
         for name, script in migration_files(dialect or dialect_of(url)).items():
             (into / name).write_text(script, encoding="utf-8")
