@@ -212,7 +212,7 @@ async def test_back_off_grows_with_the_attempts(scene: Scene) -> None:
 
 
 async def test_broken_retry_policy_doesnt_keep_a_job_from_its_rescue(scene: Scene) -> None:
-    claim = await scene.running(retry_policy='"nonsense"')
+    claim = await scene.running(retry_policy='{"base_seconds": "nonsense"}')
     scene.clock.advance(61)
 
     assert (await scene.store.rescue())[claim.job_id].status is JobStatus.PENDING

@@ -111,15 +111,15 @@ def _run_once(kind: Kind, rows: Sequence[HostileRow], shown: int | None, whole: 
 def _work_and_command(
     place: Place, rows: Sequence[HostileRow], say: Say, shown: int | None
 ) -> None:
-    _work(place, say)
+    _work(place, rows, say)
     _command(place, rows, say, shown)
 
 
-def _work(place: Place, say: Say) -> None:
-    asyncio.run(_guarded("worker", _work_until_done(place, say), say))
+def _work(place: Place, rows: Sequence[HostileRow], say: Say) -> None:
+    asyncio.run(_guarded("worker", _work_until_done(place, rows, say), say))
 
 
-async def _work_until_done(place: Place, say: Say) -> None:
+async def _work_until_done(place: Place, rows: Sequence[HostileRow], say: Say) -> None:
     database = TimedDatabase(place.url, say)
     config = WorkerConfig(
         concurrency=20, poll_interval=0.2, lease=30, grace=1, prune_interval=0.4, max_releases=3
@@ -139,11 +139,13 @@ async def _work_until_done(place: Place, say: Say) -> None:
     await database.close()
     for missing in _missing(place):
         say(f"worker: {missing}")
-    for job_id, status in place.read(
-        "SELECT id, status FROM jobs WHERE status = 'failed' AND coalesce(error, '') = ''"
+    given = {row.id for row in rows if row.state == "failed"}
+    for (job_id,) in place.read(
+        "SELECT id FROM jobs WHERE status = 'failed' AND coalesce(error, '') = ''"
+        " AND id LIKE 'hostile-%'"
     ):
-        if job_id.startswith("hostile") and _began_otherwise(place, job_id):
-            say(f"worker: {job_id} is {status} without an error")
+        if job_id not in given:
+            say(f"worker: {job_id} has failed without an error")
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -152,11 +154,6 @@ async def _until(condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.05)
-
-
-def _began_otherwise(place: Place, job_id: str) -> bool:
-    """Whether it wasn't failed from the beginning: the fence of such rows is 3 for ever."""
-    return bool(place.read(f"SELECT 1 FROM jobs WHERE id = '{job_id}' AND fence <> 3"))
 
 
 def _missing(place: Place) -> list[str]:
@@ -233,7 +230,7 @@ def _command(place: Place, rows: Sequence[HostileRow], say: Say, shown: int | No
     for status in ("failed", "cancelled"):
         run("retry", "--status", status, "--yes", may_refuse=True)
     run("cancel", "--all", "--yes", may_refuse=True)
-    _work(place, lambda _: None)  # what was asked to cancel and has no holder
+    _work(place, rows, lambda _: None)  # what was asked to cancel and has no holder
     run("cancel", "--all", "--yes", may_refuse=True)
     run("prune", "--older-than", "0s", "--yes")
     for job_id, status in place.read(
@@ -403,7 +400,7 @@ class _Complains(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if "unexpected" in message or record.name == "asyncio":
+        if "unexpected error" in message or record.name == "asyncio":
             kind, error, _ = record.exc_info or (None, None, None)
             self._say(f"log: {message[:200]} {kind.__name__ if kind else ''} {str(error)[:200]}")
 
