@@ -11,9 +11,9 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL, Dialect
 
 from server_jobs.database import hrana_protocol as protocol
-from server_jobs.database.base import Capabilities, shown_url
+from server_jobs.database.base import Capabilities, NothingRanError, shown_url
 from server_jobs.database.compiled import StatementCompiler
-from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
+from server_jobs.database.hrana_protocol import JsonObject
 from server_jobs.errors import DatabaseUnavailableError, InvalidDatabaseUrlError, StoreError
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
