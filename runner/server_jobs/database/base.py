@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sqlalchemy.engine import URL, Dialect
 
+from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
@@ -33,6 +34,10 @@ def shown_url(url: URL) -> str:
     """Write a URL for people to see: without its password, and without tokens in its options."""
     secret = [name for name in url.query if re.search("password|token", name, re.IGNORECASE)]
     return url.difference_update_query(secret).render_as_string(hide_password=True)
+
+
+class NothingRanError(DatabaseUnavailableError):
+    """The statements can't have run, so they may be sent again."""
 
 
 class Database(Protocol):

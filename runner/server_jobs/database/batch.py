@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from server_jobs.database.base import Database
+from server_jobs.database.base import Database, NothingRanError
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.sql.statement import Row, Statement
 
@@ -54,11 +54,13 @@ class Batch:
             answer.rows = rows
 
     async def run_repeatable(self, database: Database) -> None:
-        """Run statements that may safely run twice: again once, if the database was unavailable.
+        """Run statements that may safely run twice: again once, if the answer was lost.
 
         Raises DatabaseError.
         """
         try:
             await self.run(database)
+        except NothingRanError:
+            raise  # the driver has tried for as long as it may
         except DatabaseUnavailableError:
             await self.run(database)

@@ -12,14 +12,14 @@ from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.sql.selectable import SelectBase
 
 from server_jobs.database import hrana_protocol as protocol
-from server_jobs.database.base import Capabilities, shown_url
+from server_jobs.database.base import Capabilities, NothingRanError, shown_url
 from server_jobs.database.compiled import (
     CompiledStatement,
     StatementCompiler,
     naming_by_bytes,
     text_of,
 )
-from server_jobs.database.hrana_protocol import JsonObject, NothingRanError, UnreadableTextError
+from server_jobs.database.hrana_protocol import JsonObject, UnreadableTextError
 from server_jobs.errors import DatabaseUnavailableError, InvalidDatabaseUrlError, StoreError
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables

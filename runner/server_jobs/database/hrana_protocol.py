@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from server_jobs.database.base import NothingRanError
 from server_jobs.database.remote_errors import error_of
 from server_jobs.errors import (
     DatabaseError,
@@ -33,10 +34,6 @@ _UNAVAILABLE = (
     "blocked",
     "timed out",
 )
-
-
-class NothingRanError(DatabaseUnavailableError):
-    """The statements can't have run, so they may be sent again."""
 
 
 class UnreadableTextError(DatabaseUnavailableError):

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 
+from server_jobs.database.base import NothingRanError
 from server_jobs.database.hrana import ANSWER_TIMEOUT_SECONDS
-from server_jobs.database.hrana_protocol import NothingRanError
 from server_jobs.database.threads import ConnectionThreads
 from server_jobs.errors import DatabaseUnavailableError, MissingDependencyError
 

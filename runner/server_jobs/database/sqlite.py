@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
-from server_jobs.database.base import Capabilities
+from server_jobs.database.base import Capabilities, NothingRanError
 from server_jobs.database.compiled import naming_by_bytes, text_of
 from server_jobs.database.remote_errors import SIGNS_OF_A_VALUE
 from server_jobs.database.threaded import ThreadedDatabase
@@ -27,6 +28,8 @@ from server_jobs.errors import (
 )
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
+
+_log = logging.getLogger("server_jobs.database")
 
 POLL_SECONDS = 0.02
 """How often the file is checked for other connections' commits. A check takes microseconds."""
@@ -74,6 +77,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         self._path = path
         self._synchronous = synchronous.lower()
         self._busy_timeout = busy_timeout
+        self._opened: _Opened | None = None
         self._watcher: _FileWatcher | None = None
         self._watchers: list[_FileWatcher] = []
         self._stopped: list[_FileWatcher] = []
@@ -113,22 +117,38 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
                 " didn't tell Python, such as uWSGI, and SQLite's locks don't survive that: set"
                 " `lazy-apps = true` in uWSGI, or enqueue nothing while the app is imported"
             )
+        if self._opened is not None:
+            self._opened.check()
         if self._path is None:
             for pool in self._pools:
                 if pool.connections:  # a second one would be another database
                     return pool.connections[0]
-        connection = _open(self._path, self._busy_timeout)
+        connection = _open(self._path, busy_timeout=0)
         if self._path is not None:
             try:
                 # This reads the file for the first time; it may not be a database at all.
                 connection.execute("PRAGMA journal_mode = wal").fetchall()
+                connection.execute("PRAGMA user_version").fetchall()  # opens the log
             except sqlite3.Error as error:
                 # While another process writes, the mode can't be changed; any mode works.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     connection.close()
                     raise _translated(error, self._path) from error
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._opened = _Opened(self._path)
+        try:
+            # Only now: otherwise a lock that is held for long would be waited for twice.
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        except sqlite3.Error as error:
+            connection.close()
+            raise _translated(error, self._path) from error
         return connection
+
+    def _leads_elsewhere(self, connection: sqlite3.Connection) -> bool:
+        moved = self._opened is not None and self._opened.is_gone
+        if moved:
+            _log.warning("SQLite (%s): the file was replaced or deleted while in use", self._path)
+        return moved
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
         connection.close()
@@ -139,6 +159,17 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         return self._path is not None and isinstance(error, DatabaseUnavailableError)
 
     def _run(
+        self, connection: sqlite3.Connection, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
+        rows = self._run_on_file(connection, statements)
+        if self._leads_elsewhere(connection):
+            raise DatabaseUnavailableError(
+                f"SQLite ({self._path}): the file was replaced or deleted at this moment; what was"
+                " written may be in the old one"
+            )
+        return rows
+
+    def _run_on_file(
         self, connection: sqlite3.Connection, statements: Sequence[Statement]
     ) -> list[list[Row]]:
         try:
@@ -220,6 +251,7 @@ class _FileWatcher(WatchingThread):
         self._path = path
         self._unforked = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: _Opened | None = None
         self._seen: int | None = None
 
     async def close(self) -> None:
@@ -242,8 +274,15 @@ class _FileWatcher(WatchingThread):
     def _has_changed(self) -> bool:
         """Tell whether the file's version has changed; False if it can't be read just now."""
         try:
+            if self._opened is not None and self._opened.is_gone:
+                self._disconnect()
+                self._opened.check()
             if self._connection is None:
+                if _number(self._path) is None:
+                    return False  # to open it would make an empty one
                 self._connection = _open(self._path, busy_timeout=0)
+                self._connection.execute("PRAGMA user_version").fetchall()  # opens the log
+                self._opened = _Opened(self._path)
             version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except (sqlite3.Error, DatabaseError):
             self._disconnect()
@@ -256,6 +295,46 @@ class _FileWatcher(WatchingThread):
         connection, self._connection, self._seen = self._connection, None, None
         if connection is not None:
             connection.close()
+
+
+class _Opened:
+    """The file that was opened, whatever stands at its path later."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log_path = path.with_name(f"{path.name}-wal")
+        self._file = _number(path)
+        self._log = _number(self._log_path)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no file stands at the path any more, or another one does."""
+        return _number(self._path) != self._file
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailableError unless what stands at the path now may be opened."""
+        now = _number(self._path)
+        if now is None:
+            raise DatabaseUnavailableError(
+                f"SQLite ({self._path}): the file is gone, it was deleted or moved while it was in"
+                " use; put it back, or begin with empty tables by `server-jobs migrate`"
+            )
+        # SQLite would take the log for the new file's, and write the old one's pages into it.
+        if now != self._file and self._log is not None and _number(self._log_path) == self._log:
+            raise DatabaseUnavailableError(
+                f"SQLite ({self._path}): the file was replaced while it was in use, and the log"
+                f" beside it still belongs to the one before; delete {self._log_path.name} and"
+                f" {self._path.name}-shm"
+            )
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    """Return which file stands at the path: its device, its number there; None if none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
@@ -289,6 +368,11 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
         return ConstraintViolatedError(f"{where}: {error}")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY:
+        return NothingRanError(
+            f"{where}: {error}; another program has held the file's lock for longer than"
+            " busy_timeout in the database's URL"
+        )
     if code is not None and code & 0xFF in _TRY_AGAIN:
         return DatabaseUnavailableError(f"{where}: {explained(error, path)}")
     text = str(error)

@@ -166,6 +166,10 @@ class ConnectionThreads(ABC, Generic[C]):
     def _broken(self, connection: C, error: Exception) -> bool:
         """Tell whether the connection must not be used again after this error."""
 
+    def _leads_elsewhere(self, connection: C) -> bool:
+        """Tell whether the connection no longer leads to the database, so that a new one must."""
+        return False
+
     async def _on_thread(self, work: Callable[[C], T]) -> T:
         """Run ``work`` on a thread that owns a connection → what ``work`` returns.
 
@@ -236,8 +240,10 @@ class ConnectionThreads(ABC, Generic[C]):
     def _with_connection(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
         with self._use:
             connection: C | None = getattr(pool.own, "connection", None)
-            if connection is not None and pool.own.breaks != pool.breaks:
+            if connection is not None and (
                 # Another connection has broken since: a restarted server drops all of them.
+                pool.own.breaks != pool.breaks or self._leads_elsewhere(connection)
+            ):
                 self._drop(pool, connection)
                 connection = None
             if connection is None:

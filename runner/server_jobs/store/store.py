@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.sql.elements import ColumnElement
 
 from server_jobs.database import Database
+from server_jobs.database.base import NothingRanError
 from server_jobs.database.batch import Answer, Batch
 from server_jobs.errors import (
     ConstraintViolatedError,
@@ -538,6 +539,8 @@ class Store(Reader):
         async def write(some: list[str]) -> list[Row]:
             try:
                 return await run(some)
+            except NothingRanError:
+                raise
             except DatabaseUnavailableError:
                 rows = await run(some)
             # If only the answer was lost, the second time finds the jobs changed already.
