@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from server_jobs.errors import ServerJobsError
+from server_jobs.errors import MigrationRequiredError, ServerJobsError
 from server_jobs.migrate import migrate
 from server_jobs.monitoring.server_facts import hidden_tables
 from server_jobs.sql.statement import Statement
+from server_jobs.store.store import Store
 from tests.support.cli import Cli
 from tests.support.servers.strange import (
     Place,
@@ -120,6 +121,17 @@ async def test_at_serializable_nothing_conflicts_for_want_of_read_committed(
         async with place.database() as database:
             shown = Statement(text("SELECT current_setting('transaction_isolation')"))
             assert await database.execute(shown) == [("read committed",)]
+
+
+async def test_tables_outside_of_the_search_path_are_not_said_to_be_missing_alone(
+    postgres_server: str,
+) -> None:
+    with set_up(postgres_server, StrangeServer()) as place:
+        await everything_works(place)
+        place.sql(f"ALTER ROLE {place.role} SET search_path = 'nowhere'")
+        async with place.database() as database:
+            with pytest.raises(MigrationRequiredError, match="SERVER_JOBS_SCHEMA"):
+                await Store(database).check_schema()
 
 
 NAMES = ["a b.db", "a#b.db", "a%20b.db", "ü€.db", "a+b&c=d.db", 'it\'s "quoted".db', "@ho:st@.db"]

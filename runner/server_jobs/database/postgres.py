@@ -199,7 +199,8 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
                 return ConstraintViolatedError(text)
             case pg_errors.UndefinedTable() | pg_errors.UndefinedColumn():
                 return MigrationRequiredError(
-                    f"{text}\nThe tables are missing or too old: run `server-jobs migrate`"
+                    f"{text}\nThe tables are missing or too old: run `server-jobs migrate`, or set"
+                    " SERVER_JOBS_SCHEMA if they are in a schema outside of this role's search path"
                 )
             case psycopg.DataError():
                 return DataRefusedError(text)
