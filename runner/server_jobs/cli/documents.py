@@ -10,6 +10,7 @@ from typing import Any
 
 from server_jobs.definition.codec import mask_secrets
 from server_jobs.records.rows import JobRecord
+from server_jobs.sql.statement import RawText
 
 _DEEPEST = 200
 _LONGEST_NUMBER = 4_300
@@ -71,10 +72,12 @@ def record_document(record: JobRecord) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a value as JSON has it: times in ISO 8601, and infinite or undefined floats as texts.
+    """Return a value as JSON has it, and the items of lists and objects, too.
 
-    Lists and objects are returned with their items like that.
+    Times are in ISO 8601, text that isn't UTF-8 has escapes, floats that aren't finite are texts.
     """
+    if isinstance(value, RawText):
+        return str(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, float) and not math.isfinite(value):

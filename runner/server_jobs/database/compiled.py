@@ -6,6 +6,7 @@ per dialect. Only SQLAlchemy's public API is used; no engine and no result objec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -19,7 +20,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
 from server_jobs.records.text import message_of, shown
-from server_jobs.sql.statement import Row, Statement, Unreadable
+from server_jobs.sql.statement import RawText, Row, Statement, Unreadable
 
 _Convert: TypeAlias = Callable[[Any], Any]
 
@@ -27,7 +28,7 @@ _Convert: TypeAlias = Callable[[Any], Any]
 class CompiledStatement:
     """Holds one shape, compiled for one dialect."""
 
-    __slots__ = ("_decoders", "_parameters", "sql")
+    __slots__ = ("_decoders", "_parameters", "sql", "width")
 
     def __init__(self, shape: Executable, dialect: Dialect) -> None:
         self._parameters: list[Callable[[Mapping[str, Any]], Any]] = []
@@ -41,6 +42,9 @@ class CompiledStatement:
                 _parameter(compiled.binds[name], dialect) for name in compiled.positiontup or ()
             ]
         columns: Iterable[Any] = getattr(shape, "exported_columns", ())
+        columns = list(columns)
+        self.width = len(columns)
+        """How many columns it returns, as far as that is known."""
         decoders = [_converter(column.type, dialect, "result") for column in columns]
         self._decoders = [(i, decode) for i, decode in enumerate(decoders) if decode is not None]
 
@@ -96,6 +100,28 @@ class StatementCompiler:
         """Compile a statement → its compiled shape and its parameters."""
         compiled = self._compile(statement.shape)
         return compiled, compiled.parameters(statement.values)
+
+
+def text_of(raw: bytes) -> str:
+    """Return text by its bytes, also where they aren't UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return RawText.of(raw)
+
+
+def naming_by_bytes(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Give the texts of a statement as bytes, of which SQLite makes texts again.
+
+    So a row can be named by a text that isn't UTF-8 (see RawText), which no driver takes as text.
+    """
+    texts = iter([isinstance(value, str) for value in parameters])
+    # Our statements have no question mark but for parameters.
+    sql = re.sub(r"\?", lambda _: "CAST(? AS TEXT)" if next(texts) else "?", sql)
+    return sql, [
+        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        for value in parameters
+    ]
 
 
 def _parameter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Mapping[str, Any]], Any]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.sql.selectable import SelectBase
 
 from server_jobs.database import hrana_protocol as protocol
 from server_jobs.database.base import Capabilities, shown_url
-from server_jobs.database.compiled import StatementCompiler
-from server_jobs.database.hrana_protocol import JsonObject, NothingRanError
+from server_jobs.database.compiled import (
+    CompiledStatement,
+    StatementCompiler,
+    naming_by_bytes,
+    text_of,
+)
+from server_jobs.database.hrana_protocol import JsonObject, NothingRanError, UnreadableTextError
 from server_jobs.errors import DatabaseUnavailableError, InvalidDatabaseUrlError, StoreError
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
@@ -77,6 +83,8 @@ class HranaDatabase:
         self.dialect: Dialect = _DIALECT
         self.tables = tables
         self.capabilities = capabilities
+        self._reads_bytes = False
+        """Whether texts are read as bytes, since there was one that isn't UTF-8."""
         self.queries = 0
         """How many requests were sent, failed ones included; the platform limits a Worker's."""
 
@@ -85,8 +93,15 @@ class HranaDatabase:
 
     async def execute(self, statement: Statement) -> list[Row]:
         compiled, parameters = _COMPILER.bind(statement)
-        request = protocol.execute(compiled.sql, parameters)
-        return compiled.decode(await self._call(request, protocol.rows))
+        try:
+            request = protocol.execute(*self._sent(compiled, parameters))
+            rows = await self._call(request, protocol.rows)
+        except UnreadableTextError:
+            again, self._reads_bytes = not self._reads_bytes, True
+            if not again or not isinstance(statement.shape, SelectBase):
+                raise
+            return await self.execute(statement)
+        return compiled.decode(self._read(rows))
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         if not statements:
@@ -94,11 +109,32 @@ class HranaDatabase:
         if len(statements) == 1:
             return [await self.execute(statements[0])]
         bound = [_COMPILER.bind(statement) for statement in statements]
-        request = protocol.batch([(compiled.sql, parameters) for compiled, parameters in bound])
-        answers = await self._call(
-            request, lambda answer: protocol.rows_of_batch(answer, len(bound))
-        )
-        return [compiled.decode(rows) for (compiled, _), rows in zip(bound, answers, strict=True)]
+        request = protocol.batch([self._sent(*each) for each in bound])
+        try:
+            answers = await self._call(
+                request, lambda answer: protocol.rows_of_batch(answer, len(bound))
+            )
+        except UnreadableTextError:
+            again, self._reads_bytes = not self._reads_bytes, True
+            if not again:
+                raise
+            return await self.batch(statements)  # nothing was committed
+        return [
+            compiled.decode(self._read(rows))
+            for (compiled, _), rows in zip(bound, answers, strict=True)
+        ]
+
+    def _sent(
+        self, compiled: CompiledStatement, parameters: list[Any]
+    ) -> tuple[str, Sequence[Any]]:
+        """Return the SQL and the parameters that are sent for a statement."""
+        sql = _reading_bytes(compiled) if self._reads_bytes else compiled.sql
+        return naming_by_bytes(sql, parameters) if self._reads_bytes else (sql, parameters)
+
+    def _read(self, rows: list[list[Any]]) -> list[list[Any]]:
+        if not self._reads_bytes:
+            return rows
+        return [[_unmarked(value) for value in row] for row in rows]
 
     async def script(self, sql: str) -> None:
         """Run statements that are separated by semicolons in one transaction, all or none."""
@@ -142,6 +178,34 @@ def _read(answer: JsonObject, read: Callable[[JsonObject], T]) -> T:
             f"the server's answer can't be read ({type(error).__name__}: {error}); the statements"
             " may have run"
         ) from error
+
+
+def _reading_bytes(compiled: CompiledStatement) -> str:
+    """Return a statement's SQL with texts as bytes, which a server can always send."""
+    names = [f"c{index}" for index in range(compiled.width)]
+    head, returning, columns = compiled.sql.rpartition(" RETURNING ")
+    if returning:
+        return f"{head}{returning}{', '.join(map(_as_bytes, columns.split(', ')))}"
+    if not names:
+        return compiled.sql
+    values = ", ".join(map(_as_bytes, names))
+    answer = f"answer({', '.join(names)}) AS ({compiled.sql})"
+    return f"WITH {answer} SELECT {values} FROM answer"  # noqa: S608 - compiled
+
+
+def _as_bytes(column: str) -> str:
+    # The first byte tells texts from BLOBs.
+    marked = (f"WHEN '{kind}' THEN CAST('{kind[0]}' || {column} AS BLOB)" for kind in _MARKED)
+    return f"CASE typeof({column}) {' '.join(marked)} ELSE {column} END"
+
+
+_MARKED = ("text", "blob")
+
+
+def _unmarked(value: Any) -> Any:
+    if not isinstance(value, bytes):
+        return value
+    return text_of(value[1:]) if value[:1] == b"t" else value[1:]
 
 
 def _address(url: URL) -> str:

@@ -39,6 +39,10 @@ class NothingRanError(DatabaseUnavailableError):
     """The statements can't have run, so they may be sent again."""
 
 
+class UnreadableTextError(DatabaseUnavailableError):
+    """The server doesn't answer with a text that isn't UTF-8. Reading its bytes helps."""
+
+
 def execute(sql: str, parameters: Sequence[Any]) -> JsonObject:
     """Write the request for one statement, which commits by itself."""
     return {"type": "execute", "stmt": _statement(sql, parameters)}
@@ -174,6 +178,8 @@ def _refused(error: JsonObject) -> DatabaseError | MigrationRequiredError:
     text = ": ".join(str(error[part]) for part in ("code", "message") if error.get(part))
     if any(sign in text.lower() for sign in _BUSY):
         return NothingRanError(text)
+    if "utf-8" in text.lower():
+        return UnreadableTextError(f"{text}; the statement may have run")
     if "response_too_large" in text.lower():
         return DatabaseError(f"{text}. Claim fewer jobs at once (--concurrency), or larger ones")
     return error_of(text, migrate="run `server-jobs migrate`", unavailable=_UNAVAILABLE)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Insert
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from server_jobs.database.base import Capabilities
+from server_jobs.database.compiled import naming_by_bytes, text_of
 from server_jobs.database.remote_errors import SIGNS_OF_A_VALUE
 from server_jobs.database.threaded import ThreadedDatabase
 from server_jobs.database.threads import WatchingThread
@@ -25,7 +24,7 @@ from server_jobs.errors import (
     InvalidDatabaseUrlError,
     MigrationRequiredError,
 )
-from server_jobs.sql.statement import RawText, Row, Statement
+from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
 POLL_SECONDS = 0.02
@@ -167,7 +166,7 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
             if isinstance(statement.shape, Insert):
                 raise  # what isn't UTF-8 is never written anew
             # It names a row by text that another program wrote (see RawText).
-            cursor = connection.execute(*_by_bytes(compiled.sql, parameters))
+            cursor = connection.execute(*naming_by_bytes(compiled.sql, parameters))
         return compiled.decode(cursor.fetchall())
 
     def _before_fork(self) -> None:
@@ -251,24 +250,6 @@ class _FileWatcher(WatchingThread):
             connection.close()
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return RawText.of(raw)
-
-
-def _by_bytes(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
-    """Give texts as bytes that SQLite makes texts of, since Python can't give such texts."""
-    texts = iter([isinstance(value, str) for value in parameters])
-    # Our statements have no question mark but for parameters.
-    sql = re.sub(r"\?", lambda _: "CAST(? AS TEXT)" if next(texts) else "?", sql)
-    return sql, [
-        value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-        for value in parameters
-    ]
-
-
 def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
@@ -281,7 +262,7 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise _translated(error, path) from error
     # By default, text that isn't UTF-8 is an error, even after its statement was committed.
-    connection.text_factory = _text
+    connection.text_factory = text_of
     return connection
 
 

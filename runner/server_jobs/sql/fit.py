@@ -17,6 +17,12 @@ from server_jobs.records.text import shown
 from server_jobs.sql.column_types import EARLIEST, UtcDateTime
 from server_jobs.sql.statement import RawText, Row, Unreadable
 
+_NAMES_THE_ROW = {"id", "name"}
+"""Columns by which statements find a row: text that isn't UTF-8 has no stand-in there."""
+
+BLOB_ID = "blob-"
+"""How the ids begin that rows are given whose id was a BLOB; its digits follow."""
+
 _WANTED: dict[type, tuple[str, Any]] = {
     bool: ("true or false", False),
     int: ("an integer", 0),
@@ -68,22 +74,37 @@ class Fit:
         """Return the row with a stand-in for each value that doesn't fit.
 
         That is the value as text in a column of text, None where the column may be NULL, otherwise
-        0, False, or the earliest moment.
+        0, False, or the earliest moment. What names the row isn't replaced.
         """
         return tuple(
-            _stand_in(value, wanted, nullable) if _problem(value, wanted, nullable) else value
-            for value, (_, wanted, nullable) in zip(row, self._columns, strict=True)
+            as_id(value)
+            if name in _NAMES_THE_ROW
+            else _stand_in(value, wanted, nullable)
+            if _problem(value, wanted, nullable)
+            else value
+            for value, (name, wanted, nullable) in zip(row, self._columns, strict=True)
         )
 
 
 def as_id(value: Any) -> Any:
-    """Return an id as text that names the row: SQLite keeps bytes in any column, too."""
-    return RawText.of(value) if isinstance(value, bytes) else value
+    """Return an id as text that names the row.
+
+    One that is a BLOB, which SQLite keeps in any column, is named as ``name_blobs`` will rename it.
+    """
+    return f"{BLOB_ID}{value.hex().upper()}" if isinstance(value, bytes) else value
 
 
 def as_text(value: Any) -> str:
     """Return the value of a column of text as text that can be shown."""
-    return value if type(value) is str else str(as_id(value))
+    match value:
+        case RawText():
+            return str(value)
+        case str():
+            return value
+        case bytes():
+            return str(RawText.of(value))
+        case _:
+            return shown(value)
 
 
 def _type_of(column: Column[Any]) -> type:
@@ -116,5 +137,5 @@ def _problem(value: Any, wanted: type, nullable: bool) -> str | None:
 
 def _stand_in(value: Any, wanted: type, nullable: bool) -> Any:
     if wanted is str and value is not None:
-        return as_id(value) if isinstance(value, (bytes, RawText)) else shown(value)
+        return as_text(value)
     return None if nullable else _WANTED[wanted][1]

@@ -40,8 +40,8 @@ from server_jobs.records.outcomes import (
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
 from server_jobs.records.rows import Claim, ClaimedJob, JobSummary, NewJob
 from server_jobs.records.status import LIVE, RETRYABLE, JobStatus
-from server_jobs.sql.fit import Fit
-from server_jobs.sql.statement import RawText, Row, Statement
+from server_jobs.sql.fit import BLOB_ID, Fit, as_id
+from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import tables
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.halves import in_halves
@@ -442,14 +442,17 @@ class Store(Reader):
             _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
 
     async def _named(self, rows: Iterable[Row]) -> list[str]:
-        """Return the ids that rows begin with, as texts; ids that are BLOBs are made texts."""
+        """Return the ids that rows begin with, as texts; rows whose id is a BLOB are renamed."""
         job_ids = [row[0] for row in rows]
         if any(isinstance(job_id, bytes) for job_id in job_ids):
-            try:
-                await self.database.execute(self._maintain_sql.name_blobs())
-            except DataRefusedError as error:
-                _log.error("ids that aren't text can't be made texts: %s", error)
-        return [RawText.of(raw) if isinstance(raw, bytes) else raw for raw in job_ids]
+            await self._name_blobs()
+        return [as_id(job_id) for job_id in job_ids]
+
+    async def _name_blobs(self) -> None:
+        try:
+            await self.database.execute(self._maintain_sql.name_blobs())
+        except DataRefusedError as error:
+            _log.error("jobs whose ids are BLOBs can't be renamed: %s", error)
 
     # ── by a person ──────────────────────────────────────────────────────────────────────────
 
@@ -532,6 +535,8 @@ class Store(Reader):
             if not isinstance(error, ConstraintViolatedError):
                 refused[job_id] = f"job {job_id}: the database refuses to change its row: {error}"
 
+        if any(job_id.startswith(BLOB_ID) for job_id in job_ids):
+            await self._name_blobs()
         rows = await in_halves(list(job_ids), write, refuse)
         return {job_id: JobStatus(status) for job_id, status in rows}, refused
 

@@ -42,6 +42,7 @@ def read_sql(url: str, query: str) -> Rows:
     """Read rows."""
     if url.startswith("sqlite"):
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            file.text_factory = lambda raw: raw.decode(errors="backslashreplace")
             return file.execute(query).fetchall()
     with psycopg.connect(url) as connection:
         return connection.execute(query.encode()).fetchall()

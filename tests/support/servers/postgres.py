@@ -71,12 +71,19 @@ def killable_server(
 
 
 @contextlib.contextmanager
-def temporary_database(server_url: str, encoding: str = "UTF8") -> Iterator[str]:
-    """Create an empty database on the server; yield its URL; drop it with whoever still uses it."""
+def temporary_database(
+    server_url: str, encoding: str = "UTF8", template: str = "template0"
+) -> Iterator[str]:
+    """Create a database on the server; yield its URL; drop it with whoever still uses it.
+
+    It is empty, or a copy of the database ``template``, which nobody may be using.
+    """
     name = f"server_jobs_test_{uuid4().hex}"
     identifier = sql.Identifier(name)
-    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
-    _run_sql(server_url, create.format(identifier, sql.Literal(encoding)))
+    create = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE {}").format(
+        identifier, sql.Literal(encoding), sql.Identifier(template)
+    )
+    _run_sql(server_url, create)
     try:
         yield _with_database(server_url, name)
     finally:

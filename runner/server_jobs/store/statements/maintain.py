@@ -13,7 +13,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    cast,
     delete,
     exists,
     false,
@@ -29,6 +28,7 @@ from server_jobs.records.requests import Prunable
 from server_jobs.records.status import FINISHED, LIVE, RETRYABLE, JobStatus
 from server_jobs.sql.column_types import UtcDateTime
 from server_jobs.sql.constructs import within
+from server_jobs.sql.fit import BLOB_ID
 from server_jobs.sql.rowset import one_of, rows
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.tables import status_is
@@ -206,7 +206,7 @@ class MaintainStatements(JobStatements):
         )
 
     def name_blobs(self) -> Statement:
-        """Make texts of ids that are BLOBs, which SQLite keeps in any column → the new ids.
+        """Rename rows whose id is a BLOB, which SQLite keeps in any column → the new ids.
 
         Nobody could name such a row, neither a person nor a statement over many rows.
         """
@@ -218,7 +218,7 @@ class MaintainStatements(JobStatements):
         return self._update(
             # BLOBs sort behind all texts, so that the primary key finds them at once.
             job.id >= literal_column("x''"),
-            changes={"id": cast(job.id, Text)},
+            changes={"id": literal_column(f"'{BLOB_ID}' || hex(id)")},
         ).returning(job.id)
 
     def cancel(self, job_ids: Sequence[str]) -> Statement:
