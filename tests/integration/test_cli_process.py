@@ -202,7 +202,8 @@ def test_terminal_obeys_nothing_that_a_handler_raises(cli: Cli) -> None:
     shown = on_a_terminal(cli, "worker", "--drain")
 
     assert "\x1b[31mthirteens" not in shown
-    assert shown.count("no \\x1b[31mthirteens") == 2, "the message, and the traceback's last line"
+    # In the message, in the traceback's last line, and so it is written in the source line there.
+    assert shown.count("no \\x1b[31mthirteens") == 3
 
 
 def test_worker_writes_every_failed_attempt_as_one_line_of_json(cli: Cli, failing_app: str) -> None:

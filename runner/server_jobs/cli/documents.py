@@ -72,9 +72,9 @@ def record_document(record: JobRecord) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a value as JSON has it: times in ISO 8601, and infinite or undefined floats as texts.
+    """Return a value as JSON has it, and the items of lists and objects, too.
 
-    Lists and objects are returned with their items like that.
+    Times are in ISO 8601, text that isn't UTF-8 has escapes, floats that aren't finite are texts.
     """
     if isinstance(value, RawText):
         return str(value)

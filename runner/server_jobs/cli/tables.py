@@ -124,8 +124,9 @@ def labelled_lines(
     table = Table.grid(padding=(0, gap, 0, 0))
     for row in rows:
         table.add_row(*row)
-    for column in table.columns[:-1]:
-        column.no_wrap = True
+    for column in table.columns:
+        column.no_wrap = column is not table.columns[-1]
+        column.overflow = "fold"  # a word that is longer than its column is shown whole
     return _lines(table, width)
 
 

@@ -22,7 +22,7 @@ from server_jobs.schedules.statements.define import DefineStatements
 from server_jobs.schedules.statements.fire import FireStatements
 from server_jobs.schedules.statements.read import ReadStatements
 from server_jobs.schedules.statements.shared import EDITED_COLUMNS, RECORD_COLUMNS
-from server_jobs.sql.fit import Fit
+from server_jobs.sql.fit import BLOB_ID, Fit
 from server_jobs.sql.statement import Row
 from server_jobs.sql.tables import tables
 from server_jobs.store.store import Store
@@ -208,8 +208,11 @@ class ScheduleStore:
 
     async def find(self, name: str) -> ScheduleRecord | None:
         """Read the schedule of that name → None if there is none."""
-        found = await self.database.execute(self._read_sql.by_name(name))
-        return _records(found)[0] if found else None
+        found = _records(await self.database.execute(self._read_sql.by_name(name)))
+        if not found and name.startswith(BLOB_ID):
+            # It is a BLOB, which equals no text, and goes by another name here (see ``as_id``).
+            found = [schedule for schedule in await self.list_all() if schedule.name == name]
+        return found[0] if found else None
 
     async def get(self, name: str) -> ScheduleRecord:
         """Read the schedule of that name. Raises ScheduleNotFoundError."""

@@ -16,10 +16,13 @@ from server_jobs.cli.doctor.checks import Finding, Level, Patient
 from server_jobs.cli.failures import FAILED
 from server_jobs.cli.options import DatabaseOption, JsonOption, KnownAppOption
 from server_jobs.cli.output import plain, print_json, print_lines, terminal_width
+from server_jobs.cli.streams import spelled
 from server_jobs.cli.tables import labelled_lines
 from server_jobs.database import DEFAULT_DATABASE_URL, backend_of
 from server_jobs.errors import DatabaseError, InvalidAppError, MigrationRequiredError
 from server_jobs.masks import mask_passwords
+
+_LONGEST = 2_000
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -122,9 +125,15 @@ def _document(finding: Finding) -> dict[str, Any]:
 
 def _rows(finding: Finding) -> Iterator[tuple[Text, Text, Text]]:
     level = Text(f"{finding.level.upper():<4}", _STYLES[finding.level])
-    yield level, Text(f"{finding.check:<11}", "dim"), plain(_one_line(finding.text))
+    yield level, Text(f"{finding.check:<11}", "dim"), plain(_bounded(finding.text))
     if finding.advice:
-        yield Text(), Text(), Text.assemble("→ ", plain(finding.advice))
+        yield Text(), Text(), Text.assemble(spelled("→ "), plain(_bounded(finding.advice)))
+
+
+def _bounded(text: str) -> str:
+    """Return a line to read. Names of megabytes, which other programs wrote, are cut."""
+    line = _one_line(text)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… ({len(line):,} characters)"
 
 
 def _one_line(text: str) -> str:
