@@ -10,8 +10,10 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from server_jobs.children import EndsForkedChildren
 from server_jobs.execution.handler_call import broke_out, current_handler
 from server_jobs.execution.own_task import OwnTask, is_of_an_execution
 
@@ -28,6 +30,7 @@ def run_to_its_end(main: Coroutine[Any, Any, T]) -> T:
     """
     runner = asyncio.Runner()
     loop = runner.get_loop()
+    loop.set_default_executor(_Threads(thread_name_prefix="asyncio"))
     for name in ("stop", "shutdown_default_executor"):
         setattr(loop, name, _not_for_handlers(name, getattr(loop, name)))
     task = OwnTask(main, name="main", loop=loop)
@@ -44,6 +47,20 @@ def run_to_its_end(main: Coroutine[Any, Any, T]) -> T:
             runner.close()
         except (SystemExit, KeyboardInterrupt) as error:
             _go_on(error)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Ends children that are forked on its threads, for instance within ``asyncio.to_thread``.
+
+    They would wait here for ever for the next call, which comes to their parent.
+    """
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        def called() -> T:
+            with EndsForkedChildren():
+                return call(*args, **options)
+
+        return super().submit(called)
 
 
 def _go_on(error: BaseException) -> None:

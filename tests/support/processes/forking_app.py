@@ -23,6 +23,9 @@ from tests.support.processes.worker import ROOT
 
 FORK = multiprocessing.get_context("fork")
 
+IN_TO_THREAD = "fork_in_to_thread"
+"""Ends as it should only where the event loop is ours."""
+
 TERMINATED = -signal.SIGTERM
 
 
@@ -114,6 +117,11 @@ async def fork_and_go_on(params: None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])  # noqa: ASYNC222
 
 
+async def fork_in_to_thread(params: None) -> int:
+    """The child would wait for the next call on its thread."""
+    return await asyncio.to_thread(fork_and_return)
+
+
 ENDINGS: dict[str, Any] = {}
 """What each job returns."""
 
@@ -151,6 +159,8 @@ for each, end in (
 
 registry.register(define_job(name="fork_and_go_on", max_attempts=1)(fork_and_go_on))
 ENDINGS["fork_and_go_on"] = 1
+registry.register(define_job(name=IN_TO_THREAD, max_attempts=1)(fork_in_to_thread))
+ENDINGS[IN_TO_THREAD] = 0
 
 APP = f"{__name__}:registry"
 
