@@ -16,7 +16,7 @@ from server_jobs.backend.upkeep import MAINTENANCE_SECONDS, Upkeep
 from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import ConfigurationError, DatabaseError
+from server_jobs.errors import ConfigurationError, DatabaseError, DataRefusedError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.reports import report
 from server_jobs.records.outcomes import Completed, Failed, Outcome
@@ -259,6 +259,8 @@ class LocalWorker(BaseWorkerBackend):
         while not self._stopping:
             try:
                 return await self.declare_schedules(prune=self.settings.prune_schedules)
+            except DataRefusedError:
+                return None  # it has been told which; the others are written
             except DatabaseError as error:
                 _log.warning("the schedules can't be written just now, trying again: %s", error)
                 await self._pause(MAINTENANCE_SECONDS)
