@@ -17,7 +17,7 @@ from server_jobs.backend.work_loop import WorkLoop
 from server_jobs.children import apart_from_children
 from server_jobs.database import Database
 from server_jobs.definition.stop_request import StopReason
-from server_jobs.errors import ConfigurationError, DatabaseError
+from server_jobs.errors import ConfigurationError, DatabaseError, DataRefusedError
 from server_jobs.execution.group_commit import Over
 from server_jobs.execution.own_task import OwnTask
 from server_jobs.execution.reports import report
@@ -282,6 +282,8 @@ class LocalWorker(BaseWorkerBackend):
         while not self._loop.stopping:
             try:
                 return await self.declare_schedules(prune=self.settings.prune_schedules)
+            except DataRefusedError:
+                return None  # it has been told which; the others are written
             except DatabaseError as error:
                 _log.warning("the schedules can't be written just now, trying again: %s", error)
                 await self._pause(MAINTENANCE_SECONDS)

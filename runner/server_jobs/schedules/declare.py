@@ -23,14 +23,18 @@ async def synchronise(
     """Write declared schedules into the table.
 
     ``source`` is what manages them (``code:<app>``). With ``prune``, its other schedules are
-    disabled. A schedule whose name belongs to another source, or that the database refuses, is
-    logged as an error and left out, so that the worker can go on. Raises DatabaseError.
+    disabled. A schedule whose name belongs to another source is logged as an error and left out, so
+    that the worker can go on. Raises DatabaseError, but DataRefusedError only after all others.
     """
+    refused: DataRefusedError | None = None
     for schedule in declared:
         try:
             record = await schedules.put(schedule)
-        except (InvalidScheduleError, DataRefusedError) as error:
+        except InvalidScheduleError as error:
             _log.error("%s", error, extra={"schedule": schedule.name})
+        except DataRefusedError as error:
+            _log.error("schedule %s: %s", schedule.name, error, extra={"schedule": schedule.name})
+            refused = error
         else:
             if not record.enabled:
                 _log.info("schedule %s is disabled", record.name, extra={"schedule": record.name})
@@ -42,3 +46,5 @@ async def synchronise(
                 source,
                 extra={"schedule": name},
             )
+    if refused is not None:
+        raise refused
