@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
+_NOT_IN_PREREQUISITE_STATE = "55000"
 # Alembic's environment finds its context in a global variable, so two threads must take turns.
 _one_at_a_time = threading.Lock()
 
@@ -432,8 +433,18 @@ def _said(error: DBAPIError, parsed: SqliteUrl | PostgresUrl) -> str:
         return sqlite.explained(cast("sqlite3.Error", error.orig), parsed.file)
     from server_jobs.database.postgres_connection import explained
 
-    return explained(cast("Any", error.orig))
+    said = explained(cast("Any", error.orig))
+    if "replica identity" not in said:
+        return said
+    return (
+        f"{said}: a publication, perhaps one FOR ALL TABLES, needs a key of each table; drop it, or"
+        " limit it to other tables, until the tables are migrated"
+    )
 
 
 def _is_connection_error(error: DBAPIError) -> bool:
-    return error.connection_invalidated or type(error).__name__ == "OperationalError"
+    if error.connection_invalidated:
+        return True
+    # The driver counts this one among them: the server answers, and refuses what it is asked for.
+    refused = getattr(error.orig, "sqlstate", None) == _NOT_IN_PREREQUISITE_STATE
+    return type(error).__name__ == "OperationalError" and not refused
