@@ -213,7 +213,7 @@ def _asked_for(launch: Launch, runner: JobRunner, runtime: RuntimeSpec) -> Json:
 def _runtime(launch: Launch) -> RuntimeSpec:
     try:
         return RuntimeSpec.model_validate(json.loads(launch.runtime or "{}"))
-    except (ValueError, ValidationError) as error:
+    except (ValueError, ValidationError, RecursionError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error)}
         where = ".".join(str(part) for part in problem.get("loc", ()))
         raise InvalidRuntime(
