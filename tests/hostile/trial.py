@@ -400,7 +400,7 @@ class _Complains(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if "unexpected" in message or record.name == "asyncio":
+        if "unexpected error" in message or record.name == "asyncio":
             kind, error, _ = record.exc_info or (None, None, None)
             self._say(f"log: {message[:200]} {kind.__name__ if kind else ''} {str(error)[:200]}")
 
