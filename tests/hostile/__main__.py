@@ -1,6 +1,6 @@
 """``python -m tests.hostile``: tries every hostile row on every kind of database.
 
-It prints the figures that docs/testing.md quotes, and every row that did harm.
+It prints the figures, and every row that did harm.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ class SqliteKind:
         self._folder = Path(mkdtemp(prefix="hostile-"))
         self._template = self._folder / "template.db"
         self._server = server
+        self.is_served = server is not None
         self._count = 0
         url = f"sqlite:///{self._template}"
         if old:

@@ -17,6 +17,9 @@ from tests.support.servers.hrana import HranaServer
 EVERY = 7
 SHOWN = 25
 
+NOT_SENT = {"not UTF-8", "a surrogate", "Latin-1", "a cut character", "overlong", "beyond Unicode"}
+"""Over Hrana a server sends text as JSON, and answers with an error where it isn't UTF-8."""
+
 
 @pytest.fixture(params=["today", "old"])
 def old(request: pytest.FixtureRequest) -> bool:
@@ -43,11 +46,15 @@ def test_good_rows_are_served_without_any_hostile_ones(kind: Kind) -> None:
     assert run_trial(kind, []).complaints == []
 
 
-@pytest.mark.xfail(reason="the schema and the code are being mended side by side")
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("process_state")
 def test_hostile_rows_harm_nobody_but_themselves(kind: Kind) -> None:
-    rows = [row for row in hostile_rows(kind.dialect, huge=False) if row.number % EVERY == 0]
+    served = isinstance(kind, SqliteKind) and kind.is_served
+    rows = [
+        row
+        for row in hostile_rows(kind.dialect, huge=False)
+        if row.number % EVERY == 0 and not (served and row.value.name in NOT_SENT)
+    ]
 
     report = run_trial(kind, rows, shown=SHOWN)
 

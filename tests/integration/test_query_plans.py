@@ -320,8 +320,11 @@ def test_look_before_a_claim_uses_the_claim_index(explainer: Explainer) -> None:
     assert not plan.scans_all_jobs, plan.text
 
 
-def test_staging_reads_what_is_due_in_order_from_the_staging_index(explainer: Explainer) -> None:
-    plan = plan_of(explainer, lambda sql: sql.stage(1_000))
+@pytest.mark.parametrize("queue", [None, "default"])
+def test_staging_reads_what_is_due_in_order_from_the_staging_index(
+    explainer: Explainer, queue: str | None
+) -> None:
+    plan = plan_of(explainer, lambda sql: sql.stage(1_000, queue))
 
     assert "jobs_staging" in plan.indexes, plan.text
     assert not plan.sorts, plan.text
