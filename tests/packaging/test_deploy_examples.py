@@ -23,6 +23,7 @@ from compose_spec import PyCompose
 from kubernetes.client import ApiClient
 
 from server_jobs.cli.app import app
+from server_jobs.cli.durations import seconds_of
 from server_jobs.cli.process_end import SPARE_SECONDS
 from server_jobs.worker import LAST_MOMENT_SECONDS
 from tests.support.pages.markdown import ROOT
@@ -63,7 +64,7 @@ def parsed(words: list[str]) -> dict[str, Any]:
 
 def seconds_to_stop(words: list[str]) -> float:
     """How long the worker that is started so may take to end."""
-    grace: float = parsed(words)["grace"]
+    grace = seconds_of(parsed(words)["grace"], "--grace")
     return grace + LAST_MOMENT_SECONDS + SPARE_SECONDS
 
 
