@@ -1,5 +1,7 @@
 """What a launcher sees of its rows: claimed by one process, executed by another."""
 
+import json
+
 import pytest
 
 from server_jobs import JobStatus
@@ -9,6 +11,7 @@ from server_jobs.launches.store import LaunchStore
 from server_jobs.records.attempt_error import OUT_OF_MEMORY, AttemptError
 from server_jobs.records.backoff import launch_backoff
 from server_jobs.records.outcomes import Completed, Failed
+from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import Claim
 from tests.support.clock import Clock
 from tests.support.scene import Scene, changes, new_job
@@ -46,6 +49,18 @@ async def test_a_claim_takes_any_name_and_begins_no_handler(launches: LaunchStor
     assert not any(launch.begun for launch in found)
     assert {launch.status for launch in found} == {JobStatus.RUNNING}
     assert {(launch.fence, launch.attempt_count) for launch in found} == {(1, 1)}
+
+
+async def test_a_claim_reads_no_params(launches: LaunchStore, scene: Scene) -> None:
+    job_id = await scene.pending(params='{"secret": "x"}')
+    request = ClaimRequest("default", None, 1, RUNNER, 60, starting=False)
+
+    (job,) = await launches.records.claim(request)
+    assert job.params == ""
+
+    started = await launches.records.start(job.claim, worker_id=f"{RUNNER}/pod", lease_seconds=60)
+    assert started is not None
+    assert (started.id, json.loads(started.params)) == (job_id, {"secret": "x"})
 
 
 async def test_a_claim_takes_the_names_that_are_given(launches: LaunchStore) -> None:

@@ -70,7 +70,18 @@ class HoldStatements(JobStatements):
         return self._update(
             within(self._jobs.c.id, candidates.with_for_update(skip_locked=True, key_share=True)),
             changes=self._claim_changes(starting=starting),
-        ).returning(*self._claimed)
+        ).returning(*self._taken(starting=starting))
+
+    def _taken(self, *, starting: bool) -> list[ColumnElement[Any]]:
+        """The columns of a claimed job. A launcher executes nothing, and gets no params: many jobs
+        with large ones would fill its memory.
+        """
+        if starting:
+            return self._claimed
+        return [
+            literal_column("''", type_=Text()) if column.name == "params" else column
+            for column in self._claimed
+        ]
 
     def _candidates(self, jobs: FromClause, *, named: bool) -> Select[Any]:
         job = jobs.c
@@ -122,13 +133,11 @@ class HoldStatements(JobStatements):
 
     @cached_property
     def _claims_of_these(self) -> dict[tuple[bool, bool], Executable]:
-        job = self._jobs.c
         return {
             (starting, named): self._update(
-                one_of(job.id, "job_ids"),
-                self._is_claimable(job, named=named),
+                within(self._jobs.c.id, self._these(self._is_claimable, named=named)),
                 changes=self._claim_changes(starting=starting),
-            ).returning(*self._claimed)
+            ).returning(*self._taken(starting=starting))
             for starting in (True, False)
             for named in (True, False)
         }

@@ -80,12 +80,10 @@ class MaintainStatements(JobStatements):
 
     @cached_property
     def _stage_these(self) -> Executable:
-        job = self._jobs.c
         return self._update(
-            one_of(job.id, "job_ids"),
-            self._is_stageable(job),
+            within(self._jobs.c.id, self._these(self._is_stageable)),
             changes=transitions.stage(self._now),
-        ).returning(job.id)
+        ).returning(self._jobs.c.id)
 
     def _stageable(self, jobs: FromClause, of_queue: bool) -> Select[Any]:
         job = jobs.c

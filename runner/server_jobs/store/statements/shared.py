@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import (
     Float,
     Integer,
+    Select,
     Text,
     Update,
     and_,
@@ -29,6 +30,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
 from server_jobs.records.status import JobStatus
+from server_jobs.sql.rowset import one_of
 from server_jobs.sql.statement import Statement
 from server_jobs.sql.statement_set import StatementSet
 from server_jobs.sql.tables import status_is
@@ -80,6 +82,16 @@ class JobStatements(StatementSet):
         name = f"unique keys of {self._jobs.fullname}"
         number = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
         return select(func.pg_advisory_xact_lock(literal_column(str(number))))
+
+    def _these(self, condition: Callable[..., ColumnElement[bool]], **how: bool) -> Select[Any]:
+        """Those of the jobs ``job_ids`` that fulfil a condition, locked in order of their ids."""
+        candidate = self._jobs.alias("candidate").c
+        return (
+            select(candidate.id)
+            .where(one_of(candidate.id, "job_ids"), condition(candidate, **how))
+            .order_by(candidate.id)
+            .with_for_update(skip_locked=True, key_share=True)
+        )
 
     def _update(self, *conditions: Any, changes: transitions.Changes) -> Update:
         return update(self._jobs).where(*conditions).values(**changes)
