@@ -207,6 +207,13 @@ def test_a_runtime_that_makes_no_sense_is_refused_by_name(runtime: str) -> None:
         manifest(runtime=runtime)
 
 
+@pytest.mark.parametrize("amount", ["0", "0Mi", "0.0", ".0Gi"])
+@pytest.mark.parametrize("name", ["cpu", "memory", "ephemeral_storage"])
+def test_nothing_is_no_amount_since_it_would_lift_the_limit(name: str, amount: str) -> None:
+    with pytest.raises(InvalidRuntime, match=f"{name}='{amount}' is no amount"):
+        manifest(runner(caps={"memory": "96Mi"}), runtime=json.dumps({name: amount}))
+
+
 def test_a_runtime_is_measured_before_it_is_read() -> None:
     many = json.dumps(dict.fromkeys(map(str, range(10_000))))
     with pytest.raises(InvalidRuntime, match=r"SendEmail: its runtime has \d+,\d+ characters"):

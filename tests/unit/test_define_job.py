@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from server_jobs import JobContext, RetryPolicy, create_job_context, define_job
+from server_jobs import JobContext, PodRuntime, RetryPolicy, create_job_context, define_job
 from server_jobs.errors import InvalidJobDefinitionError, InvalidParamsError, InvalidResultError
 
 if TYPE_CHECKING:
@@ -476,3 +476,9 @@ def test_what_is_no_function_is_told_how_options_are_given(
     define: Any = define_job
     with pytest.raises(InvalidJobDefinitionError, match=r"define_job\(name="):
         define(*arguments, **options)
+
+
+@pytest.mark.parametrize("amount", ["0", "0Mi", "0.0"])
+def test_nothing_is_no_amount_of_memory(amount: str) -> None:
+    with pytest.raises(InvalidJobDefinitionError, match=f"memory='{amount}' is no amount"):
+        PodRuntime(memory=amount)

@@ -241,9 +241,14 @@ def _given(spec: JobRunnerSpec, part: str) -> Json:
 
 def _quantity(launch: Launch, name: str, value: str) -> Decimal:
     try:
-        return Decimal(parse_quantity(value))
+        amount = Decimal(parse_quantity(value))
     except ValueError as error:
         raise InvalidRuntime(f"{launch.job_name}: {name}={value!r}: {error}") from None
+    if amount <= 0:  # as a limit, 0 is none at all
+        raise InvalidRuntime(
+            f"{launch.job_name}: {name}={value!r} is no amount; give one above 0, or leave it out"
+        )
+    return amount
 
 
 def _matches(image: str, patterns: list[str]) -> bool:

@@ -39,10 +39,16 @@ class PodRuntime:
     def __post_init__(self) -> None:
         for name in ("cpu", "memory", "ephemeral_storage"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, str) and _QUANTITY.fullmatch(value)):
+            if value is None:
+                continue
+            if not (isinstance(value, str) and _QUANTITY.fullmatch(value)):
                 raise InvalidJobDefinitionError(
                     f"runtime: {name}={value!r} isn't a Kubernetes quantity, as text; for instance"
                     f" {'500m' if name == 'cpu' else '1Gi'!r}"
+                )
+            if not re.search("[1-9]", value):  # as a limit, 0 is none at all
+                raise InvalidJobDefinitionError(
+                    f"runtime: {name}={value!r} is no amount; give one above 0, or leave it out"
                 )
         if self.oom_memory_factor is not None:
             if not 1 < self.oom_memory_factor <= _LARGEST_FACTOR:
