@@ -13,6 +13,7 @@ from server_jobs.records.outcomes import (
     Outcome,
     Postponed,
     Released,
+    Withdrawn,
 )
 from server_jobs.records.rows import Claim
 from server_jobs.records.status import JobStatus
@@ -25,6 +26,7 @@ OUTCOMES: list[Outcome] = [
     Released("late"),
     Postponed("late", 1),
     Abandoned("late"),
+    Withdrawn("late", 1),
     LaunchLost(error("late"), 1),
     Disrupted(error("late"), 1),
 ]

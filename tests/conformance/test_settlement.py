@@ -13,6 +13,7 @@ from server_jobs.records.outcomes import (
     Outcome,
     Postponed,
     Released,
+    Withdrawn,
 )
 from server_jobs.records.requests import Settled
 from server_jobs.records.rows import Claim
@@ -339,6 +340,37 @@ async def test_launches_lost_too_often_are_the_end(scene: Scene) -> None:
 
     record = await scene.get(claim.job_id)
     assert (record.launch_failures, record.attempt_count) == (3, 0)
+
+
+async def test_what_couldnt_be_launched_is_withdrawn_and_charged_nothing(scene: Scene) -> None:
+    claim = await scene.running(starting=False)
+    expected = gone_round(scene, delay=30)
+    del expected["handler_started_at"]  # it never began
+
+    changed = await changed_by(scene, claim, Withdrawn("no room", 30))
+
+    assert changed == expected | {"attempt_count": 0, "progress_message": "no room"}
+
+
+async def test_what_has_begun_isnt_withdrawn(scene: Scene) -> None:
+    # The answer to the creation of its Kubernetes Job was lost; a quota refused the second try.
+    claim = await scene.running(starting=False)
+    await scene.store.start(claim, worker_id="pod-1", lease_seconds=60)
+    before = await scene.get(claim.job_id)
+
+    assert await scene.settle(claim, Withdrawn("no room", 30)) is None
+
+    assert await scene.get(claim.job_id) == before
+
+
+async def test_what_is_withdrawn_after_a_request_to_cancel_is_cancelled(scene: Scene) -> None:
+    claim = await scene.running(starting=False)
+    await scene.store.cancel(claim.job_id)
+
+    settled = await scene.settle(claim, Withdrawn("cancelled on request"))
+
+    assert settled is not None
+    assert settled.status is JobStatus.CANCELLED
 
 
 async def test_launch_isnt_lost_once_the_handler_began(scene: Scene) -> None:

@@ -42,6 +42,7 @@ from server_jobs.records.outcomes import (
     Postponed,
     Progress,
     Released,
+    Withdrawn,
 )
 from server_jobs.records.requests import ClaimRequest, Prunable
 from server_jobs.records.rows import Claim, ClaimedJob, NewJob
@@ -146,7 +147,9 @@ RETURNS = st.one_of(
     st.builds(Released, reason=st.just("shutting down"), max_releases=st.sampled_from([0, 1, 10])),
     st.builds(Postponed, reason=st.just("not yet"), delay_seconds=DELAYS),
 )
-LOST_LAUNCHES = st.builds(LaunchLost, error=ERRORS, delay_seconds=DELAYS, max_failures=BUDGETS)
+LOST_LAUNCHES = st.builds(
+    LaunchLost, error=ERRORS, delay_seconds=DELAYS, max_failures=BUDGETS
+) | st.builds(Withdrawn, reason=st.just("no room"), delay_seconds=DELAYS)
 DISRUPTIONS = st.builds(Disrupted, error=ERRORS, delay_seconds=DELAYS, max_disruptions=BUDGETS)
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     COMPLETIONS,
@@ -688,6 +691,8 @@ EVERY_STEP = {
     "Failed for good": {"running → failed", "running → cancelled"},
     "Released": GONE_ROUND_OR_ENDED | {REFUSED},
     "Postponed": {"running → pending", "running → cancelled", REFUSED},
+    "Withdrawn": {"running → pending", "running → cancelled", REFUSED},
+    "Withdrawn after the start": {REFUSED},
     "LaunchLost": GONE_ROUND_OR_ENDED | {REFUSED},
     "LaunchLost after the start": {REFUSED},
     "Disrupted": GONE_ROUND_OR_ENDED | {REFUSED},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
-from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost
+from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Withdrawn
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.reasons import Reason
@@ -110,7 +110,7 @@ def test_a_job_of_an_older_claim_is_deleted_unless_it_is_over() -> None:
 def test_an_unstarted_job_is_cancelled_at_once() -> None:
     judgement = judged(job(), launch(cancel_requested_at=NOW))
 
-    assert isinstance(judgement.outcome, Abandoned)
+    assert isinstance(judgement.outcome, Withdrawn)  # which a start that crosses it refuses
     assert judgement.delete
 
 
@@ -134,7 +134,7 @@ def test_a_begun_one_is_cancelled_once_its_pod_has_had_the_time_to_end() -> None
 def test_an_unstarted_one_needs_no_time_to_end() -> None:
     judgement = judged(gone(job(), 10.0), launch(cancel_requested_at=NOW), moment=10.0, gone=True)
 
-    assert isinstance(judgement.outcome, Abandoned)
+    assert isinstance(judgement.outcome, Withdrawn)
 
 
 # ── the time to end ──────────────────────────────────────────────────────────────────────────

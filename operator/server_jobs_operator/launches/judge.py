@@ -13,7 +13,14 @@ from datetime import datetime
 from server_jobs.launches.launch import Launch
 from server_jobs.records.attempt_error import AttemptError
 from server_jobs.records.backoff import RetryPolicy, launch_backoff
-from server_jobs.records.outcomes import Abandoned, Disrupted, Failed, LaunchLost, Outcome
+from server_jobs.records.outcomes import (
+    Abandoned,
+    Disrupted,
+    Failed,
+    LaunchLost,
+    Outcome,
+    Withdrawn,
+)
 from server_jobs.records.status import JobStatus
 from server_jobs_operator.cluster.known_job import KnownJob
 from server_jobs_operator.cluster.reasons import DISRUPTIONS, Finding, Reason
@@ -74,7 +81,9 @@ def judge(
     if gone and launch.begun and (left := _still_leaving(job, spec, moment, missing_since)) > 0:
         return Judgement(again=left)  # its runner may still be writing how the handler ended
     if launch.cancel_requested_at is not None:
-        if ended or not launch.begun:
+        if not launch.begun:  # if it begins at this moment, that goes first, and it is judged again
+            return Judgement(Withdrawn("cancelled on request"), delete=not gone)
+        if ended:
             return Judgement(Abandoned("cancelled on request"), delete=not gone)
         # Deleting the Job tells the pod to end, and then its runner writes the cancellation.
         return Judgement(delete=True, again=5.0)

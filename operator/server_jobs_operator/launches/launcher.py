@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from server_jobs.errors import DatabaseError
 from server_jobs.launches.launch import Launch
-from server_jobs.records.outcomes import Outcome, Postponed, Released
+from server_jobs.records.outcomes import Outcome, Withdrawn
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.kube import KubeError
 from server_jobs_operator.cluster.reasons import Finding, Reason
@@ -185,7 +185,7 @@ class Launcher:
         if created is None:
             reason = f"another Job has the name {body['metadata']['name']}"
             _log.warning("job %s: %s; releasing it", launch.id, reason, extra=fields)
-            return _NotCreated(Released(reason))
+            return _NotCreated(Withdrawn(reason))
         self._term.view.add(created)
         self._without_job.pop(launch.claim, None)
         self._refusals.pop(runner.key, None)
@@ -225,7 +225,7 @@ class Launcher:
         if runner.key not in self._refusals:
             self._term.events.about_runner(runner, "LaunchesRefused", text)
         self._refusals[runner.key] = refusal
-        return _NotCreated(Postponed(text, REFUSED_SECONDS))
+        return _NotCreated(Withdrawn(text, REFUSED_SECONDS))
 
     def _may_claim(self, runner: JobRunner) -> bool:
         """Whether a JobRunner may claim at present. Of one that was refused, a sample goes first.

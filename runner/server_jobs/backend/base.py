@@ -23,7 +23,14 @@ from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
 from server_jobs.execution.reports import report
 from server_jobs.records.ids import random_suffix
-from server_jobs.records.outcomes import Abandoned, Completed, Outcome, Postponed, Released
+from server_jobs.records.outcomes import (
+    Abandoned,
+    Completed,
+    Outcome,
+    Postponed,
+    Released,
+    Withdrawn,
+)
 from server_jobs.records.requests import ClaimRequest
 from server_jobs.records.rows import ClaimedJob
 from server_jobs.registry import JobRegistry
@@ -287,7 +294,7 @@ def _reason(outcome: Outcome) -> str | None:
     match outcome:
         case Completed():
             return None
-        case Released() | Postponed() | Abandoned():
+        case Released() | Postponed() | Abandoned() | Withdrawn():
             return outcome.reason
         case _:
             return outcome.error.message

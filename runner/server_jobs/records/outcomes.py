@@ -66,6 +66,14 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A launcher takes the job back before its handler began, through no fault of the job's."""
+
+    reason: str
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchLost:
     """The job was lost before its handler began."""
 
@@ -83,7 +91,9 @@ class Disrupted:
     max_disruptions: int = MAX_DISRUPTIONS
 
 
-Outcome: TypeAlias = Completed | Failed | Released | Postponed | Abandoned | LaunchLost | Disrupted
+Outcome: TypeAlias = (
+    Completed | Failed | Released | Postponed | Abandoned | Withdrawn | LaunchLost | Disrupted
+)
 """How one execution ended; its holder writes this."""
 
 
@@ -100,7 +110,7 @@ def columns_of(outcome: Outcome) -> tuple[object, ...]:
             return error.message, error.as_json(), int(permanent), delay
         case Released(reason, max_releases):
             return reason, max_releases
-        case Postponed(reason, delay):
+        case Postponed(reason, delay) | Withdrawn(reason, delay):
             return reason, delay
         case Abandoned(reason):
             return (reason,)

@@ -36,6 +36,7 @@ from server_jobs.records.outcomes import (
     Postponed,
     Progress,
     Released,
+    Withdrawn,
     columns_of,
 )
 from server_jobs.records.requests import Changed, ClaimRequest, Prunable, Settled, Skipped, Stretch
@@ -305,6 +306,7 @@ class Store(Reader):
             Released: self._settle_sql.release,
             Postponed: self._settle_sql.postpone,
             Abandoned: self._settle_sql.abandon,
+            Withdrawn: self._settle_sql.withdraw,
             LaunchLost: self._settle_sql.lose_launch,
             Disrupted: self._settle_sql.disrupt,
         }

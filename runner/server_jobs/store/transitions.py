@@ -160,6 +160,11 @@ def abandon(job: Job, now: Sql, *, reason: Sql) -> Changes:
     return _end(now, JobStatus.CANCELLED) | {"error": reason}
 
 
+def withdraw(job: Job, now: Sql, *, delay: Sql, reason: Sql) -> Changes:
+    """Running → pending after ``delay``: a launcher takes back what hasn't begun, uncharged."""
+    return postpone(job, now, delay=delay, reason=reason)
+
+
 def lose_launch(
     job: Job, now: Sql, *, reason: Sql, record: Sql, delay: Sql, max_failures: Sql
 ) -> Changes:

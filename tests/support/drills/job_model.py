@@ -20,6 +20,7 @@ from server_jobs.records.outcomes import (
     Postponed,
     Progress,
     Released,
+    Withdrawn,
 )
 from server_jobs.records.requests import ClaimRequest, Prunable, Settled, Stretch
 from server_jobs.records.rows import Claim, NewJob
@@ -269,6 +270,13 @@ class Model:
                 job.release_count += 1
                 self._leave(name, job, give_up=give_up)
             case Postponed(reason, delay):
+                job.attempt_count -= 1
+                job.progress_message = reason
+                self._leave(name, job, give_up=False, delay=delay)
+            case Withdrawn(reason, delay):
+                if job.handler_started_at is not None:
+                    self._refused("Withdrawn after the start")
+                    return None
                 job.attempt_count -= 1
                 job.progress_message = reason
                 self._leave(name, job, give_up=False, delay=delay)

@@ -120,6 +120,24 @@ class SettleStatements(JobStatements):
             reason=Text(),
         )
 
+    def withdraw(self, settled: Rows) -> Statement:
+        """Withdraw rows of (id, fence, reason, delay in seconds).
+
+        Only jobs whose handler hasn't begun are written.
+        """
+        return Statement(self._withdraw, {"settled": settled})
+
+    @cached_property
+    def _withdraw(self) -> Executable:
+        return self._settle(
+            lambda row, job: transitions.withdraw(
+                job, self._now, delay=row.delay, reason=row.reason
+            ),
+            self._jobs.c.handler_started_at.is_(None),
+            reason=Text(),
+            delay=Float(),
+        )
+
     def lose_launch(self, settled: Rows) -> Statement:
         """Lose launches: (id, fence, reason, record, delay in seconds, max_failures).
 
