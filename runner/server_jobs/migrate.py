@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 _ADVISORY_LOCK = 7_358_213_469_012_837
 _BUSY_SECONDS = 30
+_INVALID_COLUMN_REFERENCE = "42P10"
 _NOT_IN_PREREQUISITE_STATE = "55000"
 # Alembic's environment finds its context in a global variable, so two threads must take turns.
 _one_at_a_time = threading.Lock()
@@ -434,11 +435,11 @@ def _said(error: DBAPIError, parsed: SqliteUrl | PostgresUrl) -> str:
     from server_jobs.database.postgres_connection import explained
 
     said = explained(cast("Any", error.orig))
-    if "replica identity" not in said:
+    if getattr(error.orig, "sqlstate", None) != _INVALID_COLUMN_REFERENCE:
         return said
     return (
-        f"{said}: a publication, perhaps one FOR ALL TABLES, needs a key of each table; drop it, or"
-        " limit it to other tables, until the tables are migrated"
+        f"{said}: a publication sends only some columns of this table; drop the table from it, or"
+        " let it send all of them"
     )
 
 

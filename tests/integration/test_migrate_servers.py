@@ -2,22 +2,59 @@
 
 import subprocess
 import sys
+from typing import LiteralString
 
 import psycopg
 import pytest
 
 from server_jobs.errors import DatabaseError, DatabaseUnavailableError
 from server_jobs.migrate import migrate
+from server_jobs.sql.tables import tables
+from tests.support.databases.old_tables import make_tables_at
 
 _MIGRATE = "import sys; from server_jobs.migrate import migrate; print(len(migrate(sys.argv[1])))"
 PROCESSES = 5
 
 
-def test_publication_that_refuses_a_step_is_not_a_server_that_is_away(postgres_url: str) -> None:
+@pytest.mark.parametrize("step", [None, "0001", "0002", "0003"])
+def test_publication_for_all_tables_lets_tables_of_each_step_be_migrated(
+    postgres_url: str, step: str | None
+) -> None:
+    if step is not None:
+        make_tables_at(step, postgres_url, tables())
     with psycopg.connect(postgres_url, autocommit=True) as connection:
+        if step is not None:  # as releases before this one left it
+            connection.execute("ALTER TABLE server_jobs_schema REPLICA IDENTITY DEFAULT")
         connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
 
-    with pytest.raises(DatabaseError, match="FOR ALL TABLES") as raised:
+    assert migrate(postgres_url)
+    assert migrate(postgres_url) == []
+
+
+@pytest.mark.parametrize(
+    ("setup", "says"),
+    [
+        (
+            "CREATE PUBLICATION versions FOR TABLE server_jobs_schema (version)",
+            "sends only some columns of this table",
+        ),
+        (
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'not on Fridays' USING ERRCODE = '55000'; END $$;"
+            " CREATE EVENT TRIGGER refusing ON ddl_command_start EXECUTE FUNCTION refuse()",
+            "not on Fridays",
+        ),
+    ],
+    ids=["publication of a column", "event trigger"],
+)
+def test_server_that_refuses_a_step_is_not_one_that_is_away(
+    postgres_url: str, setup: LiteralString, says: str
+) -> None:
+    make_tables_at("0003", postgres_url, tables())
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(setup)
+
+    with pytest.raises(DatabaseError, match=says) as raised:
         migrate(postgres_url)
     assert not isinstance(raised.value, DatabaseUnavailableError), "`--wait` would wait for ever"
 

@@ -23,7 +23,10 @@ SECRET = "s3cret"
         (f"postgres://me:{SECRET}@host/jobs", "postgresql://me:***@host/jobs"),
         (f"postgresql+asyncpg://me:{SECRET}@host/jobs", "me:***@host/jobs"),
         (f"postgresql://host/jobs?user=me&password={SECRET}", "host/jobs?user=me"),
-        ("postgresql://host/jobs?pool_size=3&pgbouncer=true", "postgresql://host/jobs"),
+        (
+            "postgresql://host/jobs?pool_size=3&pgbouncer=true&notify=false",
+            "postgresql://host/jobs",
+        ),
         ("postgresql:///jobs?host=/run/postgresql&application_name=shop", "/jobs?"),
     ],
 )

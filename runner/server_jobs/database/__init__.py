@@ -47,8 +47,8 @@ def connect(
     - SQLite: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``sqlite://`` (in memory),
       with ``?synchronous=normal`` and ``?busy_timeout=SECONDS``.
     - PostgreSQL: ``postgresql://user:password@host/name`` as libpq reads it, or libpq's
-      ``host=… dbname=…``, with libpq's parameters, ``pool_size=10``, ``pgbouncer=true`` and
-      ``answer_timeout=SECONDS``.
+      ``host=… dbname=…``, with libpq's parameters, ``pool_size=10``, ``pgbouncer=true``,
+      ``notify=false`` and ``answer_timeout=SECONDS``.
     - libSQL and Turso: ``libsql://host``, ``https://host`` or ``http://host``. The token comes from
       ``?authToken=``, ``SERVER_JOBS_DATABASE_TOKEN`` or ``TURSO_AUTH_TOKEN``.
 
@@ -142,7 +142,12 @@ def _postgres(url: PostgresUrl, names: Tables, max_payload_bytes: int | None) ->
     return PostgresDatabase(
         url,
         tables=names,
-        capabilities=_limited(Capabilities(notifies=not pgbouncer), max_payload_bytes),
+        capabilities=_limited(
+            Capabilities(
+                notifies=not pgbouncer, announces=_flag("notify", ours.get("notify", "true"))
+            ),
+            max_payload_bytes,
+        ),
         pool_size=pool_size,
         pgbouncer=pgbouncer,
         answer_timeout=answer_timeout,

@@ -20,6 +20,8 @@ class Capabilities:
 
     notifies: bool = False
     """Whether a change wakes ``wait_for_change`` at once; otherwise it polls."""
+    announces: bool = True
+    """Whether programs that enqueue send the notification that wakes listening workers."""
     serves_remote_workers: bool = True
     """Whether workers on other machines can reach it. A SQLite file can't serve a cluster."""
     max_statement_bytes: int = 64 * 1024 * 1024

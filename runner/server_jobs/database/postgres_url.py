@@ -19,7 +19,7 @@ except ImportError as error:  # pragma: no cover - shown by tests/packaging in a
         "PostgreSQL needs psycopg: pip install 'server-jobs[postgres]'"
     ) from error
 
-OPTIONS = frozenset({"pool_size", "pgbouncer", "answer_timeout"})
+OPTIONS = frozenset({"pool_size", "pgbouncer", "notify", "answer_timeout"})
 """The options that a PostgreSQL URL may have besides libpq's parameters."""
 
 # libpq: name=value or name='a value', where a backslash takes the next character as it is.

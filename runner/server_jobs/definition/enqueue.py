@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from sqlalchemy import TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError
 
 from server_jobs.database import Database
@@ -120,9 +121,8 @@ async def enqueue_in_transaction(
     _check_dialect(connection, database, new[0].job_name)
     store = Store(database)
     ids = []
-    inserted = {
-        row[0] for row in await _run(connection, store.enqueue_statement(new), new[0].job_name)
-    }
+    insert = store.enqueue_statement(new, two_phase=await _is_two_phase(connection))
+    inserted = {row[0] for row in await _run(connection, insert, new[0].job_name)}
     for job in new:
         job_id = job.id
         if job_id not in inserted and job.unique_key is not None:
@@ -135,6 +135,19 @@ async def enqueue_in_transaction(
             job_id = found[0][0]
         ids.append(job_id)
     return ids
+
+
+async def _is_two_phase(connection: Any) -> bool:
+    """Tell whether the transaction will be prepared before it is committed.
+
+    Only a session is asked for its connection, which it takes for the INSERT in any case.
+    """
+    if hasattr(connection, "get_bind"):
+        connection = connection.connection()
+        if inspect.isawaitable(connection):
+            connection = await connection
+    connection = getattr(connection, "sync_connection", connection)
+    return isinstance(connection.get_transaction(), TwoPhaseTransaction)
 
 
 async def _run(connection: CallersConnection, statement: Statement, job_name: str) -> Sequence[Any]:

@@ -76,12 +76,17 @@ class Store(Reader):
         self._hold_sql = HoldStatements.of(database, now)
         self._settle_sql = SettleStatements.of(database, now)
         self._maintain_sql = MaintainStatements.of(database, now)
+        self._announced = database.capabilities.announces
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
-    def enqueue_statement(self, new: Sequence[NewJob]) -> Statement:
-        """Return the INSERT itself, for the caller's own transaction."""
-        return self._enqueue_sql.enqueue(new)
+    def enqueue_statement(self, new: Sequence[NewJob], *, two_phase: bool) -> Statement:
+        """Return the INSERT itself, for the caller's own transaction.
+
+        PostgreSQL refuses to prepare a transaction that has sent a notification, so none is sent in
+        one of ``two_phase``: workers find the jobs when they poll.
+        """
+        return self._enqueue_sql.enqueue(new, announced=self._announced and not two_phase)
 
     def find_statement(self, new: NewJob) -> Statement:
         """Return the query for the live job that has the new job's unique key."""
@@ -93,7 +98,10 @@ class Store(Reader):
         Where a live job has the same unique key, the answer has that job's id instead. Calling it
         again with the same jobs is safe: ids that exist are skipped.
         """
-        chunks = [self._enqueue_sql.enqueue(chunk) for chunk in self._cut(new, size_of_new)]
+        chunks = [
+            self._enqueue_sql.enqueue(chunk, announced=self._announced)
+            for chunk in self._cut(new, size_of_new)
+        ]
         keyed = [job for job in new if job.unique_key is not None]
         if len(keyed) > 1:
             chunks = [*self._enqueue_sql.keys_in_turn(), *chunks]

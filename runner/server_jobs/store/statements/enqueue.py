@@ -44,13 +44,28 @@ NEW_COLUMNS: dict[str, TypeEngine[Any]] = {
 class EnqueueStatements(JobStatements):
     """Inserts new rows, and finds the live rows that hold their unique keys."""
 
-    def enqueue(self, new: Sequence[NewJob]) -> Statement:
-        """Insert pending rows, except where the id or the live unique key exists → inserted ids."""
+    def enqueue(self, new: Sequence[NewJob], *, announced: bool = True) -> Statement:
+        """Insert pending rows, except where the id or the live unique key exists → inserted ids.
+
+        On PostgreSQL it also notifies listening workers, if the jobs are to be ``announced``.
+        """
         values = [tuple(getattr(job, column) for column in NEW_COLUMNS) for job in new]
-        return Statement(self._enqueue, {"new": values})
+        shape = self._enqueue if announced and self._postgres else self._enqueue_quietly
+        return Statement(shape, {"new": values})
 
     @cached_property
     def _enqueue(self) -> Executable:
+        job = self._jobs.c
+        return notifying(
+            self._insert_new.returning(job.id, job.queue, job.ready), self._tables.channel
+        )
+
+    @cached_property
+    def _enqueue_quietly(self) -> Executable:
+        return self._insert_new.returning(self._jobs.c.id)
+
+    @cached_property
+    def _insert_new(self) -> postgresql.Insert | sqlite.Insert:
         new = rows("new", **NEW_COLUMNS)
         due = case(
             (new.c.scheduled_for.is_not(None), new.c.scheduled_for),
@@ -71,9 +86,7 @@ class EnqueueStatements(JobStatements):
             # SQLite's grammar needs a WHERE between a SELECT and ON CONFLICT.
         ).where(literal_column("1") == literal_column("1"))
         columns = [*given, "scheduled_for", "ready", "created_at", "updated_at"]
-        return self._announced(
-            insert_or_ignore(self._jobs, columns, source, postgres=self._postgres)
-        )
+        return insert_or_ignore(self._jobs, columns, source, postgres=self._postgres)
 
     def live_by_key(self, keys: Rows) -> Statement:
         """Find live jobs by (job_name, unique_key) → id, job_name, unique_key."""
@@ -111,10 +124,3 @@ class EnqueueStatements(JobStatements):
             self._now, worker_id=WORKER_ID, lease_seconds=LEASE_SECONDS
         )
         return insert(self._jobs).values(**columns, **changes).returning(*self._claimed)
-
-    def _announced(self, new: postgresql.Insert | sqlite.Insert) -> Executable:
-        """Return the INSERT with its ids; on PostgreSQL it also notifies listening workers."""
-        job = self._jobs.c
-        if not self._postgres:
-            return new.returning(job.id)
-        return notifying(new.returning(job.id, job.queue, job.ready), self._tables.channel)
