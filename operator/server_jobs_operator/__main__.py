@@ -1,7 +1,7 @@
 """The command ``server-jobs-operator``; also ``python -m server_jobs_operator``."""
 
+from server_jobs.cli.environment import tidy_environment
 from server_jobs.cli.extra import needs_extra
-from server_jobs.cli.settings import tidy_environment
 from server_jobs.cli.streams import standard_streams
 
 _LIBRARIES = {

@@ -6,12 +6,20 @@ what stands here.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, TypeAlias
 
 import typer
 
 from server_jobs.cli.settings import Setting, settings_of
+from server_jobs.records.names import TextRule
 from server_jobs_operator.settings import OperatorSettings
+
+_NAMESPACE = TextRule(
+    "the name of a namespace: 1 to 63 small letters, digits and hyphens (a list is written a,b)",
+    63,
+    re.compile(r"[^a-z0-9-]"),
+)
 
 SETTINGS = settings_of(
     OperatorSettings,
@@ -27,7 +35,7 @@ SETTINGS = settings_of(
         variable="SERVER_JOBS_OPERATOR_NAMESPACE",
         unit="name[,name]",
         shown_default="the operator's own",
-        is_list=True,
+        list_of=_NAMESPACE,
     ),
     all_namespaces=Setting(
         help="Serve the whole cluster. It needs cluster-wide permissions.", default=False

@@ -9,7 +9,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
+
+from server_jobs.deadline import leave
 
 # What a new interpreter does on the signals that ask it to end. Windows lacks one of them.
 _DEFAULTS: dict[int, Any] = {
@@ -55,7 +57,7 @@ class EndsForkedChildren:
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         if os.getpid() != self._process_id:
-            _leave(_status(error))
+            leave(_status(error))
 
 
 def _status(error: BaseException | None) -> int:
@@ -116,20 +118,13 @@ def _went_on() -> None:
         "a forked child of a handler went on into the event loop of its parent: it ends here. Let"
         " it run an event loop of its own, or use multiprocessing"
     )
-    _leave(1)
+    leave(1)
 
 
 def _say(text: str) -> None:
     # Not by logging: a thread that isn't here may have held its locks, or those of an import.
     with contextlib.suppress(OSError):
         os.write(2, f"server-jobs: {text}\n".encode(errors="replace"))
-
-
-def _leave(status: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, full or closed
-            stream.flush()
-    os._exit(status & 0xFF)
 
 
 if hasattr(os, "register_at_fork"):

@@ -215,6 +215,15 @@ def test_wrong_job_is_refused_and_nothing_written(
     assert cli.json("list") == []
 
 
+@pytest.mark.parametrize("queue", ["a,b", "two words", "", "q" * 256])
+def test_job_goes_to_no_queue_that_a_list_cannot_name(cli: Cli, queue: str) -> None:
+    result = cli("enqueue", "Charge", "--param", "number=1", "--queue", queue)
+
+    assert result.exit_code == 2
+    assert f"queue={queue!r:.100} isn't text of 1 to 255 bytes" in result.stderr
+    assert cli.json("list") == []
+
+
 def test_enqueue_without_an_app_says_how_to_name_it(sqlite_url: str) -> None:
     result = Cli(database_url=sqlite_url)("enqueue", "Charge")
 

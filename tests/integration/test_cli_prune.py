@@ -11,7 +11,9 @@ from sqlalchemy import insert, select
 from server_jobs import JobStatus, connect
 from server_jobs.cli import confirmation
 from server_jobs.sql.statement import Statement
+from server_jobs.sql.tables import tables
 from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
+from tests.support.databases.old_tables import make_tables_at, run_sql
 
 COMPLETED, FAILED, CANCELLED = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 
@@ -103,6 +105,45 @@ def test_age_of_nothing_means_all_that_have_ended(filled_url: str) -> None:
     Cli(database_url=filled_url).ok("prune", "--older-than", "0", "--yes")
 
     assert ids(filled_url) == {f"pending-{name}-{days}" for name in "AB" for days in (10, 0)}
+
+
+MOMENTS = {
+    "sqlite": ["'seven digits'", "char(0)", "x'00'", "'294276-12-31 00:00:00'", "12345"],
+    "postgresql": ["'infinity'", "'294276-12-31'"],
+}
+"""What tables of an older release take for the moment of an end, and no end is before."""
+
+
+@pytest.mark.parametrize("options", [(), ("--status", "failed"), ("--name", "B")])
+def test_age_of_nothing_needs_no_moment_of_the_end(
+    database_url: str, options: tuple[str, ...]
+) -> None:
+    make_tables_at("0003", database_url, tables())
+    dialect = database_url.partition(":")[0]
+    rows = [
+        f"('{status}-{name}-{number}', '{name}', '{status}', false, {moment})"
+        for number, moment in enumerate(MOMENTS[dialect])
+        for status, name in (("failed", "B"), ("completed", "A"), ("completed", "B"))
+    ]
+    ignoring = "PRAGMA ignore_check_constraints = on; " if dialect == "sqlite" else ""
+    run_sql(
+        database_url,
+        f"{ignoring}INSERT INTO jobs (id, job_name, status, ready, completed_at) VALUES "
+        + ", ".join(rows),
+    )
+    before = ids(database_url)
+    cli = Cli(database_url=database_url)
+
+    foreseen = cli.json("prune", "--older-than", "0", "--dry-run", *options)
+    done = cli.json("prune", "--older-than", "0", "--yes", *options)
+
+    kept = {
+        (): set(),
+        ("--status", "failed"): {job_id for job_id in before if "completed" in job_id},
+        ("--name", "B"): {job_id for job_id in before if "-A-" in job_id},
+    }
+    assert ids(database_url) == kept[options]
+    assert foreseen["total"] == done["total"] == len(before) - len(kept[options])
 
 
 def test_without_a_terminal_nothing_is_deleted_unless_yes_is_said(filled_url: str) -> None:

@@ -37,7 +37,7 @@ FINISHED, FUTURE, ELSEWHERE, HERE, RUNNING = 20_000, 5_000, 5_000, 200, 300
 
 ID_IN_THE_MIDDLE, LAST_OF_ITS_STRETCH = f"{10_000:036}", f"{10_500:036}"
 
-OLD = Prunable(dict.fromkeys(ENDS, datetime.now(UTC)))
+OLD = Prunable(dict.fromkeys(ENDS, datetime.now(UTC)), whenever=True)
 
 COLUMNS = ", ".join(
     [

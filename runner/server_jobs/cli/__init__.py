@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 
 from server_jobs import __version__
+from server_jobs.cli.environment import tidy_environment
 from server_jobs.cli.extra import needs_extra
 from server_jobs.cli.interruption import Interruption
-from server_jobs.cli.settings import tidy_environment
 from server_jobs.cli.streams import standard_streams
 
 _LIBRARIES = {"pytimeparse", "rich", "structlog", "typer"}

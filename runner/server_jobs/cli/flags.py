@@ -12,6 +12,7 @@ import typer
 from server_jobs.cli.durations import FOREVER, as_typed, seconds_of, seconds_or_forever
 from server_jobs.cli.settings import SECONDS, Setting, names_in
 from server_jobs.cli.signatures import takes
+from server_jobs.records.names import TextRule
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ def _parameter(name: str, setting: Setting) -> inspect.Parameter:
     kind: Any = str | None if default is None else type(default)
     if setting.is_duration:
         kind, default = str, FOREVER if default is None else as_typed(default)
-    elif setting.is_list:
+    elif setting.list_of is not None:
         kind, default = list[str] | None, None
     elif setting.unit == SECONDS:
         kind, default = str, setting.default_text
@@ -47,7 +48,9 @@ def _parameter(name: str, setting: Setting) -> inspect.Parameter:
         setting.flag,
         envvar=setting.variable if setting.has_variable else None,
         metavar=setting.unit.upper() or None,
-        show_default=setting.shown_default or (setting.is_list and setting.default_text) or True,
+        show_default=setting.shown_default
+        or (setting.list_of is not None and setting.default_text)
+        or True,
         help=setting.help,
     )
     return inspect.Parameter(
@@ -60,22 +63,19 @@ def _value(setting: Setting, given: Any) -> Any:
         return seconds_or_forever(given, setting.names)
     if setting.unit == SECONDS:
         return seconds_of(given, setting.names)
-    if setting.is_list:
-        return _names(setting, given) if given else setting.default
+    if setting.list_of is not None:
+        return _names(setting, setting.list_of, given) if given else setting.default
     return given
 
 
-def _names(setting: Setting, values: list[str]) -> tuple[str, ...]:
+def _names(setting: Setting, rule: TextRule, values: list[str]) -> tuple[str, ...]:
     whole = os.environ.get(setting.variable, "")
     # Typer cuts a variable at its blanks. A list is cut at its commas.
     names = names_in([whole] if values == whole.split() else values)
     hint = f"'{setting.names}'"
     if not names:
         raise typer.BadParameter("there is no name in it.", param_hint=hint)
-    if odd := [name for name in names if name.split() != [name] or not name.isprintable()]:
-        raise typer.BadParameter(
-            f"{odd[0]!r} isn't a name: it has a blank or a character that can't be printed. Several"
-            " names have commas between them: one,two.",
-            param_hint=hint,
-        )
+    for name in names:
+        if not rule.allows(name):
+            raise typer.BadParameter(f"{name!r} isn't {rule.words}.", param_hint=hint)
     return names

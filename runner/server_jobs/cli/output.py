@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from server_jobs.cli.documents import json_value
 from server_jobs.cli.streams import spelled
 from server_jobs.masks import mask_passwords
 from server_jobs.records.status import JobStatus
@@ -85,6 +84,9 @@ def print_plain(lines: Iterable[str]) -> None:
 
 def as_json(document: Any, *, indent: int | None = 2) -> str:
     """Return a document as JSON that stdout can show."""
+    # Rows need SQLAlchemy, and whoever asks for help shan't wait for it.
+    from server_jobs.cli.documents import json_value
+
     document = json_value(document)
     text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
     text = json_without_controls(text)

@@ -1,4 +1,4 @@
-"""Ends a worker's process on signals, and leaves handlers behind that don't end."""
+"""Ends a worker's process on signals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 
@@ -81,13 +80,3 @@ class StopOnSignals:
                 self._worker.settings.grace,
             )
         self._worker.stop()
-
-
-def leave_now(status: int) -> None:
-    """End the process at once, even if threads run that Python would wait for."""
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        # A handler may have closed it, or taken it away.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(status)

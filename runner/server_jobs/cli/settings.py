@@ -8,12 +8,12 @@ neither.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
 
-_PREFIXES = ("SERVER_JOBS_", "TURSO_")
+from server_jobs.cli.environment import bare
+from server_jobs.records.names import TextRule
 
 SECONDS = "seconds"
 """The unit of settings that are spans of time."""
@@ -41,8 +41,8 @@ class Setting:
     required: bool = False
     is_duration: bool = False
     """The value is typed as ``90s``, ``7d`` or ``forever``, and read as seconds or None."""
-    is_list: bool = False
-    """The option may be repeated, and its value may have commas."""
+    list_of: TextRule | None = None
+    """The option may be repeated, its value may have commas, and each name fits this rule."""
 
     @property
     def has_variable(self) -> bool:
@@ -61,7 +61,7 @@ class Setting:
             return None
         if isinstance(self.default, float):
             return f"{self.default:g}"
-        return ",".join(self.default) if self.is_list else str(self.default)
+        return ",".join(self.default) if self.list_of else str(self.default)
 
 
 def settings_of(config: type, prefix: str, **declared: Setting) -> dict[str, Setting]:
@@ -91,30 +91,10 @@ def _complete(
     )
 
 
-def tidy_environment() -> None:
-    """Take what doesn't belong to them off our variables; those that are left empty are unset.
-
-    Secrets that were made of a file end with a line break, and files of variables have quotes
-    that not every reader takes off.
-    """
-    for name in [name for name in os.environ if name.startswith(_PREFIXES)]:
-        os.environ[name] = _bare(os.environ[name])
-        if not os.environ[name]:
-            del os.environ[name]
-
-
 def names_in(values: Sequence[str]) -> tuple[str, ...]:
     """Return the names in ``a, b`` and ``c``, each once, in order.
 
     Blanks around a name, quotes around it and empty places between commas don't count.
     """
-    names = (_bare(name) for value in values for name in value.split(","))
+    names = (bare(name) for value in values for name in value.split(","))
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _bare(text: str) -> str:
-    text = text.strip()
-    for quote in "\"'":
-        if len(text) > 1 and text[0] == text[-1] == quote and quote not in text[1:-1]:
-            return text[1:-1].strip()
-    return text

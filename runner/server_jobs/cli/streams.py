@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
-from server_jobs.records.text import escaped
-
 FAILED = 1
 READER_GONE = 141
 """The status that a shell reports of programs that SIGPIPE ended: what ``| head`` does to all."""
@@ -135,6 +133,9 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
     """Replace what an encoding hasn't got: our own signs by others, the rest by its number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
+    # Hardly any stream needs it, and every command makes its streams first.
+    from server_jobs.records.text import escaped
+
     missing = error.object[error.start : error.end]
     return "".join(_STAND_INS.get(sign) or escaped(sign) for sign in missing), error.end
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import threading
 import time
 
+from server_jobs.deadline import leave_now
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import DatabaseError
 from server_jobs.execution.execution import Execution
@@ -97,5 +97,4 @@ class Watchdog:
         except DatabaseError as error:
             _log.error("job %s can't be settled: %s", self._job.id, error)
         finally:
-            logging.shutdown()
-            os._exit(status)
+            leave_now(status)

@@ -62,10 +62,13 @@ class Prunable:
     """Which finished jobs may be deleted: those that ended before the moment of their status.
 
     Jobs of a status without a moment are kept. ``job_names``, if there are any, narrow it down.
+    With ``whenever``, those count, too, that have ended at what is no moment before, such as
+    ``infinity``: only other programs write that.
     """
 
     before: Mapping[JobStatus, datetime]
     job_names: tuple[str, ...] = ()
+    whenever: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from server_jobs.cli.commands.run import SETTINGS as RUN
 from server_jobs.cli.commands.run import parser
 from server_jobs.cli.commands.worker import SETTINGS as WORKER
+from server_jobs.cli.environment import tidy_environment
 from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel
-from server_jobs.cli.settings import Setting, names_in, tidy_environment
+from server_jobs.cli.settings import Setting, names_in
 from server_jobs.launches.runner import RunnerConfig
 from server_jobs.worker import WorkerConfig
 
@@ -120,7 +121,7 @@ def test_variable_is_the_same_list_as_the_flag(variable: str) -> None:
     assert given(WORKER, "--queue", "default", "--queue", " mail")["queues"] == ("default", "mail")
 
 
-@pytest.mark.parametrize("value", [",", "two words", "a,two\twords", "\x1b[31m"])
+@pytest.mark.parametrize("value", [",", "two words", "a,two\twords", "\x1b[31m", "q" * 256])
 def test_list_that_is_wrong_names_the_flag_and_the_variable(value: str) -> None:
     app = typer.Typer()
     app.command()(takes_settings(WORKER)(lambda *, settings: None))

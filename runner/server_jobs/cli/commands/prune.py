@@ -77,7 +77,7 @@ def prune(
     async def run() -> Counter[JobStatus]:
         async with opened_store(existing_database(database)) as store:
             before = await store.clock() - age
-            prunable = Prunable(dict.fromkeys(statuses, before), names)
+            prunable = Prunable(dict.fromkeys(statuses, before), names, whenever=not age)
             if yes and not dry_run:
                 return await _delete(store, prunable, None)
             found = await _count(store, prunable)

@@ -11,11 +11,12 @@ from server_jobs.cli.flags import takes_settings
 from server_jobs.cli.logs import LogFormat, LogLevel, configure_logging
 from server_jobs.cli.options import AppOption, AppsDatabaseOption, LogFormatOption, LogLevelOption
 from server_jobs.cli.own_loop import run_to_its_end
-from server_jobs.cli.process_end import SPARE_SECONDS, StopOnSignals, leave_now
+from server_jobs.cli.process_end import SPARE_SECONDS, StopOnSignals
 from server_jobs.cli.settings import Setting, settings_of
 from server_jobs.database import Database
-from server_jobs.deadline import leave_after
+from server_jobs.deadline import leave_after, leave_now
 from server_jobs.definition.logs import get_logger
+from server_jobs.records.names import QUEUE
 from server_jobs.registry import JobRegistry
 from server_jobs.worker import LocalWorker, WorkerConfig
 
@@ -28,7 +29,7 @@ SETTINGS = settings_of(
         flag="--queue",
         variable="SERVER_JOBS_QUEUE",
         unit="name[,name]",
-        is_list=True,
+        list_of=QUEUE,
     ),
     lease=Setting(
         help="How long after this worker's death its jobs are given to another worker, 1 second to"

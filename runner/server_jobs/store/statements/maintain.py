@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     FromClause,
     Select,
     Text,
@@ -283,15 +284,21 @@ def _above(job: transitions.Job, going_on: bool) -> list[ColumnElement[bool]]:
 
 def _prunable(prunable: Prunable) -> dict[str, Any]:
     moments = {f"{status}_before": prunable.before.get(status) for status in ENDS}
-    return {**moments, "job_names": list(prunable.job_names)}
+    whenever = {
+        f"{status}_whenever": prunable.whenever and status in prunable.before for status in ENDS
+    }
+    return {**moments, **whenever, "job_names": list(prunable.job_names)}
 
 
 def _is_prunable(job: transitions.Job, named: bool) -> ColumnElement[bool]:
-    """Ended before the moment of its status; a moment of NULL matches no row."""
+    """Ended before the moment of its status, which matches no row if it's NULL, or whenever."""
     old_enough = or_(
         *(
             status_is(job.status, status)
-            & (job.completed_at < bindparam(f"{status}_before", type_=UtcDateTime()))
+            & or_(
+                job.completed_at < bindparam(f"{status}_before", type_=UtcDateTime()),
+                bindparam(f"{status}_whenever", type_=Boolean()),
+            )
             for status in ENDS
         )
     )
