@@ -126,15 +126,8 @@ async def test_text_comes_back_unchanged(database: Database, way: Any, text: str
 
 
 @each_way
-@pytest.mark.parametrize("number", [0, 1, 2**31, 2**53 - 1, 2**53 + 1, 2**63 - 1])
-async def test_integer_keeps_every_digit_or_is_refused(
-    database: Database, way: Any, number: int
-) -> None:
-    if number > database.capabilities.max_integer:
-        with pytest.raises(DataRefusedError, match=str(number)):
-            await way(database, "fence", number)
-        return
-
+@pytest.mark.parametrize("number", [0, 1, 2**31, 9 * 10**15 - 1])
+async def test_integer_keeps_every_digit(database: Database, way: Any, number: int) -> None:
     read = await way(database, "fence", number)
 
     assert read == number
@@ -142,7 +135,16 @@ async def test_integer_keeps_every_digit_or_is_refused(
 
 
 @each_way
-@pytest.mark.parametrize("number", [0.0, 0.1 + 0.2, 1e-9, 86_400.5, 1e15])
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1])
+async def test_integer_that_not_every_database_holds_is_refused(
+    database: Database, way: Any, number: int
+) -> None:
+    with pytest.raises(DataRefusedError):
+        await way(database, "fence", number)
+
+
+@each_way
+@pytest.mark.parametrize("number", [0.1 + 0.2, 1e-9, 86_400.5, 3e8])
 async def test_float_keeps_every_digit(database: Database, way: Any, number: float) -> None:
     read = await way(database, "timeout_seconds", number)
 

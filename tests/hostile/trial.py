@@ -25,6 +25,7 @@ from server_jobs_operator.resources.known import Keeper
 from server_jobs_operator.settings import OperatorSettings
 from server_jobs_operator.telemetry.health import Health
 from server_jobs_operator.telemetry.metrics import Metrics
+from server_jobs_operator.term import Term
 from tests.hostile.app import registry
 from tests.hostile.places import Kind, Place
 from tests.hostile.rows import (
@@ -270,7 +271,7 @@ async def _operate(place: Place, say: Say) -> None:
     kube.objects[resources_path("jobrunners", "jobs", "default")] = job_runner_body(
         maxConcurrency=5_000
     )
-    with patch.object(leader, "watch_resources", _nothing_changes):
+    with patch.object(leader, "KopfWatch", _FakeKopfWatch):
         for term in ("operator", "operator, restarted"):
             await _lead(kube, place, term, say)
     if missing := _not_launched(kube):
@@ -307,9 +308,14 @@ async def _lead(kube: FakeKube, place: Place, term: str, say: Say) -> None:
     await database.close()
 
 
-async def _nothing_changes(settings: OperatorSettings, keepers: Mapping[str, Keeper]) -> None:
-    """Instead of kopf, which needs a real API server."""
-    await asyncio.Event().wait()
+class _FakeKopfWatch:
+    """Instead of kopf, which needs a real API server: nothing changes."""
+
+    def __init__(self, term: Term, keepers: Mapping[str, Keeper]) -> None:
+        pass
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 # ── the edge ─────────────────────────────────────────────────────────────────────────────────

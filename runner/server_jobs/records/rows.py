@@ -91,7 +91,7 @@ class JobRecord:
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
-    misfits: Mapping[str, str] = field(default_factory=dict)
+    misfits: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def attempt_errors(self) -> list[AttemptError]:
