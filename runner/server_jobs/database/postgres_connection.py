@@ -154,7 +154,7 @@ def explained(error: psycopg.Error, answer_timeout: float | None = None) -> str:
     """Return what the server says, without the row that it quotes, and what to set."""
     text = mask_passwords(error.diag.message_primary or str(error).strip())
     advice = _ADVICE.get(error.sqlstate or "")
-    advice = next((says for words, says in _POOLERS_ADVICE.items() if words in text), advice)
+    advice = next((says for words, says in _ADVICE_ON_WORDS.items() if words in text), advice)
     if advice is None:
         return text
     limit = "answer_timeout" if answer_timeout is None else f"answer_timeout={answer_timeout:g}"
@@ -181,8 +181,12 @@ _ADVICE = {
 }
 
 
-# pgbouncer's own errors have one code for all, and are never translated.
-_POOLERS_ADVICE = {
+# pgbouncer's own errors have one code for all, libpq's have none.
+_ADVICE_ON_WORDS = {
+    "session is read-only": (
+        "no server of the URL takes writes, since each is a standby or has"
+        " default_transaction_read_only = on; let the URL lead to the primary"
+    ),
     "unsupported startup parameter": (
         "this is pgbouncer, which passes no such settings on; take options=… out of the URL (and"
         " PGOPTIONS out of the environment), and set them by ALTER ROLE … SET …"
