@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -36,6 +37,15 @@ POLL_SECONDS = 0.02
 
 _OLDEST = (3, 38)  # UPDATE … FROM, RETURNING and JSON in every build
 
+_NO_SHARED_MEMORY = {
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
 _TRY_AGAIN = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -43,6 +53,7 @@ _TRY_AGAIN = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
 }
 
 
@@ -145,10 +156,35 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
         return connection
 
     def _leads_elsewhere(self, connection: sqlite3.Connection) -> bool:
-        moved = self._opened is not None and self._opened.is_gone
-        if moved:
+        if self._opened is None:
+            return False
+        if self._opened.is_gone:
             _log.warning("SQLite (%s): the file was replaced or deleted while in use", self._path)
-        return moved
+            return True
+        if self._opened.has_lost_log:
+            _log.warning(
+                "SQLite (%s): a file beside it, -wal or -shm, was deleted while in use", self._path
+            )
+            if not self._saves_log(connection, self._opened):
+                _log.error(
+                    "SQLite (%s): another program has begun a log of its own: the last commits of"
+                    " either may be lost; see whether `PRAGMA integrity_check` says ok",
+                    self._path,
+                )
+            for watcher in self._watchers:
+                watcher.disconnect()  # otherwise SQLite keeps what was deleted for this process
+            return True
+        return False
+
+    def _saves_log(self, connection: sqlite3.Connection, opened: _Opened) -> bool:
+        """Copy what stands in a deleted log into the file, unless another log has begun."""
+        if not opened.has_only_log:
+            return False
+        try:
+            ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(full)").fetchall()
+        except sqlite3.Error:
+            return False
+        return not busy
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
         connection.close()
@@ -156,13 +192,16 @@ class SqliteDatabase(ThreadedDatabase[sqlite3.Connection]):
     def _broken(self, connection: sqlite3.Connection, error: Exception) -> bool:
         # A disk that came back, or a replaced file, needs a new handle. A database in memory
         # would be lost with its connection.
-        return self._path is not None and isinstance(error, DatabaseUnavailableError)
+        cause = getattr(error.__cause__, "sqlite_errorcode", 0)
+        return self._path is not None and (
+            isinstance(error, DatabaseUnavailableError) or cause & 0xFF in _DAMAGED
+        )
 
     def _run(
         self, connection: sqlite3.Connection, statements: Sequence[Statement]
     ) -> list[list[Row]]:
         rows = self._run_on_file(connection, statements)
-        if self._leads_elsewhere(connection):
+        if self._opened is not None and self._opened.is_gone:
             raise DatabaseUnavailableError(
                 f"SQLite ({self._path}): the file was replaced or deleted at this moment; what was"
                 " written may be in the old one"
@@ -259,6 +298,11 @@ class _FileWatcher(WatchingThread):
         with self._unforked:
             self._disconnect()
 
+    def disconnect(self) -> None:
+        """Close the file; it is opened again when it is next looked at."""
+        with self._unforked:
+            self._disconnect()
+
     def before_fork(self) -> None:
         self._unforked.acquire()
         self._disconnect()
@@ -278,7 +322,7 @@ class _FileWatcher(WatchingThread):
                 self._disconnect()
                 self._opened.check()
             if self._connection is None:
-                if _number(self._path) is None:
+                if not self._path.exists():
                     return False  # to open it would make an empty one
                 self._connection = _open(self._path, busy_timeout=0)
                 self._connection.execute("PRAGMA user_version").fetchall()  # opens the log
@@ -298,18 +342,32 @@ class _FileWatcher(WatchingThread):
 
 
 class _Opened:
-    """The file that was opened, whatever stands at its path later."""
+    """The file that was opened and the two beside it, whatever stands at their paths later."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._log_path = path.with_name(f"{path.name}-wal")
-        self._file = _number(path)
+        self._path = str(path)
+        self._log_path, self._index_path = f"{path}-wal", f"{path}-shm"
+        self._file = _number(self._path)
         self._log = _number(self._log_path)
+        self._index = _number(self._index_path)
 
     @property
     def is_gone(self) -> bool:
         """Whether no file stands at the path any more, or another one does."""
         return _number(self._path) != self._file
+
+    @property
+    def has_lost_log(self) -> bool:
+        """Whether another process that opens the file would have another log, or other locks."""
+        # Without a log there are none: the file is in another mode.
+        return self._log is not None and (
+            _number(self._log_path) != self._log or _number(self._index_path) != self._index
+        )
+
+    @property
+    def has_only_log(self) -> bool:
+        """Whether what is in the log can't have been written beside it by somebody else."""
+        return _number(self._log_path) in (None, self._log)
 
     def check(self) -> None:
         """Raise DatabaseUnavailableError unless what stands at the path now may be opened."""
@@ -321,17 +379,17 @@ class _Opened:
             )
         # SQLite would take the log for the new file's, and write the old one's pages into it.
         if now != self._file and self._log is not None and _number(self._log_path) == self._log:
+            name = os.path.basename(self._path)
             raise DatabaseUnavailableError(
                 f"SQLite ({self._path}): the file was replaced while it was in use, and the log"
-                f" beside it still belongs to the one before; delete {self._log_path.name} and"
-                f" {self._path.name}-shm"
+                f" beside it still belongs to the one before; delete {name}-wal and {name}-shm"
             )
 
 
-def _number(path: Path) -> tuple[int, int] | None:
+def _number(path: str) -> tuple[int, int] | None:
     """Return which file stands at the path: its device, its number there; None if none does."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -355,11 +413,52 @@ def _open(path: Path | None, busy_timeout: float) -> sqlite3.Connection:
 
 def explained(error: sqlite3.Error, path: Path | None) -> str:
     """Return what SQLite says, and what may be wrong with the path."""
-    if path is None or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
-        return str(error)
-    if path.is_dir():
-        return f"{error}; it is a folder, not a file"
-    return f"{error}; is {path.absolute().parent} a folder that this user may write to?"
+    code = getattr(error, "sqlite_errorcode", 0)
+    advice = None if path is None else _advice(code, os.path.abspath(path))
+    return f"{error}; {advice}" if advice else str(error)
+
+
+def _advice(code: int, path: str) -> str | None:
+    folder = os.path.dirname(path)
+    if code in _NO_SHARED_MEMORY:
+        return (
+            f"processes that use a file together share memory beside it, which the disk of {folder}"
+            " may not offer: put the file on a disk of this machine"
+        )
+    match code & 0xFF:
+        case sqlite3.SQLITE_NOTADB:
+            return (
+                "name the file of a SQLite database, or move this one away and make another by"
+                " `server-jobs migrate`"
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            return (
+                "the file is damaged: stop all workers, keep a copy, and restore a backup or save"
+                " what can be read by `sqlite3 FILE .recover`"
+            )
+        case sqlite3.SQLITE_FULL:
+            return f"make room on the disk of {folder}"
+        case sqlite3.SQLITE_IOERR:
+            return f"the disk of {folder} may be full, or broken"
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
+            return _what_is_refused(path, folder)
+    return None
+
+
+def _what_is_refused(path: str, folder: str) -> str:
+    """Return which of the files, or that their folder, can't be written to."""
+    if os.path.isdir(path):
+        return "it is a folder, not a file"
+    files = [f"{path}{suffix}" for suffix in ("", "-wal", "-shm")]
+    refused = [
+        file for file in files if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK)
+    ]
+    if not refused:
+        return f"is {folder} a folder that this user may write to?"
+    return (
+        f"this user may not write to {', '.join(refused)}: let it, or run as the files' owner; the"
+        " folder must be one that it may write to, too"
+    )
 
 
 def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
@@ -383,4 +482,4 @@ def _translated(error: sqlite3.Error, path: Path | None) -> Exception:
         return MigrationRequiredError(
             f"{where}: {error}. The tables are missing or too old: run `server-jobs migrate`"
         )
-    return DatabaseError(f"{where}: {error}")
+    return DatabaseError(f"{where}: {explained(error, path)}")
