@@ -1,6 +1,7 @@
 """A server in recovery: it can be read, and takes neither writes nor LISTEN until its promotion."""
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from server_jobs import connect
 from server_jobs.errors import DatabaseUnavailableError
 from server_jobs.migrate import migrate
 from server_jobs.store.store import Store
+from tests.support.cli import Cli, process_state  # noqa: F401 - a fixture
 from tests.support.servers.postgres import PostgresServer, killable_server
 from tests.support.servers.strange import echo_job, params
 from tests.support.workers import PATIENCE_SECONDS, drain, registry_of
@@ -67,6 +69,24 @@ async def test_of_several_hosts_each_part_finds_the_one_that_takes_writes(
     assert (await drain(database, registry_of(database, echo))).completed == 1
     assert len(await Store(database).list_jobs()) == 1
     await database.close()
+
+
+@pytest.mark.parametrize("option", ["", "&target_session_attrs=read-write"])
+@pytest.mark.usefixtures("process_state")
+async def test_a_standby_alone_is_one_failure_that_says_where_to_lead(
+    standby: PostgresServer, option: str
+) -> None:
+    cli = Cli(database_url=f"{standby.url}{option}", schema="another")
+
+    migrated = await asyncio.to_thread(cli, "migrate")
+    attended = await asyncio.to_thread(cli, "doctor", "--json")
+
+    assert migrated.exit_code == 1
+    assert migrated.output.count("let the URL lead to the primary") == 1
+    failures = [one for one in json.loads(attended.stdout) if one["level"] == "fail"]
+    said = [one for one in failures if "standby" in one["text"]]
+    assert len(said) == 1
+    assert "primary" in said[0]["text"] + said[0]["advice"]
 
 
 async def test_a_listener_says_once_that_it_polls_and_listens_after_the_promotion(

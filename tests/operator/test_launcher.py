@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from server_jobs import JobStatus
+from server_jobs.errors import DataRefusedError
 from server_jobs.launches.launch import Launch
 from server_jobs.records.rows import Claim
 from server_jobs_operator.cluster.names import FENCE, INSTALL, JOB_ID, jobs_path
@@ -214,6 +215,54 @@ async def test_of_a_runner_that_was_refused_a_sample_goes_first(bench: Bench) ->
     await bench.rounds(2)
     assert (await bench.record(new)).fence == 1
     assert bench.launcher.refusal(next(iter(bench.table))) is None
+
+
+async def test_a_quota_that_has_room_again_when_the_sample_asks_costs_nothing(
+    bench: Bench,
+) -> None:
+    bench.serve(runner())
+    (job_id,) = await bench.enqueue()
+    said = f'jobs.batch "job-{job_id}-1" is forbidden: exceeded quota: team, requested: 1'
+    bench.kube.fails("create", "/jobs/jobs", 403, said, "Forbidden")
+
+    await bench.launch()
+
+    record = await bench.record(job_id)
+    assert (record.status, record.launch_failures) == (JobStatus.PENDING, 0)
+
+
+async def test_one_that_is_made_anew_inherits_no_refusal(bench: Bench) -> None:
+    bench.serve(runner())
+    await bench.enqueue()
+    bench.kube.refuses("a policy")
+    await bench.launch()
+    bench.kube.recovers()
+    bench.table.drop("jobs", "default")
+    await bench.launch()
+
+    bench.serve(runner())
+    await bench.enqueue()
+    assert await bench.launch() == 1
+
+
+async def test_a_record_that_cannot_be_settled_fails_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(runner())
+    (job_id,) = await bench.enqueue(runtime='{"memory": "0"}')
+
+    async def refuses(outcomes: Any) -> Any:
+        raise DataRefusedError("no such text")
+
+    monkeypatch.setattr(bench.launches.records, "settle", refuses)
+    await bench.launch()
+
+    record = await bench.record(job_id)
+    assert record.status is JobStatus.FAILED
+    assert [error.type for error in record.attempt_errors] == ["invalid_row"]
+    (other,) = await bench.enqueue()
+    await bench.launch()
+    assert (await bench.record(other)).status is JobStatus.RUNNING
 
 
 async def test_what_a_records_own_words_say_in_a_refusal_counts_for_nothing(bench: Bench) -> None:

@@ -7,6 +7,7 @@ aren't used: thousands of Jobs as Python objects would take more memory than eve
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ _SHOWN_BYTES = 200
 _LONGEST_LINE = 16 << 20
 """The longest event of a watch, in bytes. The API server stores no larger object than 3 MB."""
 
+
+_BY_QUOTA = re.compile(r'[a-z.]+ "[-a-z0-9.]+" is forbidden: (?:exceeded|failed) quota: ')
 
 # Parts of error messages. Their reason is Forbidden, which an admission policy's denial has too.
 _HELD_UP = ("exceeded quota", "failed quota", " cannot ", "being terminated")
@@ -74,6 +77,14 @@ class KubeError(Exception):
         if self.not_found:
             return "namespaces" in self.message
         return self.forbidden and any(sign in self.message for sign in _HELD_UP)
+
+    @property
+    def by_quota(self) -> bool:
+        """Whether a quota is the cause, by how the API server begins what it says of one.
+
+        Somebody else's words, a policy's or a name's, can only follow another beginning.
+        """
+        return self.forbidden and _BY_QUOTA.match(self.message) is not None
 
     @property
     def not_found(self) -> bool:

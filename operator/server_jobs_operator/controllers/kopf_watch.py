@@ -65,8 +65,9 @@ class KopfWatch:
         while True:
             began = time.monotonic()
             why = await self._watch(self._readable())
-            if why is None:
-                continue  # another namespace can be read, or one can't any longer
+            if why is None:  # another namespace can be read, or one can't any longer
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
             long = time.monotonic() - began > LONGEST_PAUSE_SECONDS
             pause = 1.0 if long else min(max(2 * pause, 1.0), LONGEST_PAUSE_SECONDS)
             _log.error("%s; beginning again in %.0f s", why, pause)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from server_jobs.errors import DatabaseError
+from server_jobs.errors import DatabaseError, DataRefusedError
 from server_jobs.launches.launch import Launch
 from server_jobs.records.outcomes import Outcome
 from server_jobs.records.rows import Claim
@@ -76,18 +76,34 @@ class Attendant:
     async def _try_to_attend(self, due: list[Claim]) -> None:
         try:
             return await self.attend(due)
+        except DataRefusedError as error:
+            if len(due) > 1:
+                return await self._attend_one_by_one(due)
+            await self._set_aside(due[0], error)
         except DatabaseError as error:
             _log.warning("can't read or settle %d launches, trying again: %s", len(due), error)
         except Exception as error:  # noqa: BLE001 - a loop that ends would end the operator's work
-            if len(due) > 1:  # one of them is the cause, and the others needn't wait for it
-                for claim in due:
-                    await self._try_to_attend([claim])
-                return None
+            if len(due) > 1:
+                return await self._attend_one_by_one(due)
             for claim in due:
                 text = "job %s: an unexpected error in attending to its launch, trying again"
                 _log.error(text, claim.job_id, exc_info=error, extra=fields_of(claim))
         for claim in due:
             self.look_at(claim, AGAIN_SECONDS)
+
+    async def _attend_one_by_one(self, due: list[Claim]) -> None:
+        """Attends to each by itself: one is the cause, and the others needn't wait for it."""
+        for claim in due:
+            await self._try_to_attend([claim])
+
+    async def _set_aside(self, claim: Claim, error: DataRefusedError) -> None:
+        """Fails a record whose outcome the database refuses."""
+        problem = f"the database refuses to settle its launch: {error}"
+        try:
+            await self._term.launches.records.set_aside(claim.job_id, problem, fence=claim.fence)
+        except DatabaseError as refused:
+            text = "job %s: its launch can't be settled, trying again: %s"
+            _log.error(text, claim.job_id, refused, extra=fields_of(claim))
 
     async def _wait(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from server_jobs.errors import DatabaseError
+from server_jobs.errors import DatabaseError, DataRefusedError
 from server_jobs.launches.launch import Launch
 from server_jobs.records.outcomes import Outcome, Withdrawn
 from server_jobs.records.rows import Claim
@@ -79,6 +79,7 @@ class Launcher:
         """
         if self.draining:
             return 0
+        self._forget_runners()
         claimed = 0
         for runner in _rotated(self._term.runners.serving(), self._turn):
             # Of a namespace that was never listed, nobody knows how many Jobs are in flight.
@@ -92,6 +93,13 @@ class Launcher:
             claimed += claimed_here
         self._turn += claimed > 0
         return claimed
+
+    def _forget_runners(self) -> None:
+        """Forgets what is known of JobRunners that are gone: one of the same name is another."""
+        there = {runner.key for runner in self._term.runners}
+        for known in (self._refused_until, self._refusals, self._turns):
+            for key in known.keys() - there:
+                del known[key]
 
     async def _claim_from(self, queue: str, runner: JobRunner) -> int:
         room = self.room(runner)
@@ -208,7 +216,10 @@ class Launcher:
 
         What the refusal says doesn't tell, since a record's own words may stand in it.
         """
-        refusal = await sample_refusal(self._term.kube, runner, self._term.settings)
+        if error.by_quota:  # by the time that it is asked, a sample may find room
+            refusal: Refusal | None = Refusal(RefusalKind.FORBIDDEN, error.message)
+        else:
+            refusal = await sample_refusal(self._term.kube, runner, self._term.settings)
         if refusal is not None:
             return self._hold_up(runner, refusal)
         text = f"the API server refuses its Job: {error.message or error.reason}"
@@ -271,7 +282,13 @@ class Launcher:
 
     async def _give_back(self, launch: Launch, runner: JobRunner, instead: _NotCreated) -> None:
         self._forget(launch.claim)
-        settled = await self._term.launches.records.settle({launch.claim: instead.outcome})
+        records = self._term.launches.records
+        try:
+            settled = await records.settle({launch.claim: instead.outcome})
+        except DataRefusedError as error:
+            problem = f"the database refuses to settle its launch: {error}"
+            await records.set_aside(launch.id, problem, fence=launch.fence)
+            return
         if instead.found is not None and launch.id in settled:
             self._term.metrics.reasons.labels(str(instead.found.reason)).inc()
             self._term.events.about_launch(runner, instead.found)

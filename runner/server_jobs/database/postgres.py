@@ -21,7 +21,6 @@ from server_jobs.errors import (
     MigrationRequiredError,
     MissingDependencyError,
 )
-from server_jobs.masks import mask_passwords
 from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import Tables
 
@@ -121,7 +120,7 @@ class PostgresDatabase(ThreadedDatabase[PostgresConnection]):
             )
         except psycopg.Error as error:
             raise DatabaseUnavailableError(
-                f"can't connect to {self._url.shown}: {mask_passwords(str(error).strip())}"
+                f"can't connect to {self._url.shown}: {explained(error)}"
             ) from error
 
     def _connect(self) -> PostgresConnection:

@@ -35,12 +35,14 @@ _PINNED = _SHARED | {
 }
 
 _PIN = """
-SELECT set_config(name, value, false), current_setting('default_transaction_isolation')
+SELECT set_config(name, value, false), current_setting('default_transaction_isolation'),
+    pg_backend_pid()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS pinned (name, value)
 """
 _PIN_THE_PATH = """
 UNION ALL
-SELECT set_config('search_path', concat_ws(', ', quote_ident($3), nullif(current, '')), false), ''
+SELECT set_config('search_path', concat_ws(', ', quote_ident($3), nullif(current, '')), false),
+    '', 0
 FROM current_setting('search_path') AS current
 """
 
@@ -96,12 +98,24 @@ def open_connection(
         statement += _PIN_THE_PATH
         parameters.append(schema)
     try:
-        ((_, isolation), *_) = connection.execute(statement, parameters).fetchall()
+        ((_, isolation, served_by), *_) = connection.execute(statement, parameters).fetchall()
+        if served_by != connection.info.backend_pid:
+            _settle_behind_a_pooler(connection)
     except BaseException:
         connection.close()
         raise
     connection.isolated = not pgbouncer or isolation == "read committed"
     return connection
+
+
+def _settle_behind_a_pooler(connection: PostgresConnection) -> None:
+    """Prepare nothing: a name may mean another client's statement on the session that comes next.
+
+    Raises psycopg.Error where the pooler takes no transactions.
+    """
+    connection.prepare_threshold = None
+    connection.execute("BEGIN")
+    connection.execute("COMMIT")
 
 
 def open_for_sqlalchemy(url: PostgresUrl, schema: str | None) -> PostgresConnection:
@@ -140,6 +154,7 @@ def explained(error: psycopg.Error, answer_timeout: float | None = None) -> str:
     """Return what the server says, without the row that it quotes, and what to set."""
     text = mask_passwords(error.diag.message_primary or str(error).strip())
     advice = _ADVICE.get(error.sqlstate or "")
+    advice = next((says for words, says in _ADVICE_ON_WORDS.items() if words in text), advice)
     if advice is None:
         return text
     limit = "answer_timeout" if answer_timeout is None else f"answer_timeout={answer_timeout:g}"
@@ -162,6 +177,23 @@ _ADVICE = {
     ),
     "22P05": (  # untranslatable_character
         "the database's encoding lacks a character; create a database with ENCODING 'UTF8'"
+    ),
+}
+
+
+# pgbouncer's own errors have one code for all, libpq's have none.
+_ADVICE_ON_WORDS = {
+    "session is read-only": (
+        "no server of the URL takes writes, since each is a standby or has"
+        " default_transaction_read_only = on; let the URL lead to the primary"
+    ),
+    "unsupported startup parameter": (
+        "this is pgbouncer, which passes no such settings on; take options=… out of the URL (and"
+        " PGOPTIONS out of the environment), and set them by ALTER ROLE … SET …"
+    ),
+    "in statement pooling mode": (
+        "transactions are needed; set pool_mode = transaction for this database in pgbouncer's"
+        " configuration, and add pgbouncer=true to the URL, or set pool_mode = session"
     ),
 }
 

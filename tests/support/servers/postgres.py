@@ -71,6 +71,34 @@ def killable_server(
 
 
 @contextlib.contextmanager
+def standby_of(
+    primary: "PostgresServer", settings: Mapping[str, str]
+) -> Iterator["PostgresServer"]:
+    """Start a standby that streams from a running server, which from now on waits for it."""
+    home = Path(tempfile.mkdtemp(prefix="sj-pg-")).resolve()
+    try:
+        _prepare_account(home)
+        standby = primary.copy(home, settings)
+        try:
+            standby.start()
+            with psycopg.connect(primary.url, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+                deadline = time.monotonic() + START_TIMEOUT_SECONDS
+                while connection.execute(
+                    "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+                ).fetchone() != (1,):
+                    if time.monotonic() > deadline:
+                        raise RuntimeError("The standby doesn't replicate synchronously.")
+                    time.sleep(0.05)
+            yield standby
+        finally:
+            standby.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def temporary_database(
     server_url: str, encoding: str = "UTF8", template: str = "template0"
 ) -> Iterator[str]:
@@ -155,6 +183,7 @@ class PostgresServer:
         settings: Mapping[str, str],
     ) -> None:
         self._home = home
+        self._bin_folder = bin_folder
         self._account = account
         self._command = [str(bin_folder / "postgres"), "-D", str(home / "data"), "-k", str(home)]
         # Only a socket in the temporary folder: no port to collide on, nobody else can connect.
@@ -174,6 +203,29 @@ class PostgresServer:
     def socket(self) -> Path:
         """The file of the socket that it listens on."""
         return self._home / f".s.PGSQL.{self._port}"
+
+    def copy(self, home: Path, settings: Mapping[str, str]) -> "PostgresServer":
+        """Copy it while it runs, to be its standby."""
+        account = self._account
+        subprocess.run(
+            [
+                self._bin_folder / "pg_basebackup",
+                *("--host", self._home, "--port", str(self._port), "--username", "postgres"),
+                *("--pgdata", home / "data", "--checkpoint", "fast", "--write-recovery-conf"),
+                "--no-sync",
+            ],
+            cwd=home,
+            check=True,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        return PostgresServer(self._bin_folder, home, account, settings)
+
+    def promote(self) -> None:
+        """Let a standby take writes, and wait until it does."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""

@@ -138,6 +138,8 @@ async def postgres(patient: Patient) -> AsyncIterator[Finding]:
         )
     async for finding in _held_back(patient):
         yield finding
+    if facts.standby or facts.read_only:
+        return  # it takes no notifications either
     if not patient.database.capabilities.notifies:
         yield Finding("notify", Level.OK, "pgbouncer=true: workers poll, nothing is listened to")
     elif await notifications_arrive(patient.database):
