@@ -172,7 +172,7 @@ class Store(Reader):
             if _CLAIMED(row):
                 jobs.append(ClaimedJob(*row))
             else:
-                await self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id)
+                await self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id=worker_id)
         jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
         return jobs
 
@@ -362,11 +362,13 @@ class Store(Reader):
             if _EXPIRED(row):
                 expired.append(_rescue(*row))
             else:
-                await self.set_misfit_aside(row[0], _EXPIRED.misfits(row))
+                misfits = _EXPIRED.misfits(row)
+                fence = None if "fence" in misfits else row[1]
+                await self.set_misfit_aside(row[0], misfits, fence=fence, expired=True)
         rows = await in_halves(
             expired,
             lambda some: self.database.execute(self._settle_sql.rescue(some)),
-            lambda one, error: self._refused(one[0], error),
+            lambda one, error: self._refused(one[0], error, fence=one[1], expired=True),
         )
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
@@ -407,12 +409,19 @@ class Store(Reader):
     # ── rows that can't be worked with ───────────────────────────────────────────────────────
 
     async def set_aside(
-        self, job_id: str, problem: str, *, worker_id: str | None = None, fence: int | None = None
+        self,
+        job_id: str,
+        problem: str,
+        *,
+        worker_id: str | None = None,
+        fence: int | None = None,
+        expired: bool = False,
     ) -> bool:
         """Fail a job whose row can't be worked with → whether it was written.
 
-        ``problem`` says what is wrong with the row. It is written where the job is pending, runs
-        under ``worker_id`` or ``fence``, or has an expired lease. Raises DatabaseError.
+        ``problem`` says what is wrong with the row. It is written only while the job runs under
+        ``worker_id`` and ``fence``, and has an expired lease where ``expired`` says so; without
+        any of them, only while it is pending. Raises DatabaseError.
         """
         message = (
             f"{problem}. Another program wrote that: correct it in the table and retry the job, or"
@@ -425,6 +434,7 @@ class Store(Reader):
                 job_id,
                 worker_id=worker_id,
                 fence=fence,
+                expired=expired,
                 error=error.message,
                 record=error.as_json(),
                 keep_errors=keep_errors,
@@ -440,20 +450,34 @@ class Store(Reader):
         return written
 
     async def set_misfit_aside(
-        self, raw_id: Any, misfits: Mapping[str, str], worker_id: str | None = None
+        self,
+        raw_id: Any,
+        misfits: Mapping[str, str],
+        *,
+        worker_id: str | None = None,
+        fence: int | None = None,
+        expired: bool = False,
     ) -> None:
-        """Set a row aside that was read. If that fails, its lease is left to expire."""
+        """Set a running row aside that was read. If that fails, its lease is left to expire."""
         problem = "; ".join(f"column {column} {what}" for column, what in misfits.items())
         try:
             (job_id,) = await self._named([(raw_id,)])
-            await self.set_aside(job_id, problem, worker_id=worker_id)
+            await self.set_aside(job_id, problem, worker_id=worker_id, fence=fence, expired=expired)
         except DatabaseError as error:
             _log.error("job %s can't be worked with: %s (%s)", raw_id, problem, error)
 
-    async def _refused(self, job_id: str, error: DataRefusedError) -> None:
+    async def _refused(
+        self,
+        job_id: str,
+        error: DataRefusedError,
+        *,
+        fence: int | None = None,
+        expired: bool = False,
+    ) -> None:
         """Set a row aside that the database refuses to change."""
+        problem = f"the database refuses to change this row: {error}"
         try:
-            await self.set_aside(job_id, f"the database refuses to change this row: {error}")
+            await self.set_aside(job_id, problem, fence=fence, expired=expired)
         except DataRefusedError as again:
             _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
 
