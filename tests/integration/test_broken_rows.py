@@ -246,6 +246,101 @@ async def test_errors_of_a_thousand_levels_can_be_shown(table: Table) -> None:
         assert len((await table.store.get(job_id)).attempt_errors) == 1
 
 
+# ── rows that the database refuses to change ─────────────────────────────────────────────────
+
+
+def refuse_changes(table: Table, when: str, of: str = "jobs") -> None:
+    """Have a trigger refuse updates where this is so."""
+    if table.sqlite:
+        run_sql(
+            table.url,
+            f"CREATE TRIGGER refused BEFORE UPDATE ON {of} WHEN {when}"
+            " BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        return
+    run_sql(
+        table.url,
+        "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$",
+    )
+    run_sql(
+        table.url,
+        f"CREATE TRIGGER refused BEFORE UPDATE ON {of} FOR EACH ROW WHEN ({when})"
+        " EXECUTE FUNCTION refused()",
+    )
+
+
+def take_changes_again(table: Table) -> None:
+    run_sql(table.url, "DROP TRIGGER refused" + ("" if table.sqlite else " ON jobs"))
+
+
+async def test_trouble_of_all_jobs_fails_none_of_them(table: Table) -> None:
+    jobs = await good_jobs(table)
+    refuse_changes(table, "NEW.status = 'running'")
+
+    with pytest.raises(DataRefusedError, match=r"20 jobs can't be worked with.*not this one"):
+        await table.store.claim(claim_of(8))
+    assert {(await table.store.get(job_id)).status for job_id in jobs} == {JobStatus.PENDING}
+
+    take_changes_again(table)
+    assert sorted(await claimed(table)) == jobs
+
+
+async def test_crowd_at_the_head_that_can_be_failed_fails(table: Table) -> None:
+    bad = [table.insert(correlation_id="'bad'") for _ in range(15)]
+    good = await good_jobs(table)
+    refuse_changes(table, "NEW.correlation_id = 'bad' AND NEW.status = 'running'")
+
+    assert sorted(await claimed(table)) == good
+    for job_id in bad:
+        await set_aside(table, job_id, "not this one")
+
+
+async def test_crowd_that_can_be_neither_changed_nor_failed_holds_nobody_up(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck = [table.insert(correlation_id="'stuck'") for _ in range(15)]
+    good = await good_jobs(table)
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    assert sorted(await claimed(table)) == good
+    assert await claimed(table) == []
+
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(told) == len(stuck)
+    assert {(await table.store.get(job_id)).status for job_id in stuck} == {JobStatus.PENDING}
+
+
+async def test_staging_goes_past_rows_that_can_be_neither_changed_nor_failed(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(15):
+        table.insert(ready="false", correlation_id="'stuck'", scheduled_for=table.ago(60))
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    for _ in range(3):
+        good = table.insert(ready="false", scheduled_for=table.ago(30))
+        assert await table.store.stage() == 1
+        assert (await table.store.get(good)).ready
+    assert len(caplog.records) == 15
+
+
+async def test_rescue_goes_past_rows_that_can_be_neither_changed_nor_failed(
+    table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("server_jobs.store.store.RESCUE_LIMIT", 10)
+    for _ in range(15):
+        table.running(correlation_id="'stuck'", worker_expires_at=table.ago(90))
+    good = table.running()
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    with pytest.raises(DataRefusedError, match="10 jobs can't be worked with"):
+        await table.store.rescue()
+    assert set(await table.store.rescue()) == {good}
+    assert await table.store.rescue() == {}
+    assert len(caplog.records) == 5
+
+
 # ── text that isn't UTF-8, and ids that aren't text ──────────────────────────────────────────
 
 

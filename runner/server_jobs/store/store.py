@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import tables
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.halves import in_halves
+from server_jobs.store.left_out import LeftOut
 from server_jobs.store.reader import Reader
 from server_jobs.store.statements.enqueue import EnqueueStatements
 from server_jobs.store.statements.hold import HoldStatements
@@ -58,6 +59,9 @@ _log = logging.getLogger("server_jobs.store")
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
+
+_LEFT_OUT_SECONDS = 600.0
+_LOOKS = 3
 
 _JOB = tables().jobs.c
 _CLAIMED = Fit([_JOB[name] for name in CLAIMED_COLUMNS])
@@ -77,6 +81,9 @@ class Store(Reader):
         self._settle_sql = SettleStatements.of(database, now)
         self._maintain_sql = MaintainStatements.of(database, now)
         self._announced = database.capabilities.announces
+        self._not_claimed = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_staged = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_rescued = LeftOut(_LEFT_OUT_SECONDS)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
@@ -154,16 +161,13 @@ class Store(Reader):
         try:
             rows = await self.database.execute(self._hold_sql.claim(request))
         except DataRefusedError:
-            rows = await self._claim_in_halves(request)
+            rows = await self._without_refused(
+                lambda limit: self._hold_sql.claimable(replace(request, limit=limit)),
+                lambda job_ids: self._hold_sql.claim_these(request, job_ids),
+                request.limit,
+                self._not_claimed,
+            )
         return await self._claimed(rows, request.worker_id)
-
-    async def _claim_in_halves(self, request: ClaimRequest) -> list[Row]:
-        found = await self.database.execute(self._hold_sql.claimable(request))
-        return await in_halves(
-            await self._named(found),
-            lambda job_ids: self.database.execute(self._hold_sql.claim_these(request, job_ids)),
-            self._refused,
-        )
 
     async def _claimed(self, rows: Iterable[Row], worker_id: str) -> list[ClaimedJob]:
         """Make claimed jobs of rows. Those that don't fit their columns are set aside."""
@@ -344,11 +348,11 @@ class Store(Reader):
             statement = self._maintain_sql.stage(STAGE_LIMIT, queue)
             return len(await self.database.execute(statement))
         except DataRefusedError:
-            found = await self.database.execute(self._maintain_sql.stageable(STAGE_LIMIT, queue))
-            staged = await in_halves(
-                await self._named(found),
-                lambda job_ids: self.database.execute(self._maintain_sql.stage_these(job_ids)),
-                self._refused,
+            staged = await self._without_refused(
+                lambda limit: self._maintain_sql.stageable(limit, queue),
+                self._maintain_sql.stage_these,
+                STAGE_LIMIT,
+                self._not_staged,
             )
             return len(staged)
 
@@ -358,18 +362,25 @@ class Store(Reader):
         A job whose row can't be worked with fails, and isn't in the answer.
         """
         expired = []
-        for row in await self.database.execute(self._settle_sql.expired(RESCUE_LIMIT)):
+        limit = RESCUE_LIMIT + len(self._not_rescued)
+        for row in await self.database.execute(self._settle_sql.expired(limit)):
+            if as_id(row[0]) in self._not_rescued:
+                continue
             if _EXPIRED(row):
                 expired.append(_rescue(*row))
             else:
                 misfits = _EXPIRED.misfits(row)
                 fence = None if "fence" in misfits else row[1]
-                await self.set_misfit_aside(row[0], misfits, fence=fence, expired=True)
+                if not await self.set_misfit_aside(row[0], misfits, fence=fence, expired=True):
+                    self._not_rescued.add(as_id(row[0]))
+        refused: dict[str, DataRefusedError] = {}
+        fences: dict[str, int] = {one[0]: one[1] for one in expired}
         rows = await in_halves(
             expired,
             lambda some: self.database.execute(self._settle_sql.rescue(some)),
-            lambda one, error: self._refused(one[0], error, fence=one[1], expired=True),
+            lambda one, error: _note(refused, one[0], error),
         )
+        await self._judge(refused, bool(rows), self._not_rescued, fences)
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
@@ -457,29 +468,78 @@ class Store(Reader):
         worker_id: str | None = None,
         fence: int | None = None,
         expired: bool = False,
-    ) -> None:
-        """Set a running row aside that was read. If that fails, its lease is left to expire."""
+    ) -> bool:
+        """Set a running row aside that was read → False where the database refuses that, too.
+
+        Its lease is then left to expire.
+        """
         problem = "; ".join(f"column {column} {what}" for column, what in misfits.items())
         try:
             (job_id,) = await self._named([(raw_id,)])
             await self.set_aside(job_id, problem, worker_id=worker_id, fence=fence, expired=expired)
         except DatabaseError as error:
             _log.error("job %s can't be worked with: %s (%s)", raw_id, problem, error)
+            return not isinstance(error, DataRefusedError)
+        return True
 
-    async def _refused(
+    async def _without_refused(
         self,
-        job_id: str,
-        error: DataRefusedError,
-        *,
-        fence: int | None = None,
-        expired: bool = False,
+        read: Callable[[int], Statement],
+        change: Callable[[list[str]], Statement],
+        limit: int,
+        left_out: LeftOut,
+    ) -> list[Row]:
+        """Change rows of which the database refuses some → what those of the others return.
+
+        ``read`` finds the ids of so many rows, the first of which it changes. Where all are
+        refused it looks at the next ones, a few times.
+        """
+        refused: dict[str, DataRefusedError] = {}
+        changed: list[Row] = []
+        for _ in range(_LOOKS):
+            found = await self.database.execute(read(limit + len(left_out) + len(refused)))
+            wanted = [
+                job_id
+                for job_id in await self._named(found)
+                if job_id not in left_out and job_id not in refused
+            ]
+            changed = await in_halves(
+                wanted[:limit],
+                lambda job_ids: self.database.execute(change(job_ids)),
+                lambda job_id, error: _note(refused, job_id, error),
+            )
+            if changed or not wanted or not refused:
+                break
+        await self._judge(refused, bool(changed), left_out)
+        return changed
+
+    async def _judge(
+        self,
+        refused: Mapping[str, DataRefusedError],
+        others_were_changed: bool,
+        left_out: LeftOut,
+        fences: Mapping[str, int] | None = None,
     ) -> None:
-        """Set a row aside that the database refuses to change."""
-        problem = f"the database refuses to change this row: {error}"
-        try:
-            await self.set_aside(job_id, problem, fence=fence, expired=expired)
-        except DataRefusedError as again:
-            _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
+        """Fail rows that the database refuses to change, and leave out those that it won't fail.
+
+        Where it refuses every one of several, the trouble isn't of these rows: none of them fails,
+        and the error is raised. ``fences`` has the fences of rows whose lease has expired.
+        """
+        if len(refused) > 1 and not others_were_changed:
+            for job_id in refused:
+                left_out.add(job_id)
+            first, error = next(iter(refused.items()))
+            raise DataRefusedError(
+                f"{len(refused)} jobs can't be worked with, {first} the first of them: {error}"
+            ) from error
+        for job_id, error in refused.items():
+            problem = f"the database refuses to change this row: {error}"
+            fence = None if fences is None else fences[job_id]
+            try:
+                await self.set_aside(job_id, problem, fence=fence, expired=fence is not None)
+            except DataRefusedError as again:
+                left_out.add(job_id)
+                _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
 
     async def _named(self, rows: Iterable[Row]) -> list[str]:
         """Return the ids that rows begin with, as texts; rows whose id is a BLOB are renamed."""
@@ -626,6 +686,10 @@ class Store(Reader):
         answers = batch.add_all(statements)
         await batch.run_repeatable(self.database)
         return answers
+
+
+async def _note(refused: dict[str, DataRefusedError], job_id: str, error: DataRefusedError) -> None:
+    refused[job_id] = error
 
 
 async def _not_pruned(job_id: str, error: DataRefusedError) -> None:
