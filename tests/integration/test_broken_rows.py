@@ -63,7 +63,7 @@ class Table:
 
     def ago(self, seconds: int) -> str:
         if self.sqlite:
-            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-{seconds} seconds')"
+            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{-seconds} seconds')"
         return f"now() - interval '{seconds} seconds'"
 
 
@@ -484,6 +484,39 @@ async def test_schedule_with_a_value_of_a_wrong_type_is_broken_and_can_be_remove
     assert note is not None
     assert "column priority holds high, which isn't an integer" in note
     await schedules.remove("broken")
+
+
+@pytest.mark.parametrize("broken", ["'* * * * *'", "'none'"], ids=["fires", "is-reset"])
+async def test_schedule_whose_row_cannot_be_changed_stops_no_other(
+    table: Table, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert_schedule(table, "first")
+    insert_schedule(table, "stuck", cron_expression=broken, next_run_at=table.ago(90))
+    insert_schedule(table, "last")
+    refuse_changes(table, "NEW.name = 'stuck'", of="cron_jobs")
+    scheduler = Scheduler(ScheduleStore(table.database))
+
+    assert (await scheduler.tick()).decisions == {"first": Decision.FIRED, "last": Decision.FIRED}
+    assert (await scheduler.tick()).decisions == {}
+
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "schedule stuck can't be worked with" in told.getMessage()
+
+
+async def test_schedule_whose_row_cannot_be_changed_stops_none_that_follows_the_clock(
+    table: Table,
+) -> None:
+    later = table.ago(-7_200)
+    for name in ("first", "stuck", "last"):
+        insert_schedule(table, name, next_run_at=later, updated_at=later)
+    refuse_changes(table, "NEW.name = 'stuck'", of="cron_jobs")
+    schedules = ScheduleStore(table.database)
+
+    await Scheduler(schedules).tick()
+
+    notes = {schedule.name: schedule.last_note for schedule in await schedules.list_all()}
+    told = "the clock was set back"
+    assert notes == {"first": told, "stuck": None, "last": told}
 
 
 # ── records that are shown ───────────────────────────────────────────────────────────────────
