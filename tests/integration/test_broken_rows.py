@@ -387,6 +387,17 @@ async def test_id_that_a_server_does_not_send_can_be_cancelled_and_pruned(
     assert await served.store.list_ids() == good[::-1]
 
 
+async def test_answers_under_way_are_read_as_they_were_asked_for(served: Table) -> None:
+    bad = served.insert(params="CAST(x'2263616665e922' AS TEXT)")
+    blob = served.insert(error="x'41ff42'")
+
+    records = await asyncio.gather(*(served.store.get(job_id) for job_id in (bad, blob) * 5))
+
+    for of_bad, of_blob in zip(records[::2], records[1::2], strict=True):
+        assert "params" in of_bad.misfits
+        assert of_blob.misfits == {"error": "holds b'A\\xffB', which isn't text in UTF-8"}
+
+
 async def test_claim_whose_answer_a_server_does_not_send_is_found_again(served: Table) -> None:
     bad = served.insert(params="CAST(x'2263616665e922' AS TEXT)")
     good = await good_jobs(served)
