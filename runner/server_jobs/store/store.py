@@ -61,6 +61,7 @@ STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
 
 _LEFT_OUT_SECONDS = 600.0
+_NOT_PRUNED_SECONDS = 86_400.0
 _LOOKS = 3
 
 _JOB = tables().jobs.c
@@ -84,6 +85,7 @@ class Store(Reader):
         self._not_claimed = LeftOut(_LEFT_OUT_SECONDS)
         self._not_staged = LeftOut(_LEFT_OUT_SECONDS)
         self._not_rescued = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_pruned = LeftOut(_NOT_PRUNED_SECONDS)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
@@ -408,13 +410,19 @@ class Store(Reader):
             found = await self.database.execute(
                 self._maintain_sql.prunable(prunable, after=after, to=to)
             )
+            refused: dict[str, DataRefusedError] = {}
             rows = await in_halves(
-                await self._named(found),
+                [each for each in await self._named(found) if each not in self._not_pruned],
                 lambda job_ids: self.database.execute(
                     self._maintain_sql.prune_these(prunable, job_ids)
                 ),
-                _not_pruned,
+                lambda job_id, error: _note(refused, job_id, error),
             )
+            for job_id, error in list(refused.items())[:1]:
+                text = "%d jobs can't be pruned, %s the first of them: %s"
+                _log.warning(text, len(refused), job_id, error)
+            for job_id in refused:
+                self._not_pruned.add(job_id)
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     # ── rows that can't be worked with ───────────────────────────────────────────────────────
@@ -690,10 +698,6 @@ class Store(Reader):
 
 async def _note(refused: dict[str, DataRefusedError], job_id: str, error: DataRefusedError) -> None:
     refused[job_id] = error
-
-
-async def _not_pruned(job_id: str, error: DataRefusedError) -> None:
-    _log.warning("job %s can't be pruned: %s", job_id, error)
 
 
 @dataclass(frozen=True)
