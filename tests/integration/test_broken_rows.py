@@ -325,6 +325,20 @@ async def test_staging_goes_past_rows_that_can_be_neither_changed_nor_failed(
     assert len(caplog.records) == 15
 
 
+async def test_row_that_is_refused_in_a_crowd_does_not_hold_up_a_served_queue(
+    table: Table,
+) -> None:
+    crowd = [f"('{uuid7()}', '{JOB}', 'elsewhere', {table.ago(600)})" for _ in range(300)]
+    columns = "id, job_name, queue, scheduled_for"
+    run_sql(table.url, f"INSERT INTO jobs ({columns}) VALUES {', '.join(crowd)}")
+    table.insert(ready="false", correlation_id="'stuck'", scheduled_for=table.ago(900))
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+    job_id = table.insert(ready="false", queue="'mail'", scheduled_for=table.ago(1))
+
+    assert await table.store.stage(["mail"]) == 99 + 1
+    assert (await table.store.get(job_id)).ready
+
+
 async def test_rescue_goes_past_rows_that_can_be_neither_changed_nor_failed(
     table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

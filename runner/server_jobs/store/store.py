@@ -63,6 +63,8 @@ RESCUE_LIMIT = 500
 _LEFT_OUT_SECONDS = 600.0
 _NOT_PRUNED_SECONDS = 86_400.0
 _LOOKS = 3
+_STAGED_IN_HALVES = 100
+"""Each job may take two statements then, and a platform limits how many a turn sends."""
 
 _JOB = tables().jobs.c
 _CLAIMED = Fit([_JOB[name] for name in CLAIMED_COLUMNS])
@@ -335,28 +337,30 @@ class Store(Reader):
     async def stage(self, queues: Sequence[str] = ()) -> int:
         """Make jobs that have become due visible to claims → how many.
 
-        These are at most a thousand, those that have been due for the longest. Where there are as
-        many, up to a thousand of each of ``queues`` follow: a crowd of one queue, which perhaps
-        nobody serves, doesn't hold the others up.
+        These are at most a thousand, those that have been due for the longest, or a hundred while
+        the database refuses some of them. Where there may be more, as many of each of ``queues``
+        follow: a crowd of one queue, which perhaps nobody serves, doesn't hold the others up.
         """
-        staged = await self._stage(None)
-        if staged >= STAGE_LIMIT:
+        staged, more = await self._stage(None)
+        if more:
             for queue in queues:
-                staged += await self._stage(queue)
+                staged += (await self._stage(queue))[0]
         return staged
 
-    async def _stage(self, queue: str | None) -> int:
+    async def _stage(self, queue: str | None) -> tuple[int, bool]:
+        """Stage jobs of one queue or of all → how many, and whether there may be more."""
         try:
             statement = self._maintain_sql.stage(STAGE_LIMIT, queue)
-            return len(await self.database.execute(statement))
+            staged = len(await self.database.execute(statement))
+            return staged, staged >= STAGE_LIMIT
         except DataRefusedError:
-            staged = await self._without_refused(
+            changed = await self._without_refused(
                 lambda limit: self._maintain_sql.stageable(limit, queue),
                 self._maintain_sql.stage_these,
-                STAGE_LIMIT,
+                _STAGED_IN_HALVES,
                 self._not_staged,
             )
-            return len(staged)
+            return len(changed), True
 
     async def rescue(self) -> dict[str, Settled]:
         """Take back jobs whose lease has expired → by id, what each became; at most 500.
