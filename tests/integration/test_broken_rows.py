@@ -140,6 +140,16 @@ async def test_value_of_a_wrong_type_fails_its_own_job(table: Table, value: str)
     assert (await table.store.get(bad)).status is JobStatus.FAILED
 
 
+@on_sqlite
+async def test_crowd_of_wrong_types_fails_at_one_claim(table: Table) -> None:
+    bad = [table.insert(priority="'high'") for _ in range(8)]
+    good = await good_jobs(table, 2)
+
+    assert {job.id for job in await table.store.claim(claim_of(10))} == set(good)
+    for job_id in bad:
+        await set_aside(table, job_id, "column priority holds high")
+
+
 @on_postgres
 @pytest.mark.parametrize(
     ("column", "sql", "told"),

@@ -5,6 +5,7 @@ Each write by a holder names its claim, and the answer says which writes were ac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,12 +176,19 @@ class Store(Reader):
 
     async def _claimed(self, rows: Iterable[Row], worker_id: str) -> list[ClaimedJob]:
         """Make claimed jobs of rows. Those that don't fit their columns are set aside."""
-        jobs = []
+        jobs, misfits = [], []
         for row in rows:
             if _CLAIMED(row):
                 jobs.append(ClaimedJob(*row))
             else:
-                await self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id=worker_id)
+                misfits.append(row)
+        if misfits:  # all at once, for the good jobs wait for it
+            await asyncio.gather(
+                *(
+                    self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id=worker_id)
+                    for row in misfits
+                )
+            )
         jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
         return jobs
 
