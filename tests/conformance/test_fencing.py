@@ -164,3 +164,25 @@ async def test_after_a_lost_answer_the_holder_can_tell_what_it_settled(scene: Sc
     found = await scene.store.settled([done, lost, running])
 
     assert set(found) == {done.job_id}
+
+
+async def test_row_is_set_aside_only_under_the_hold_that_was_seen(scene: Scene) -> None:
+    stale = await scene.running()
+    store, job_id = scene.store, stale.job_id
+    assert not await store.set_aside(job_id, "broken")  # seen pending: it runs by now
+    assert not await store.set_aside(job_id, "broken", fence=stale.fence, expired=True)
+
+    scene.clock.advance(61)
+    assert job_id in await store.rescue()
+    assert not await store.set_aside(job_id, "broken", fence=stale.fence)
+    scene.clock.advance(3_600)
+    await store.stage()
+    held = await scene.claimed_again(job_id)
+    for fence in (stale.fence, None):
+        assert not await store.set_aside(
+            job_id, "broken", worker_id="another", fence=fence, expired=fence is not None
+        )
+    assert (await scene.get(job_id)).status is JobStatus.RUNNING
+
+    assert await store.set_aside(job_id, "broken", fence=held.fence)
+    assert (await scene.get(job_id)).status is JobStatus.FAILED

@@ -63,7 +63,7 @@ class Table:
 
     def ago(self, seconds: int) -> str:
         if self.sqlite:
-            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-{seconds} seconds')"
+            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{-seconds} seconds')"
         return f"now() - interval '{seconds} seconds'"
 
 
@@ -138,6 +138,16 @@ async def test_value_of_a_wrong_type_fails_its_own_job(table: Table, value: str)
     await table.store.retry(bad)
     assert await claimed(table) == []
     assert (await table.store.get(bad)).status is JobStatus.FAILED
+
+
+@on_sqlite
+async def test_crowd_of_wrong_types_fails_at_one_claim(table: Table) -> None:
+    bad = [table.insert(priority="'high'") for _ in range(8)]
+    good = await good_jobs(table, 2)
+
+    assert {job.id for job in await table.store.claim(claim_of(10))} == set(good)
+    for job_id in bad:
+        await set_aside(table, job_id, "column priority holds high")
 
 
 @on_postgres
@@ -246,6 +256,115 @@ async def test_errors_of_a_thousand_levels_can_be_shown(table: Table) -> None:
         assert len((await table.store.get(job_id)).attempt_errors) == 1
 
 
+# ── rows that the database refuses to change ─────────────────────────────────────────────────
+
+
+def refuse_changes(table: Table, when: str, of: str = "jobs") -> None:
+    """Have a trigger refuse updates where this is so."""
+    if table.sqlite:
+        run_sql(
+            table.url,
+            f"CREATE TRIGGER refused BEFORE UPDATE ON {of} WHEN {when}"
+            " BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        return
+    run_sql(
+        table.url,
+        "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$",
+    )
+    run_sql(
+        table.url,
+        f"CREATE TRIGGER refused BEFORE UPDATE ON {of} FOR EACH ROW WHEN ({when})"
+        " EXECUTE FUNCTION refused()",
+    )
+
+
+def take_changes_again(table: Table) -> None:
+    run_sql(table.url, "DROP TRIGGER refused" + ("" if table.sqlite else " ON jobs"))
+
+
+async def test_trouble_of_all_jobs_fails_none_of_them(table: Table) -> None:
+    jobs = await good_jobs(table)
+    refuse_changes(table, "NEW.status = 'running'")
+
+    with pytest.raises(DataRefusedError, match=r"20 jobs can't be worked with.*not this one"):
+        await table.store.claim(claim_of(8))
+    assert {(await table.store.get(job_id)).status for job_id in jobs} == {JobStatus.PENDING}
+
+    take_changes_again(table)
+    assert sorted(await claimed(table)) == jobs
+
+
+async def test_crowd_at_the_head_that_can_be_failed_fails(table: Table) -> None:
+    bad = [table.insert(correlation_id="'bad'") for _ in range(15)]
+    good = await good_jobs(table)
+    refuse_changes(table, "NEW.correlation_id = 'bad' AND NEW.status = 'running'")
+
+    assert sorted(await claimed(table)) == good
+    for job_id in bad:
+        await set_aside(table, job_id, "not this one")
+
+
+async def test_crowd_that_can_be_neither_changed_nor_failed_holds_nobody_up(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck = [table.insert(correlation_id="'stuck'") for _ in range(15)]
+    good = await good_jobs(table)
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    assert sorted(await claimed(table)) == good
+    assert await claimed(table) == []
+
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(told) == len(stuck)
+    assert {(await table.store.get(job_id)).status for job_id in stuck} == {JobStatus.PENDING}
+
+
+async def test_staging_goes_past_rows_that_can_be_neither_changed_nor_failed(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(15):
+        table.insert(ready="false", correlation_id="'stuck'", scheduled_for=table.ago(60))
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    for _ in range(3):
+        good = table.insert(ready="false", scheduled_for=table.ago(30))
+        assert await table.store.stage() == 1
+        assert (await table.store.get(good)).ready
+    assert len(caplog.records) == 15
+
+
+async def test_row_that_is_refused_in_a_crowd_does_not_hold_up_a_served_queue(
+    table: Table,
+) -> None:
+    crowd = [f"('{uuid7()}', '{JOB}', 'elsewhere', {table.ago(600)})" for _ in range(300)]
+    columns = "id, job_name, queue, scheduled_for"
+    run_sql(table.url, f"INSERT INTO jobs ({columns}) VALUES {', '.join(crowd)}")
+    table.insert(ready="false", correlation_id="'stuck'", scheduled_for=table.ago(900))
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+    job_id = table.insert(ready="false", queue="'mail'", scheduled_for=table.ago(1))
+
+    assert await table.store.stage(["mail"]) == 99 + 1
+    assert (await table.store.get(job_id)).ready
+
+
+async def test_rescue_goes_past_rows_that_can_be_neither_changed_nor_failed(
+    table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("server_jobs.store.store.RESCUE_LIMIT", 10)
+    for _ in range(15):
+        table.running(correlation_id="'stuck'", worker_expires_at=table.ago(90))
+    good = table.running()
+    refuse_changes(table, "NEW.correlation_id = 'stuck'")
+
+    with pytest.raises(DataRefusedError, match="10 jobs can't be worked with"):
+        await table.store.rescue()
+    assert set(await table.store.rescue()) == {good}
+    assert await table.store.rescue() == {}
+    assert len(caplog.records) == 5
+
+
 # ── text that isn't UTF-8, and ids that aren't text ──────────────────────────────────────────
 
 
@@ -292,6 +411,17 @@ async def test_id_that_a_server_does_not_send_can_be_cancelled_and_pruned(
     assert await served.store.list_ids() == good[::-1]
 
 
+async def test_answers_under_way_are_read_as_they_were_asked_for(served: Table) -> None:
+    bad = served.insert(params="CAST(x'2263616665e922' AS TEXT)")
+    blob = served.insert(error="x'41ff42'")
+
+    records = await asyncio.gather(*(served.store.get(job_id) for job_id in (bad, blob) * 5))
+
+    for of_bad, of_blob in zip(records[::2], records[1::2], strict=True):
+        assert "params" in of_bad.misfits
+        assert of_blob.misfits == {"error": "holds b'A\\xffB', which isn't text in UTF-8"}
+
+
 async def test_claim_whose_answer_a_server_does_not_send_is_found_again(served: Table) -> None:
     bad = served.insert(params="CAST(x'2263616665e922' AS TEXT)")
     good = await good_jobs(served)
@@ -316,15 +446,16 @@ async def test_empty_id_is_pruned(table: Table) -> None:
     assert await table.store.list_ids() == []
 
 
-async def test_job_to_which_another_table_refers_keeps_no_other_from_being_pruned(
-    table: Table,
+async def test_jobs_to_which_another_table_refers_keep_no_other_from_being_pruned(
+    table: Table, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = {"ready": "false", "status": "'completed'", "completed_at": table.ago(3_600)}
-    kept = table.insert(**ended)
+    kept = [table.insert(**ended) for _ in range(3)]
     for _ in range(5):
         table.insert(**ended)
     run_sql(table.url, "CREATE TABLE invoices (job text REFERENCES jobs (id))")
-    run_sql(table.url, f"INSERT INTO invoices VALUES ('{kept}')")
+    for job_id in kept:
+        run_sql(table.url, f"INSERT INTO invoices VALUES ('{job_id}')")
     if table.sqlite:
         # SQLite heeds references only where a connection asks for it, so a trigger stands for one.
         run_sql(
@@ -337,7 +468,11 @@ async def test_job_to_which_another_table_refers_keeps_no_other_from_being_prune
     gone = await Retention(table.store, Keep(completed=0)).run_pass()
 
     assert gone == {JobStatus.COMPLETED: 5}
-    assert await table.store.list_ids() == [kept]
+    assert set(await table.store.list_ids()) == set(kept)
+
+    await Retention(table.store, Keep(completed=0)).run_pass()
+    (told,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "3 jobs can't be pruned" in told.getMessage()
 
 
 # ── schedules ────────────────────────────────────────────────────────────────────────────────
@@ -389,6 +524,39 @@ async def test_schedule_with_a_value_of_a_wrong_type_is_broken_and_can_be_remove
     assert note is not None
     assert "column priority holds high, which isn't an integer" in note
     await schedules.remove("broken")
+
+
+@pytest.mark.parametrize("broken", ["'* * * * *'", "'none'"], ids=["fires", "is-reset"])
+async def test_schedule_whose_row_cannot_be_changed_stops_no_other(
+    table: Table, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert_schedule(table, "first")
+    insert_schedule(table, "stuck", cron_expression=broken, next_run_at=table.ago(90))
+    insert_schedule(table, "last")
+    refuse_changes(table, "NEW.name = 'stuck'", of="cron_jobs")
+    scheduler = Scheduler(ScheduleStore(table.database))
+
+    assert (await scheduler.tick()).decisions == {"first": Decision.FIRED, "last": Decision.FIRED}
+    assert (await scheduler.tick()).decisions == {}
+
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "schedule stuck can't be worked with" in told.getMessage()
+
+
+async def test_schedule_whose_row_cannot_be_changed_stops_none_that_follows_the_clock(
+    table: Table,
+) -> None:
+    later = table.ago(-7_200)
+    for name in ("first", "stuck", "last"):
+        insert_schedule(table, name, next_run_at=later, updated_at=later)
+    refuse_changes(table, "NEW.name = 'stuck'", of="cron_jobs")
+    schedules = ScheduleStore(table.database)
+
+    await Scheduler(schedules).tick()
+
+    notes = {schedule.name: schedule.last_note for schedule in await schedules.list_all()}
+    told = "the clock was set back"
+    assert notes == {"first": told, "stuck": None, "last": told}
 
 
 # ── records that are shown ───────────────────────────────────────────────────────────────────

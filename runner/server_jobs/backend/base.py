@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from concurrent.futures import Executor
 from functools import cached_property
@@ -22,7 +20,7 @@ from server_jobs.execution.execution import Execution, ExecutionEnvironment, bro
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
 from server_jobs.execution.reports import report
-from server_jobs.records.ids import random_suffix
+from server_jobs.records.ids import new_worker_id
 from server_jobs.records.outcomes import (
     Abandoned,
     Completed,
@@ -71,7 +69,7 @@ class BaseWorkerBackend:
     ) -> None:
         self.config = config or WorkerBackendConfig()
         if worker_id is None:
-            worker_id = f"{self.name}/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
+            worker_id = new_worker_id(self.name)
         self.worker_id = worker_id
         self.store = Store(database)
         self.registry = job_registry

@@ -93,15 +93,16 @@ class HranaDatabase:
 
     async def execute(self, statement: Statement) -> list[Row]:
         compiled, parameters = _COMPILER.bind(statement)
+        as_bytes = self._reads_bytes  # another call may set it while this one is under way
         try:
-            request = protocol.execute(*self._sent(compiled, parameters))
+            request = protocol.execute(*_sent(compiled, parameters, as_bytes))
             rows = await self._call(request, protocol.rows)
         except UnreadableTextError:
-            again, self._reads_bytes = not self._reads_bytes, True
-            if not again or not isinstance(statement.shape, SelectBase):
+            self._reads_bytes = True
+            if as_bytes or not isinstance(statement.shape, SelectBase):
                 raise
             return await self.execute(statement)
-        return compiled.decode(self._read(rows))
+        return compiled.decode(_received(rows, as_bytes))
 
     async def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         if not statements:
@@ -109,32 +110,21 @@ class HranaDatabase:
         if len(statements) == 1:
             return [await self.execute(statements[0])]
         bound = [_COMPILER.bind(statement) for statement in statements]
-        request = protocol.batch([self._sent(*each) for each in bound])
+        as_bytes = self._reads_bytes
+        request = protocol.batch([_sent(*each, as_bytes) for each in bound])
         try:
             answers = await self._call(
                 request, lambda answer: protocol.rows_of_batch(answer, len(bound))
             )
         except UnreadableTextError:
-            again, self._reads_bytes = not self._reads_bytes, True
-            if not again:
+            self._reads_bytes = True
+            if as_bytes:
                 raise
             return await self.batch(statements)  # nothing was committed
         return [
-            compiled.decode(self._read(rows))
+            compiled.decode(_received(rows, as_bytes))
             for (compiled, _), rows in zip(bound, answers, strict=True)
         ]
-
-    def _sent(
-        self, compiled: CompiledStatement, parameters: list[Any]
-    ) -> tuple[str, Sequence[Any]]:
-        """Return the SQL and the parameters that are sent for a statement."""
-        sql = _reading_bytes(compiled) if self._reads_bytes else compiled.sql
-        return naming_by_bytes(sql, parameters) if self._reads_bytes else (sql, parameters)
-
-    def _read(self, rows: list[list[Any]]) -> list[list[Any]]:
-        if not self._reads_bytes:
-            return rows
-        return [[_unmarked(value) for value in row] for row in rows]
 
     async def script(self, sql: str) -> None:
         """Run statements that are separated by semicolons in one transaction, all or none."""
@@ -200,6 +190,19 @@ def _as_bytes(column: str) -> str:
 
 
 _MARKED = ("text", "blob")
+
+
+def _sent(
+    compiled: CompiledStatement, parameters: list[Any], as_bytes: bool
+) -> tuple[str, Sequence[Any]]:
+    """Return the SQL and the parameters that are sent for a statement."""
+    if not as_bytes:
+        return compiled.sql, parameters
+    return naming_by_bytes(_reading_bytes(compiled), parameters)
+
+
+def _received(rows: list[list[Any]], as_bytes: bool) -> list[list[Any]]:
+    return [[_unmarked(value) for value in row] for row in rows] if as_bytes else rows
 
 
 def _unmarked(value: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -30,7 +28,7 @@ from server_jobs.execution.lease_keeper import LeaseKeeper
 from server_jobs.execution.own_task import cancellations_of_this_task, is_current
 from server_jobs.execution.raised import signal_of
 from server_jobs.records.attempt_error import TIMED_OUT
-from server_jobs.records.ids import random_suffix
+from server_jobs.records.ids import new_worker_id
 from server_jobs.records.outcomes import Abandoned, Completed, Failed, Outcome, Released
 from server_jobs.records.rows import Claim, ClaimedJob, NewJob
 from server_jobs.records.status import JobStatus
@@ -196,8 +194,7 @@ async def holding(store: Store, kind: str, lease: timedelta | float) -> AsyncIte
     seconds = seconds_of(lease, "lease", kind)
     if not 1 <= seconds <= 7 * 86_400:
         raise InvalidOptionError(f"a lease of {seconds} s isn't between 1 second and 7 days")
-    worker_id = f"{kind}/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
-    async with LeaseKeeper(store, worker_id=worker_id, lease_seconds=seconds) as keeper:
+    async with LeaseKeeper(store, worker_id=new_worker_id(kind), lease_seconds=seconds) as keeper:
         yield InlineHolder(store, keeper, seconds)
 
 

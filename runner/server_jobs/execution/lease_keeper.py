@@ -14,6 +14,7 @@ from server_jobs.definition.held import Held
 from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import StoreError
 from server_jobs.execution.own_task import OwnTask
+from server_jobs.records.names import check_worker_id
 from server_jobs.records.rows import Claim, ClaimedJob
 from server_jobs.store.store import Store
 
@@ -55,6 +56,8 @@ class LeaseKeeper:
         lease_seconds: float,
         keeping: LeaseKeeping | None = None,
     ) -> None:
+        """Raises ConfigurationError where no row could hold ``worker_id``."""
+        check_worker_id(worker_id)
         self._store = store
         self.worker_id = worker_id
         self._lease_seconds = lease_seconds

@@ -39,6 +39,7 @@ from server_jobs.records.attempt_error import (
     AttemptError,
 )
 from server_jobs.records.backoff import launch_backoff
+from server_jobs.records.names import check_worker_id
 from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost
 from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import Claim, ClaimedJob, JobRecord
@@ -81,6 +82,7 @@ class RunnerConfig:
     """How often in a row the job may be given back because its pod was told to end."""
 
     def __post_init__(self) -> None:
+        check_worker_id(self.worker_id)
         for name, least in (("max_launch_failures", 1), ("max_releases", 0)):
             value = getattr(self, name)
             if value < least:

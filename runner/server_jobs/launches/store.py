@@ -68,7 +68,9 @@ class LaunchStore:
         for job in claimed:
             launch, misfits = found.get(job.id, (None, {}))
             if misfits:
-                await self.records.set_misfit_aside(job.id, misfits, worker_id)
+                await self.records.set_misfit_aside(
+                    job.id, misfits, worker_id=worker_id, fence=job.fence
+                )
             elif launch is not None and launch.claim == job.claim:
                 launches.append(launch)
         return launches

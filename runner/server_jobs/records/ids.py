@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
+from server_jobs.records.text import clean
+
 
 def new_id() -> str:
     """Return a new id."""
@@ -15,3 +20,9 @@ def new_id() -> str:
 def random_suffix(length: int = 8) -> str:
     """Return ``digits`` hexadecimal digits, at most 12, that tell processes of one host apart."""
     return new_id()[-length:]
+
+
+def new_worker_id(kind: str) -> str:
+    """Return an id for a worker of this process: its kind, host, process and random digits."""
+    # A host's name is bytes to the system. What of it isn't UTF-8 is replaced.
+    return f"{kind}/{clean(socket.gethostname())}/{os.getpid()}/{random_suffix()}"

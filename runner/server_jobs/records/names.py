@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from server_jobs.records.text import utf8_size
+from server_jobs.errors import ConfigurationError
+from server_jobs.records.text import shown, utf8_size
 
 LONGEST_NAME = 255
 """The most bytes, in UTF-8, of a job's name, a queue, a schedule's name and its source."""
@@ -54,4 +55,10 @@ KEY = TextRule(
     LONGEST_KEY,
     re.compile(r"[\x00\ud800-\udfff]"),
 )
-"""The rule of a unique key and a correlation id."""
+"""The rule of a unique key, a correlation id and a worker's id."""
+
+
+def check_worker_id(worker_id: str) -> None:
+    """Raise ConfigurationError where no row could hold this worker's id."""
+    if not KEY.allows(worker_id):
+        raise ConfigurationError(f"worker_id is {shown(worker_id)}; it must be {KEY.words}")

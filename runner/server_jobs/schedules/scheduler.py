@@ -19,6 +19,8 @@ from server_jobs.records.text import clean
 from server_jobs.schedules.plan import Fire, FireTime, Plan, Reset, plan
 from server_jobs.schedules.schedule import NEVER, Decision, ScheduleRecord
 from server_jobs.schedules.store import DUE_LIMIT, ScheduleStore
+from server_jobs.store.halves import in_halves
+from server_jobs.store.left_out import LeftOut
 
 _log = logging.getLogger("server_jobs.scheduler")
 
@@ -49,6 +51,7 @@ class Scheduler:
     def __init__(self, schedules: ScheduleStore) -> None:
         self._schedules = schedules
         self._last_now: datetime | None = None
+        self._refused = LeftOut(BROKEN_AGAIN.total_seconds())
 
     async def tick(self) -> Ticked:
         """Decide on every schedule that is due now.
@@ -61,10 +64,11 @@ class Scheduler:
             await self._follow_clock_back(now)
         self._last_now = now
         for _ in range(_ROUNDS):
-            due = await self._schedules.due(now)
+            limit = DUE_LIMIT + len(self._refused)
+            due = await self._schedules.due(now, limit)
             if due:
                 await self._decide(due, now, ticked)
-            if len(due) < DUE_LIMIT:
+            if len(due) < limit:
                 break
         return ticked
 
@@ -74,8 +78,10 @@ class Scheduler:
         Otherwise those schedules wouldn't fire until the clock reaches them again. Fire times that
         have a job already get no other.
         """
-        resets = []
+        resets: list[_ResetOf] = []
         for schedule in await self._schedules.ahead(now + CLOCKS_DIFFER_BY):
+            if schedule.id in self._refused:
+                continue
             note = "the clock was set back"
             try:
                 reset = Reset(
@@ -85,9 +91,9 @@ class Scheduler:
                 reset = _broken(schedule, error, now)
             # A schedule that is already due stays due.
             if schedule.next_run_at is not None and reset.next_run_at < schedule.next_run_at:
-                resets.append(reset)
+                resets.append(_ResetOf(schedule, reset))
         if resets:
-            changed = await self._schedules.reset(resets)
+            changed = await self._reset(resets)
             if changed:
                 many = (
                     "1 schedule follows"
@@ -98,14 +104,16 @@ class Scheduler:
 
     async def _decide(self, due: Sequence[ScheduleRecord], now: datetime, ticked: Ticked) -> None:
         firings: list[_Firing] = []
-        resets: list[tuple[ScheduleRecord, Reset]] = []
+        resets: list[_ResetOf] = []
         for schedule in due:
+            if schedule.id in self._refused:
+                continue
             try:
                 _check_values(schedule)
                 if schedule.next_run_at is None or schedule.last_decision == Decision.BROKEN:
                     first = schedule.next_after(now)
                     reset = Reset(schedule.id, schedule.next_run_at, first, None, None)
-                    resets.append((schedule, reset))
+                    resets.append(_ResetOf(schedule, reset))
                     continue
                 planned = plan(schedule, now)
                 if planned.fire_at or planned.missed:
@@ -113,37 +121,51 @@ class Scheduler:
                 else:  # somebody has changed its row: it has ended, or begins later
                     following = planned.next_run_at
                     reset = Reset(schedule.id, schedule.next_run_at, following, None, None)
-                    resets.append((schedule, reset))
+                    resets.append(_ResetOf(schedule, reset))
             except Exception as error:  # noqa: BLE001 - one broken row never stops the others
-                resets.append((schedule, _broken(schedule, error, now)))
+                resets.append(_ResetOf(schedule, _broken(schedule, error, now)))
         if resets:
-            changed = await self._schedules.reset([reset for _, reset in resets])
+            changed = await self._reset(resets)
             for schedule, reset in resets:
                 if schedule.id in changed:
                     _report_reset(schedule, reset, ticked)
-        if firings:
-            await self._fire(firings, now, ticked)
 
-    async def _fire(self, firings: Sequence[_Firing], now: datetime, ticked: Ticked) -> None:
+        async def fire(some: Sequence[_Firing]) -> Sequence[None]:
+            await self._fire(some, ticked)
+            return ()
+
+        async def never(firing: _Firing, error: DataRefusedError) -> None:
+            """The database will never accept this one's job."""
+            reset = _broken(firing.schedule, error, now)
+            if await self._reset([_ResetOf(firing.schedule, reset)]):
+                _report_reset(firing.schedule, reset, ticked)
+
+        await in_halves(firings, fire, never)
+
+    async def _reset(self, resets: Sequence[_ResetOf]) -> set[str]:
+        """Set next fire times → ids of the schedules that were still as seen.
+
+        A schedule whose row the database refuses to change is left out for a while.
+        """
+
+        async def refused(one: _ResetOf, error: DataRefusedError) -> None:
+            schedule, _ = one
+            self._refused.add(schedule.id)
+            text = "schedule %s can't be worked with: the database refuses to change its row: %s"
+            _log.error(text, schedule.name, error, extra={"schedule": schedule.name})
+
+        async def reset(some: Sequence[_ResetOf]) -> set[str]:
+            return await self._schedules.reset([each for _, each in some])
+
+        return set(await in_halves(resets, reset, refused))
+
+    async def _fire(self, firings: Sequence[_Firing], ticked: Ticked) -> None:
         fire_times = [one for firing in firings for one in firing.fire_times]
-        try:
-            fired = await self._schedules.fire(
-                [firing.fire for firing in firings],
-                fire_times,
-                {firing.schedule.overlap for firing in firings},
-            )
-        except DataRefusedError as error:
-            # The database will never accept one of these jobs: find it by halving, and go on.
-            if len(firings) > 1:
-                middle = len(firings) // 2
-                await self._fire(firings[:middle], now, ticked)
-                await self._fire(firings[middle:], now, ticked)
-                return
-            schedule = firings[0].schedule
-            reset = _broken(schedule, error, now)
-            if await self._schedules.reset([reset]):
-                _report_reset(schedule, reset, ticked)
-            return
+        fired = await self._schedules.fire(
+            [firing.fire for firing in firings],
+            fire_times,
+            {firing.schedule.overlap for firing in firings},
+        )
         names = {firing.schedule.id: firing.schedule.name for firing in firings}
         for job_id, schedule_id in fired.replaced.items():
             fields = {"job_id": job_id, "schedule": names[schedule_id]}
@@ -159,6 +181,11 @@ class Scheduler:
             if decision is not None:
                 ticked.decisions[schedule.name] = decision
                 _report(schedule, planned, made[schedule.id], decision)
+
+
+class _ResetOf(NamedTuple):
+    schedule: ScheduleRecord
+    reset: Reset
 
 
 class _Firing(NamedTuple):

@@ -5,9 +5,10 @@ Each write by a holder names its claim, and the answer says which writes were ac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,7 @@ from server_jobs.sql.statement import Row, Statement
 from server_jobs.sql.tables import tables
 from server_jobs.store.chunks import size_of_new, size_of_values
 from server_jobs.store.halves import in_halves
+from server_jobs.store.left_out import LeftOut
 from server_jobs.store.reader import Reader
 from server_jobs.store.statements.enqueue import EnqueueStatements
 from server_jobs.store.statements.hold import HoldStatements
@@ -58,6 +60,12 @@ _log = logging.getLogger("server_jobs.store")
 
 STAGE_LIMIT = 1_000
 RESCUE_LIMIT = 500
+
+_LEFT_OUT_SECONDS = 600.0
+_NOT_PRUNED_SECONDS = 86_400.0
+_LOOKS = 3
+_STAGED_IN_HALVES = 100
+"""Each job may take two statements then, and a platform limits how many a turn sends."""
 
 _JOB = tables().jobs.c
 _CLAIMED = Fit([_JOB[name] for name in CLAIMED_COLUMNS])
@@ -77,6 +85,10 @@ class Store(Reader):
         self._settle_sql = SettleStatements.of(database, now)
         self._maintain_sql = MaintainStatements.of(database, now)
         self._announced = database.capabilities.announces
+        self._not_claimed = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_staged = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_rescued = LeftOut(_LEFT_OUT_SECONDS)
+        self._not_pruned = LeftOut(_NOT_PRUNED_SECONDS)
 
     # ── enqueue ──────────────────────────────────────────────────────────────────────────────
 
@@ -154,25 +166,29 @@ class Store(Reader):
         try:
             rows = await self.database.execute(self._hold_sql.claim(request))
         except DataRefusedError:
-            rows = await self._claim_in_halves(request)
+            rows = await self._without_refused(
+                lambda limit: self._hold_sql.claimable(replace(request, limit=limit)),
+                lambda job_ids: self._hold_sql.claim_these(request, job_ids),
+                request.limit,
+                self._not_claimed,
+            )
         return await self._claimed(rows, request.worker_id)
-
-    async def _claim_in_halves(self, request: ClaimRequest) -> list[Row]:
-        found = await self.database.execute(self._hold_sql.claimable(request))
-        return await in_halves(
-            await self._named(found),
-            lambda job_ids: self.database.execute(self._hold_sql.claim_these(request, job_ids)),
-            self._refused,
-        )
 
     async def _claimed(self, rows: Iterable[Row], worker_id: str) -> list[ClaimedJob]:
         """Make claimed jobs of rows. Those that don't fit their columns are set aside."""
-        jobs = []
+        jobs, misfits = [], []
         for row in rows:
             if _CLAIMED(row):
                 jobs.append(ClaimedJob(*row))
             else:
-                await self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id)
+                misfits.append(row)
+        if misfits:  # all at once, for the good jobs wait for it
+            await asyncio.gather(
+                *(
+                    self.set_misfit_aside(row[0], _CLAIMED.misfits(row), worker_id=worker_id)
+                    for row in misfits
+                )
+            )
         jobs.sort(key=lambda job: (-job.priority, job.scheduled_for, job.id))
         return jobs
 
@@ -329,28 +345,30 @@ class Store(Reader):
     async def stage(self, queues: Sequence[str] = ()) -> int:
         """Make jobs that have become due visible to claims → how many.
 
-        These are at most a thousand, those that have been due for the longest. Where there are as
-        many, up to a thousand of each of ``queues`` follow: a crowd of one queue, which perhaps
-        nobody serves, doesn't hold the others up.
+        These are at most a thousand, those that have been due for the longest, or a hundred while
+        the database refuses some of them. Where there may be more, as many of each of ``queues``
+        follow: a crowd of one queue, which perhaps nobody serves, doesn't hold the others up.
         """
-        staged = await self._stage(None)
-        if staged >= STAGE_LIMIT:
+        staged, more = await self._stage(None)
+        if more:
             for queue in queues:
-                staged += await self._stage(queue)
+                staged += (await self._stage(queue))[0]
         return staged
 
-    async def _stage(self, queue: str | None) -> int:
+    async def _stage(self, queue: str | None) -> tuple[int, bool]:
+        """Stage jobs of one queue or of all → how many, and whether there may be more."""
         try:
             statement = self._maintain_sql.stage(STAGE_LIMIT, queue)
-            return len(await self.database.execute(statement))
+            staged = len(await self.database.execute(statement))
+            return staged, staged >= STAGE_LIMIT
         except DataRefusedError:
-            found = await self.database.execute(self._maintain_sql.stageable(STAGE_LIMIT, queue))
-            staged = await in_halves(
-                await self._named(found),
-                lambda job_ids: self.database.execute(self._maintain_sql.stage_these(job_ids)),
-                self._refused,
+            changed = await self._without_refused(
+                lambda limit: self._maintain_sql.stageable(limit, queue),
+                self._maintain_sql.stage_these,
+                _STAGED_IN_HALVES,
+                self._not_staged,
             )
-            return len(staged)
+            return len(changed), True
 
     async def rescue(self) -> dict[str, Settled]:
         """Take back jobs whose lease has expired → by id, what each became; at most 500.
@@ -358,16 +376,25 @@ class Store(Reader):
         A job whose row can't be worked with fails, and isn't in the answer.
         """
         expired = []
-        for row in await self.database.execute(self._settle_sql.expired(RESCUE_LIMIT)):
+        limit = RESCUE_LIMIT + len(self._not_rescued)
+        for row in await self.database.execute(self._settle_sql.expired(limit)):
+            if as_id(row[0]) in self._not_rescued:
+                continue
             if _EXPIRED(row):
                 expired.append(_rescue(*row))
             else:
-                await self.set_misfit_aside(row[0], _EXPIRED.misfits(row))
+                misfits = _EXPIRED.misfits(row)
+                fence = None if "fence" in misfits else row[1]
+                if not await self.set_misfit_aside(row[0], misfits, fence=fence, expired=True):
+                    self._not_rescued.add(as_id(row[0]))
+        refused: dict[str, DataRefusedError] = {}
+        fences: dict[str, int] = {one[0]: one[1] for one in expired}
         rows = await in_halves(
             expired,
             lambda some: self.database.execute(self._settle_sql.rescue(some)),
-            lambda one, error: self._refused(one[0], error),
+            lambda one, error: _note(refused, one[0], error),
         )
+        await self._judge(refused, bool(rows), self._not_rescued, fences)
         return {
             job_id: Settled(JobStatus(status), scheduled_for)
             for job_id, status, scheduled_for in rows
@@ -395,24 +422,37 @@ class Store(Reader):
             found = await self.database.execute(
                 self._maintain_sql.prunable(prunable, after=after, to=to)
             )
+            refused: dict[str, DataRefusedError] = {}
             rows = await in_halves(
-                await self._named(found),
+                [each for each in await self._named(found) if each not in self._not_pruned],
                 lambda job_ids: self.database.execute(
                     self._maintain_sql.prune_these(prunable, job_ids)
                 ),
-                _not_pruned,
+                lambda job_id, error: _note(refused, job_id, error),
             )
+            for job_id, error in list(refused.items())[:1]:
+                text = "%d jobs can't be pruned, %s the first of them: %s"
+                _log.warning(text, len(refused), job_id, error)
+            for job_id in refused:
+                self._not_pruned.add(job_id)
         return {job_id: JobStatus(status) for job_id, status in rows}
 
     # ── rows that can't be worked with ───────────────────────────────────────────────────────
 
     async def set_aside(
-        self, job_id: str, problem: str, *, worker_id: str | None = None, fence: int | None = None
+        self,
+        job_id: str,
+        problem: str,
+        *,
+        worker_id: str | None = None,
+        fence: int | None = None,
+        expired: bool = False,
     ) -> bool:
         """Fail a job whose row can't be worked with → whether it was written.
 
-        ``problem`` says what is wrong with the row. It is written where the job is pending, runs
-        under ``worker_id`` or ``fence``, or has an expired lease. Raises DatabaseError.
+        ``problem`` says what is wrong with the row. It is written only while the job runs under
+        ``worker_id`` and ``fence``, and has an expired lease where ``expired`` says so; without
+        any of them, only while it is pending. Raises DatabaseError.
         """
         message = (
             f"{problem}. Another program wrote that: correct it in the table and retry the job, or"
@@ -425,6 +465,7 @@ class Store(Reader):
                 job_id,
                 worker_id=worker_id,
                 fence=fence,
+                expired=expired,
                 error=error.message,
                 record=error.as_json(),
                 keep_errors=keep_errors,
@@ -440,22 +481,85 @@ class Store(Reader):
         return written
 
     async def set_misfit_aside(
-        self, raw_id: Any, misfits: Mapping[str, str], worker_id: str | None = None
-    ) -> None:
-        """Set a row aside that was read. If that fails, its lease is left to expire."""
+        self,
+        raw_id: Any,
+        misfits: Mapping[str, str],
+        *,
+        worker_id: str | None = None,
+        fence: int | None = None,
+        expired: bool = False,
+    ) -> bool:
+        """Set a running row aside that was read → False where the database refuses that, too.
+
+        Its lease is then left to expire.
+        """
         problem = "; ".join(f"column {column} {what}" for column, what in misfits.items())
         try:
             (job_id,) = await self._named([(raw_id,)])
-            await self.set_aside(job_id, problem, worker_id=worker_id)
+            await self.set_aside(job_id, problem, worker_id=worker_id, fence=fence, expired=expired)
         except DatabaseError as error:
             _log.error("job %s can't be worked with: %s (%s)", raw_id, problem, error)
+            return not isinstance(error, DataRefusedError)
+        return True
 
-    async def _refused(self, job_id: str, error: DataRefusedError) -> None:
-        """Set a row aside that the database refuses to change."""
-        try:
-            await self.set_aside(job_id, f"the database refuses to change this row: {error}")
-        except DataRefusedError as again:
-            _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
+    async def _without_refused(
+        self,
+        read: Callable[[int], Statement],
+        change: Callable[[list[str]], Statement],
+        limit: int,
+        left_out: LeftOut,
+    ) -> list[Row]:
+        """Change rows of which the database refuses some → what those of the others return.
+
+        ``read`` finds the ids of so many rows, the first of which it changes. Where all are
+        refused it looks at the next ones, a few times.
+        """
+        refused: dict[str, DataRefusedError] = {}
+        changed: list[Row] = []
+        for _ in range(_LOOKS):
+            found = await self.database.execute(read(limit + len(left_out) + len(refused)))
+            wanted = [
+                job_id
+                for job_id in await self._named(found)
+                if job_id not in left_out and job_id not in refused
+            ]
+            changed = await in_halves(
+                wanted[:limit],
+                lambda job_ids: self.database.execute(change(job_ids)),
+                lambda job_id, error: _note(refused, job_id, error),
+            )
+            if changed or not wanted or not refused:
+                break
+        await self._judge(refused, bool(changed), left_out)
+        return changed
+
+    async def _judge(
+        self,
+        refused: Mapping[str, DataRefusedError],
+        others_were_changed: bool,
+        left_out: LeftOut,
+        fences: Mapping[str, int] | None = None,
+    ) -> None:
+        """Fail rows that the database refuses to change, and leave out those that it won't fail.
+
+        Where it refuses every one of several, the trouble isn't of these rows: none of them fails,
+        and the error is raised. ``fences`` has the fences of rows whose lease has expired.
+        """
+        if len(refused) > 1 and not others_were_changed:
+            for job_id in refused:
+                left_out.add(job_id)
+            first, error = next(iter(refused.items()))
+            raise DataRefusedError(
+                f"{len(refused)} jobs can't be worked with, {first} the first of them: {error}"
+            ) from error
+        for job_id, error in refused.items():
+            problem = f"the database refuses to change this row: {error}"
+            fence = None if fences is None else fences[job_id]
+            try:
+                await self.set_aside(job_id, problem, fence=fence, expired=fence is not None)
+            except DataRefusedError as again:
+                left_out.add(job_id)
+                _log.error("job %s can't be worked with, nor be failed: %s", job_id, again)
 
     async def _named(self, rows: Iterable[Row]) -> list[str]:
         """Return the ids that rows begin with, as texts; rows whose id is a BLOB are renamed."""
@@ -604,8 +708,8 @@ class Store(Reader):
         return answers
 
 
-async def _not_pruned(job_id: str, error: DataRefusedError) -> None:
-    _log.warning("job %s can't be pruned: %s", job_id, error)
+async def _note(refused: dict[str, DataRefusedError], job_id: str, error: DataRefusedError) -> None:
+    refused[job_id] = error
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +27,7 @@ from server_jobs.errors import (
 from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.launch import SCHEMA_MISMATCH_STATUS
 from server_jobs.launches.runner import Ending, Runner, RunnerConfig
-from server_jobs.records.ids import random_suffix
+from server_jobs.records.ids import new_worker_id
 from server_jobs.records.rows import Claim
 
 _log = logging.getLogger("server_jobs.runner")
@@ -192,9 +191,8 @@ async def _run(options: argparse.Namespace, end_request: EndRequest) -> Ending:
             f"{DATABASE_URL_VARIABLE} is not set: a pod gets it from a Secret. There is no option"
             " for it, because anyone who can list processes can read their options"
         )
-    own = f"runner/{socket.gethostname()}/{os.getpid()}/{random_suffix()}"
     config = RunnerConfig(
-        options.worker_id or own,
+        options.worker_id or new_worker_id("runner"),
         options.lease,
         options.grace,
         options.max_launch_failures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import compress, product
 from typing import Any
 
 from sqlalchemy import (
@@ -14,7 +15,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     literal_column,
-    or_,
     select,
 )
 from sqlalchemy.sql.base import Executable
@@ -224,15 +224,17 @@ class SettleStatements(JobStatements):
         *,
         worker_id: str | None,
         fence: int | None,
+        expired: bool,
         error: str,
         record: str,
         keep_errors: bool,
     ) -> Statement:
         """Fail a row that can't be worked with → id.
 
-        It is written while it is pending, while it runs under this worker id or this fence, and
-        once its lease has expired.
+        It is written while it runs under this worker id and this fence, with an expired lease
+        where ``expired`` says so; without any of them, while it is pending.
         """
+        held = (worker_id is not None, fence is not None, expired)
         values = {
             "id": job_id,
             "worker_id": worker_id,
@@ -240,21 +242,21 @@ class SettleStatements(JobStatements):
             "error": error,
             "record": record,
         }
-        return Statement(self._set_aside[keep_errors], values)
+        return Statement(self._set_aside[held, keep_errors], values)
 
     @cached_property
-    def _set_aside(self) -> dict[bool, Executable]:
+    def _set_aside(self) -> dict[tuple[tuple[bool, ...], bool], Executable]:
         job = self._jobs.c
-        running = status_is(job.status, JobStatus.RUNNING)
+        by_holder = (
+            job.worker_id == WORKER_ID,
+            job.fence == bindparam("fence", type_=BigInteger()),
+            self._is_expired,
+        )
         return {
-            keep_errors: self._update(
+            (held, keep_errors): self._update(
                 job.id == ID,
-                or_(
-                    status_is(job.status, JobStatus.PENDING),
-                    and_(running, job.worker_id == WORKER_ID),
-                    and_(running, job.fence == bindparam("fence", type_=BigInteger())),
-                    self._is_expired,
-                ),
+                status_is(job.status, JobStatus.RUNNING if any(held) else JobStatus.PENDING),
+                *compress(by_holder, held),
                 changes=transitions.set_aside(
                     job,
                     self._now,
@@ -263,6 +265,7 @@ class SettleStatements(JobStatements):
                     keep_errors=keep_errors,
                 ),
             ).returning(job.id)
+            for held in product((False, True), repeat=len(by_holder))
             for keep_errors in (True, False)
         }
 
