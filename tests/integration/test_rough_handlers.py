@@ -344,6 +344,34 @@ async def test_execution_that_other_code_cancels_is_a_failed_attempt_at_once(
     assert record.error == "its execution was cancelled, but nobody asked the handler to stop"
 
 
+async def test_cancellation_that_a_handler_takes_back_leaves_it_what_it_raises_then(
+    database: Database,
+) -> None:
+    began = asyncio.Event()
+
+    @define_job(name="TakesItBack", max_attempts=3)
+    async def takes_it_back(params: Number) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            task.uncancel()
+        raise PermanentError("there is nothing to be had")
+
+    worker = make_worker(database, registry_of(database, takes_it_back))
+    job_id = await takes_it_back.later(Number())
+    async with working(worker):
+        await began.wait()
+        (task,) = [each for each in asyncio.all_tasks() if each.get_name() == f"job {job_id}"]
+        task.cancel()  # by the program, not by a handler
+        await until_status(Store(database), job_id, JobStatus.FAILED)
+
+    record = await Store(database).get(job_id)
+    assert (record.error, record.attempt_count) == ("there is nothing to be had", 1)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("raised", [Own("of its own"), GeneratorExit("over"), SystemExit(2)])
 async def test_now_records_at_once_what_is_no_exception(
