@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -475,3 +477,30 @@ def test_keyboard_interrupt_in_a_programs_worker_is_recorded_and_ends_the_progra
         JobStatus.FAILED,
         "KeyboardInterrupt",
     )
+
+
+LOOP_THAT_IS_CLOSED = """
+import asyncio
+
+from server_jobs.cli.own_loop import run_to_its_end
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.run_forever = loop.close  # as it is entered again
+    loop.stop()
+    await asyncio.sleep(60)
+
+
+run_to_its_end(main())
+"""
+
+
+def test_process_whose_loop_is_closed_ends() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOP_THAT_IS_CLOSED], capture_output=True, text=True, timeout=20
+    )
+
+    assert ended.returncode == 1
+    assert "Event loop is closed" in ended.stderr
+    assert ended.stderr.count("something tried to end the event loop, which goes on") == 1
