@@ -76,12 +76,22 @@ def _status(error: BaseException | None) -> int:
 
 
 _blocks: list[object] = []
-_forking = threading.local()
+
+
+class _Forking(threading.local):
+    """What a thread that forks hands on to its child."""
+
+    mask: Any = None
+    """The signals that were blocked before, if we block some until the fork is over."""
+    loop: Any = None
+
+
+_forking = _Forking()
 
 
 def _before_fork() -> None:
     # A signal that comes between the fork and the end of our work in the child waits for that.
-    _forking.mask = None
+    _forking.mask = _forking.loop = None
     if _blocks:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
         _forking.loop = _running_loop()
@@ -94,18 +104,20 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    if not _blocks:
+    mask, _forking.mask = _forking.mask, None
+    # Another thread may have left its block, or entered one, since we looked before the fork.
+    if mask is None and not _blocks:
         return
     signal.set_wakeup_fd(-1)  # it is the parent's, whoever has set it
     for number, default in _DEFAULTS.items():
         if callable(signal.getsignal(number)):
             signal.signal(number, default)
     _blocks.clear()
-    mask, _forking.mask = _forking.mask, None
     if _forking.loop is not None:
         # Handlers fork within a task. This runs once the child's task awaits something, or ends.
         _forking.loop.call_soon(_went_on)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _running_loop() -> Any:

@@ -1,6 +1,8 @@
 """Handlers that make children: those hear nothing for the worker, and don't go on as one."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -92,3 +94,36 @@ async def test_a_runner_does_so_too(
         assert runner.wait() == 0, runner.log
 
     assert told(await store.get(job_id)) == EXPECTED[name]
+
+
+BLOCK_CHANGES_DURING_THE_FORK = """
+import os, signal, sys
+
+before_fork = []
+os.register_at_fork(before=lambda: before_fork.pop()())  # called after ours, which comes later
+
+from server_jobs.children import apart_from_children
+
+block = apart_from_children()
+if sys.argv[1] == "ends":
+    block.__enter__()
+    before_fork.append(lambda: block.__exit__(None, None, None))
+else:
+    before_fork.append(block.__enter__)
+child = os.fork()
+if not child:
+    os._exit(len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), "signals are blocked")
+"""
+
+
+@pytest.mark.parametrize("what", ["ends", "begins"])
+def test_child_hears_signals_although_the_parent_changed_during_the_fork(what: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BLOCK_CHANGES_DURING_THE_FORK, what],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (ended.stdout, ended.stderr) == ("0 signals are blocked\n", "")

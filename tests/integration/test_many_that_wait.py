@@ -1,18 +1,22 @@
 """Many that wait on one database: workers for jobs, and callers for the ends of theirs."""
 
 import asyncio
+import gc
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from server_jobs import connect, define_job
+from server_jobs import connect, define_job, run_sync
 from server_jobs.database import Database
 from server_jobs.errors import DatabaseUnavailableError, JobNotFoundError, WaitTimeoutError
 from server_jobs.migrate import migrate
 from server_jobs.records.requests import Prunable
 from server_jobs.records.status import JobStatus
 from server_jobs.sql.statement import Row, Statement
+from server_jobs.store.endings import Endings
 from server_jobs.store.statements.maintain import ENDS
 from server_jobs.store.store import Store
 from tests.support.databases.faulty import Fault, FaultyDatabase
@@ -133,3 +137,55 @@ async def test_cancelled_wait_leaves_the_others_waiting(database: Database) -> N
     async with asyncio.timeout(5):
         await asyncio.gather(*others)
     assert first.cancelled()
+
+
+async def test_waits_go_on_where_a_handler_cancels_what_it_finds(database: Database) -> None:
+    note.set_database(database)
+    job_ids = await note.later_many([Number(n=n) for n in range(3)])
+    waits = await waiting_for(job_ids)
+
+    for task in asyncio.all_tasks() - {*waits, asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0.1)
+    await Store(database).cancel_many(job_ids)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waits)
+
+
+async def test_waits_go_on_where_their_question_is_cancelled_before_it_begins(
+    database: Database,
+) -> None:
+    note.set_database(database)
+    endings = Endings.of(database)
+    wait = asyncio.create_task(endings.wait(job_id := await note.later(Number())))
+    await asyncio.sleep(0)
+
+    for task in asyncio.all_tasks() - {wait, asyncio.current_task()}:
+        task.cancel()
+    await Store(database).cancel(job_id)
+
+    async with asyncio.timeout(5):
+        await wait
+
+
+async def test_loops_of_threads_that_waited_are_not_kept(database: Database) -> None:
+    note.set_database(database)
+    job_id = await note.later(Number())
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    async def wait() -> None:
+        loops.add(asyncio.get_running_loop())
+        with pytest.raises(WaitTimeoutError):
+            await note.wait(job_id, timeout=0.05)
+
+    def on_a_thread() -> None:
+        thread = threading.Thread(target=lambda: run_sync(wait()))
+        thread.start()
+        thread.join()
+
+    for _ in range(5):
+        await asyncio.to_thread(on_a_thread)
+    gc.collect()
+
+    assert not list(loops)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -344,6 +346,34 @@ async def test_execution_that_other_code_cancels_is_a_failed_attempt_at_once(
     assert record.error == "its execution was cancelled, but nobody asked the handler to stop"
 
 
+async def test_cancellation_that_a_handler_takes_back_leaves_it_what_it_raises_then(
+    database: Database,
+) -> None:
+    began = asyncio.Event()
+
+    @define_job(name="TakesItBack", max_attempts=3)
+    async def takes_it_back(params: Number) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            task.uncancel()
+        raise PermanentError("there is nothing to be had")
+
+    worker = make_worker(database, registry_of(database, takes_it_back))
+    job_id = await takes_it_back.later(Number())
+    async with working(worker):
+        await began.wait()
+        (task,) = [each for each in asyncio.all_tasks() if each.get_name() == f"job {job_id}"]
+        task.cancel()  # by the program, not by a handler
+        await until_status(Store(database), job_id, JobStatus.FAILED)
+
+    record = await Store(database).get(job_id)
+    assert (record.error, record.attempt_count) == ("there is nothing to be had", 1)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("raised", [Own("of its own"), GeneratorExit("over"), SystemExit(2)])
 async def test_now_records_at_once_what_is_no_exception(
@@ -447,3 +477,30 @@ def test_keyboard_interrupt_in_a_programs_worker_is_recorded_and_ends_the_progra
         JobStatus.FAILED,
         "KeyboardInterrupt",
     )
+
+
+LOOP_THAT_IS_CLOSED = """
+import asyncio
+
+from server_jobs.cli.own_loop import run_to_its_end
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.run_forever = loop.close  # as it is entered again
+    loop.stop()
+    await asyncio.sleep(60)
+
+
+run_to_its_end(main())
+"""
+
+
+def test_process_whose_loop_is_closed_ends() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOP_THAT_IS_CLOSED], capture_output=True, text=True, timeout=20
+    )
+
+    assert ended.returncode == 1
+    assert "Event loop is closed" in ended.stderr
+    assert ended.stderr.count("something tried to end the event loop, which goes on") == 1

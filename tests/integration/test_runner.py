@@ -413,6 +413,34 @@ async def test_a_runner_that_is_stopped_once_its_handler_has_ended_writes_that_o
     assert (await store.get(claim.job_id)).status is JobStatus.COMPLETED
 
 
+async def test_a_runner_whose_task_is_cancelled_gives_the_job_back_and_is_cancelled(
+    database: Database, store: Store
+) -> None:
+    begun = asyncio.Event()
+
+    @define_job(name="Endless")
+    async def endless(params: Task) -> int:
+        begun.set()
+        await asyncio.Event().wait()
+        return params.n
+
+    jobs = create_job_registry().register(endless)
+    jobs.bind(database)
+    claim = await launched(store, endless)
+    config = RunnerConfig(f"{LAUNCHER}/pod")
+    runner = Runner(database, claim, load_registry=lambda: jobs, config=config)
+    run = asyncio.create_task(runner.run())
+    await begun.wait()
+
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    record = await store.get(claim.job_id)
+    assert (record.status, record.attempt_count) == (JobStatus.PENDING, 0)
+    assert record.attempt_errors == []
+
+
 class CountingDatabase(PassingDatabase):
     """Passes everything on, and counts who asks what shall be cancelled."""
 

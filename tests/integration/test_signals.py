@@ -219,3 +219,30 @@ async def test_a_runner_ends_although_its_main_thread_is_in_c(
     else:  # nobody could settle it
         assert (status, record.status) == (1, JobStatus.RUNNING), log
         assert f"in {name}" in log
+
+
+ASKED_BEFORE_THE_LAST_MOMENT_IS_SET = """
+import signal, time
+
+from server_jobs.launches.end_request import EndRequest
+
+with EndRequest() as end_request:
+    end_request.job_begins = True
+    signal.raise_signal(signal.SIGTERM)
+    while not end_request.asked:
+        time.sleep(0.01)
+    end_request.end_within(0.5)
+    time.sleep(60)
+"""
+
+
+def test_last_moment_comes_although_the_signal_came_before_it_was_set() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_BEFORE_THE_LAST_MOMENT_IS_SET],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Timeout (0:00:00.500000)!")

@@ -1,5 +1,8 @@
 """Apps that configure logging: failures are written whatever they do, and as they want it."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +94,38 @@ async def test_pod_says_that_its_job_failed(
 
     assert (await store.get(claimed.id)).status is JobStatus.FAILED
     assert "for good: there is nothing here" in process.log
+
+
+SILENCED_BEFORE_ALL_IS_IMPORTED = """
+import logging.config, pkgutil
+
+from server_jobs.cli.commands.run import _configure_logging
+
+_configure_logging("json", "info")
+logging.config.dictConfig({"version": 1, "root": {"level": "CRITICAL", "handlers": []}})
+import server_jobs
+
+for module in pkgutil.walk_packages(server_jobs.__path__, "server_jobs."):
+    if not module.name.endswith((".__main__", "migrations.env")):  # they begin to work
+        __import__(module.name)
+names = {name for name in logging.root.manager.loggerDict if name.startswith("server_jobs.")}
+names.discard("server_jobs.handler")
+for name in names:
+    if isinstance(logging.root.manager.loggerDict[name], logging.Logger):
+        logging.getLogger(name).warning(name)
+        print(name)
+"""
+
+
+def test_loggers_of_what_is_imported_later_are_heard_too(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SILENCED_BEFORE_ALL_IS_IMPORTED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+
+    heard = {json.loads(line)["event"] for line in ended.stderr.splitlines()}
+    assert heard == set(ended.stdout.split())
+    assert heard >= {"server_jobs.database", "server_jobs.scheduler"}

@@ -85,6 +85,39 @@ async def test_job_is_enqueued_in_the_file_that_took_the_place(
     assert jobs_in(path) == 2
 
 
+ENQUEUES_BEFORE_AND_AFTER = """
+from gevent import monkey
+
+monkey.patch_all()
+import os, sys
+from server_jobs import connect, define_job, run_sync
+
+
+@define_job(name="Note")
+def note(params: int) -> None: ...
+
+
+path, other = sys.argv[1:]
+note.set_database(connect(f"sqlite:///{path}"))
+run_sync(note.later(1))
+os.unlink(f"{path}-wal")
+os.unlink(f"{path}-shm")
+os.replace(other, path)
+run_sync(note.later(2))
+run_sync(note.later(3))
+"""
+
+
+def test_program_without_threads_enqueues_in_the_file_that_took_the_place(path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", ENQUEUES_BEFORE_AND_AFTER, str(path), str(replacement(path))],
+        check=True,
+        timeout=60,
+    )
+
+    assert jobs_in(path) == 2
+
+
 async def test_worker_goes_on_with_the_file_that_took_the_place(
     database: Database, path: Path
 ) -> None:

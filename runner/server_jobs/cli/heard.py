@@ -18,14 +18,24 @@ from typing import ClassVar, TextIO
 OURS = "server_jobs"
 _THE_USERS = "server_jobs.handler"
 """What handlers log themselves."""
+_NAMES = (
+    "database",
+    "group_commit",
+    "leases",
+    "retention",
+    "runner",
+    "scheduler",
+    "store",
+    "worker",
+)
+"""Our loggers. Some are of modules that a process imports only when it needs them, as drivers."""
 
 
 def keep_being_heard(voice: logging.Handler) -> None:
-    """Let warnings and errors of our loggers be written by ``voice``, where nothing else does it.
-
-    It holds for the loggers that exist: import what logs before.
-    """
+    """Let warnings and errors of our loggers be written by ``voice`` where nothing else does."""
     _Heard.voice = voice
+    for name in _NAMES:
+        logging.getLogger(f"{OURS}.{name}")
     for name, logger in logging.root.manager.loggerDict.items():
         is_ours = name == OURS or name.startswith(f"{OURS}.")
         if is_ours and name != _THE_USERS and isinstance(logger, logging.Logger):

@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("server_jobs.worker")
 
+_STOPPED = "Event loop stopped before Future completed."
+"""What run_until_complete says where the loop was stopped."""
+
 
 def run_to_its_end(main: Coroutine[Any, Any, T]) -> T:
     """Run it on a new event loop, as ``asyncio.run`` does → what it returns.
@@ -38,7 +41,9 @@ def run_to_its_end(main: Coroutine[Any, Any, T]) -> T:
         while not task.done():
             try:
                 loop.run_until_complete(task)
-            except BaseException as error:  # noqa: BLE001 - what isn't a handler's is raised again
+            except BaseException as error:  # what isn't a handler's is raised again
+                if loop.is_closed():
+                    raise
                 if not task.done():
                     _go_on(error)
         return task.result()
@@ -76,8 +81,7 @@ def _go_on(error: BaseException) -> None:
             exc_info=error,
         )
         broke_out(error, job)
-    elif isinstance(error, (SystemExit, RuntimeError)):
-        # By RuntimeError, run_until_complete says that the loop was stopped.
+    elif isinstance(error, SystemExit) or str(error) == _STOPPED:
         _log.error("something tried to end the event loop, which goes on", exc_info=error)
     elif context is None or not is_of_an_execution(context):
         raise error

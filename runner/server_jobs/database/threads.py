@@ -16,6 +16,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from server_jobs.synchronous import running_loop, threads_are_replaced
@@ -28,6 +29,15 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
+@dataclass(eq=False, slots=True)
+class _Owned(Generic[C]):
+    """What a thread owns, or a caller in its turn: a connection, once one is needed."""
+
+    connection: C | None = None
+    breaks: int = 0
+    """How many had broken in its pool when it was opened."""
+
+
 class _Pool(Generic[C]):
     """Holds threads, each of which owns one connection."""
 
@@ -35,11 +45,11 @@ class _Pool(Generic[C]):
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.own = threading.local()
         self.connections: list[C] = []
-        self.idle: list[C] = []
-        """Of the connections, those that no thread owns, because callers use them in turn."""
+        self.idle: list[_Owned[C]] = []
+        """Those that no thread owns, because callers use them in turn, and nobody does just now."""
         self.turns = threading.BoundedSemaphore(threads)
         self.breaks = 0
-        """How often connections broke. A thread whose connection is older opens a new one."""
+        """How often connections broke. Whoever owns an older one opens a new one."""
 
 
 class WatchingThread(ABC):
@@ -212,25 +222,11 @@ class ConnectionThreads(ABC, Generic[C]):
     def _here(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
         """Run ``work`` on the calling thread, on a connection that nobody uses meanwhile."""
         with pool.turns, self._use:
-            if pool.idle:
-                connection = pool.idle.pop()
-            else:
-                connection = self._connect()
-                pool.connections.append(connection)
+            owned = pool.idle.pop() if pool.idle else _Owned()
             try:
-                answer = work(connection)
-            except Exception as error:
-                if self._broken(connection, error):
-                    # What broke one has broken those that wait, too.
-                    for each in (connection, *pool.idle):
-                        pool.connections.remove(each)
-                        self._disconnect(each)
-                    pool.idle.clear()
-                else:
-                    pool.idle.append(connection)
-                raise
-            pool.idle.append(connection)
-            return answer
+                return self._run_on(pool, owned, work)
+            finally:
+                pool.idle.append(owned)
 
     def _new_pool(self) -> _Pool[C]:
         pool: _Pool[C] = _Pool(self._threads, self._name)
@@ -238,29 +234,37 @@ class ConnectionThreads(ABC, Generic[C]):
         return pool
 
     def _with_connection(self, pool: _Pool[C], work: Callable[[C], T]) -> T:
+        """Run ``work`` on the thread that this is, on its own connection."""
         with self._use:
-            connection: C | None = getattr(pool.own, "connection", None)
-            if connection is not None and (
-                # Another connection has broken since: a restarted server drops all of them.
-                pool.own.breaks != pool.breaks or self._leads_elsewhere(connection)
-            ):
-                self._drop(pool, connection)
-                connection = None
-            if connection is None:
-                pool.own.breaks = pool.breaks
-                connection = pool.own.connection = self._connect()
-                pool.connections.append(connection)
-            try:
-                return work(connection)
-            except Exception as error:
-                if self._broken(connection, error):
-                    if pool.own.breaks == pool.breaks:  # many that break at once count once
-                        pool.breaks += 1
-                    self._drop(pool, connection)
-                raise
+            owned: _Owned[C] | None = getattr(pool.own, "owned", None)
+            if owned is None:
+                owned = pool.own.owned = _Owned()
+            return self._run_on(pool, owned, work)
 
-    def _drop(self, pool: _Pool[C], connection: C) -> None:
-        pool.own.connection = None
+    def _run_on(self, pool: _Pool[C], owned: _Owned[C], work: Callable[[C], T]) -> T:
+        """Run ``work`` on a connection, which is opened, or replaced, where it has to be."""
+        connection = owned.connection
+        if connection is not None and (
+            # Another connection has broken since: a restarted server drops all of them.
+            owned.breaks != pool.breaks or self._leads_elsewhere(connection)
+        ):
+            self._drop(pool, owned, connection)
+            connection = None
+        if connection is None:
+            owned.breaks = pool.breaks
+            connection = owned.connection = self._connect()
+            pool.connections.append(connection)
+        try:
+            return work(connection)
+        except Exception as error:
+            if self._broken(connection, error):
+                if owned.breaks == pool.breaks:  # many that break at once count once
+                    pool.breaks += 1
+                self._drop(pool, owned, connection)
+            raise
+
+    def _drop(self, pool: _Pool[C], owned: _Owned[C], connection: C) -> None:
+        owned.connection = None
         pool.connections.remove(connection)
         self._disconnect(connection)
 

@@ -56,9 +56,18 @@ class OwnTask(asyncio.Task[T]):
             self._outside += 1
         return super().cancel(msg)
 
+    def uncancel(self) -> int:
+        """Take one cancellation back → how many are left. Its handler's own are taken back first.
+
+        A handler may do so with one that came from outside, as the scopes of anyio do.
+        """
+        left = super().uncancel()
+        self._outside = min(self._outside, left)
+        return left
+
     @property
     def cancelled_from_outside(self) -> int:
-        """How often it has been asked to end by code that isn't that of its own handler."""
+        """How often code that isn't its own handler's has asked it to end, and still does."""
         return self._outside
 
 
@@ -68,7 +77,7 @@ def is_of_an_execution(context: contextvars.Context) -> bool:
 
 
 def cancellations_of_this_task() -> int:
-    """Return how often this task has been asked to end, since it began.
+    """Return how often this task has been asked to end, and still is.
 
     What a handler asks of its own execution doesn't count, where that is an ``OwnTask``.
     """

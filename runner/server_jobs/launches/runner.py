@@ -18,8 +18,11 @@ from typing import Any, TypeVar
 
 from server_jobs.database import Database
 from server_jobs.definition.definition import JobDefinition
+from server_jobs.definition.held import Held
+from server_jobs.definition.stop_request import StopReason
 from server_jobs.errors import (
     ConfigurationError,
+    DatabaseError,
     DatabaseUnavailableError,
     InvalidAppError,
     JobNotFoundError,
@@ -28,7 +31,7 @@ from server_jobs.errors import (
 from server_jobs.execution.execution import Execution, ExecutionEnvironment, broken_off
 from server_jobs.execution.group_commit import settle_alone
 from server_jobs.execution.lease_keeper import LeaseKeeper, LeaseKeeping
-from server_jobs.execution.own_task import OwnTask
+from server_jobs.execution.own_task import OwnTask, cancellations_of_this_task, is_current
 from server_jobs.execution.reports import report
 from server_jobs.launches.end_request import EndRequest
 from server_jobs.launches.watchdog import Watchdog
@@ -40,7 +43,7 @@ from server_jobs.records.attempt_error import (
 )
 from server_jobs.records.backoff import launch_backoff
 from server_jobs.records.names import check_worker_id
-from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost
+from server_jobs.records.outcomes import MAX_LAUNCH_FAILURES, MAX_RELEASES, LaunchLost, Released
 from server_jobs.records.requests import DEFAULT_LEASE
 from server_jobs.records.rows import Claim, ClaimedJob, JobRecord
 from server_jobs.records.status import JobStatus
@@ -112,7 +115,8 @@ class Runner:
         """Run the job if it is still claimed under this fence, and settle it → how that went.
 
         Raises DatabaseError where the record can't be read or settled, and SchemaError where the
-        tables are of another release; then nothing is written into them.
+        tables are of another release; then nothing is written into them. If the caller is
+        cancelled, the job is given back.
         """
         # Connecting takes about as long as importing a small app: do both at once.
         usable = asyncio.ensure_future(_patiently(self._store.check_schema))
@@ -183,11 +187,17 @@ class Runner:
         watchdog = Watchdog(
             self._store, job, execution, self._end_request, grace=self._config.grace
         )
+        task, cancellations = asyncio.current_task(), cancellations_of_this_task()
         with watchdog:
             try:
                 # In a task of its own, so that the handler can't cancel this one.
                 outcome = await OwnTask(execution.run(), name=f"job {job.id}", executes=True)
-            except BaseException as error:  # noqa: BLE001 - the attempt fails at once
+            except BaseException as error:  # the attempt fails at once
+                if not is_current(task):
+                    raise  # the loop is gone, and Python closes this coroutine
+                if cancellations_of_this_task() > cancellations:
+                    await self._give_back(execution.held)
+                    raise
                 _log.error("job %s: its execution broke off", job.id, exc_info=error)
                 outcome = broken_off(job, error)
             watchdog.handler_has_ended(outcome)
@@ -203,6 +213,16 @@ class Runner:
             return Ending.LOST
         report(job, outcome, time.monotonic() - began)
         return Ending.SETTLED
+
+    async def _give_back(self, held: Held) -> None:
+        """Give the job back, since the caller is cancelled; in an outage its lease expires."""
+        try:
+            await settle_alone(
+                self._store, held, Released(StopReason.CALLER.value, self._config.max_releases)
+            )
+        except DatabaseError as error:
+            text = "job %s can't be given back, its lease will expire: %s"
+            _log.error(text, held.claim.job_id, error, extra=self._fields)
 
     async def _start(self) -> ClaimedJob | None:
         return await self._store.start(

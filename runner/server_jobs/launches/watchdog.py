@@ -59,7 +59,7 @@ class Watchdog:
         self._ended = (outcome,)
 
     def __enter__(self) -> None:
-        self._end_request.last_moment = self._grace + _LAST_TRY_SECONDS
+        self._end_request.end_within(self._grace + _LAST_TRY_SECONDS)
         threading.Thread(target=self._watch, name="server-jobs-watchdog", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,36 +48,45 @@ class Endings:
         wait = _Wait(job_id, loop.create_future(), loop.time() + _FIRST_PAUSE)
         self._waits.add(wait)
         self._news.set()
-        if self._asking is None:
-            _known[self._key] = self
-            self._asking = asyncio.create_task(self._ask(), name="endings")
+        _known.setdefault(self._key, self)
+        if self._asking is None or self._asking.done():
+            self._begin()
         try:
             await wait.over
         finally:
             self._waits.discard(wait)
+            # Not where the task ends: a loop that is left with this call never comes to that.
+            if not self._waits and _known.get(self._key) is self:
+                del _known[self._key]
+
+    def _begin(self) -> None:
+        # The context is empty: whose wait is the first isn't who asks for all.
+        self._asking = asyncio.create_task(
+            self._ask(), name="endings", context=contextvars.Context()
+        )
+        self._asking.add_done_callback(self._begin_anew)
+
+    def _begin_anew(self, asked: asyncio.Task[None]) -> None:
+        """Go on for those that still wait. A handler may have cancelled all tasks of the loop."""
+        if asked is self._asking and asked.cancelled() and self._waits:
+            self._begin()
 
     async def _ask(self) -> None:
         """Ask for all that are due, as long as there is anybody to ask for."""
         loop = asyncio.get_running_loop()
-        try:
-            while self._waits:
-                self._news.clear()
-                left = min(wait.due for wait in self._waits) - loop.time()
-                if left > 0:
-                    await _event_within(self._news, left)
-                    continue
-                # Whoever is due soon asks now, so that those who have waited for long ask together.
-                now = loop.time()
-                due = [wait for wait in self._waits if wait.due <= now + wait.pause / 2]
-                await self._answer(due)
-                for wait in due:
-                    wait.pause = min(wait.pause * _GROWTH, _LONGEST_PAUSE)
-                    wait.due = loop.time() + wait.pause
-        finally:
-            self._asking = None
-            del _known[self._key]
-            for wait in self._waits:  # only where this task was cancelled: nobody would answer
-                wait.over.cancel()
+        while self._waits:
+            self._news.clear()
+            left = min(wait.due for wait in self._waits) - loop.time()
+            if left > 0:
+                await _event_within(self._news, left)
+                continue
+            # Whoever is due soon asks now, so that those who have waited for long ask together.
+            now = loop.time()
+            due = [wait for wait in self._waits if wait.due <= now + wait.pause / 2]
+            await self._answer(due)
+            for wait in due:
+                wait.pause = min(wait.pause * _GROWTH, _LONGEST_PAUSE)
+                wait.due = loop.time() + wait.pause
 
     async def _answer(self, due: Iterable[_Wait]) -> None:
         try:
