@@ -376,6 +376,7 @@ async def test_id_that_is_not_utf8_can_be_cancelled_and_pruned(table: Table, raw
 
     (job_id,) = [job_id for job_id in await table.store.list_ids() if job_id not in good]
     assert await table.store.cancel(job_id) is JobStatus.CANCELLED
+    await asyncio.sleep(0.005)  # it must have ended before now, in milliseconds
 
     await Retention(table.store, Keep(cancelled=0)).run_pass()
     assert await table.store.list_ids() == good[::-1]
