@@ -48,6 +48,7 @@ UNWANTED = (
 ELSEWHERE = {
     "server_jobs.database.httpx_transport",
     "server_jobs.database.postgres",
+    "server_jobs.database.postgres_url",
     "server_jobs.database.sqlite",
 }
 
