@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, Self
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
@@ -69,13 +69,12 @@ class StatementSet:
 
         The conditions join ``table`` to ``chosen``. An UPDATE locks rows in the order of its plan,
         and two that meet in different orders wait for each other. PostgreSQL locks after it has
-        sorted, ids never change, and an UPDATE that is joined to the answer writes no row before
-        it is locked here. With ``skip_locked``, rows that somebody else has
-        locked are left out. A database with one writer needs none of this: ``chosen`` comes back.
+        sorted, and ids never change. With ``skip_locked``, rows that somebody else has locked are
+        left out. A database with one writer needs none of this: ``chosen`` comes back.
         """
         if not self._postgres:
             return chosen
-        return (
+        locked = (
             select(*chosen.c)
             .where(*conditions)
             .order_by(table.c.id)
@@ -83,6 +82,11 @@ class StatementSet:
             .with_for_update(of=table, key_share=True, skip_locked=skip_locked)
             .cte("locked")
         )
+        # A CTE is read row by row as the UPDATE asks for it: a row would be written, and its unique
+        # key freed, before the next one is locked. Counting needs all of them first, and PostgreSQL
+        # leaves the count out of what isn't MATERIALIZED, since nobody reads it.
+        counted = select(*locked.c, func.count().over().label("how_many"))
+        return counted.cte("all_locked").prefix_with("MATERIALIZED")
 
     def __init_subclass__(cls) -> None:
         cls._shared = {}
