@@ -193,7 +193,7 @@ class MaintainStatements(JobStatements):
         job = self._jobs.c
         return {
             named: delete(self._jobs)
-            .where(one_of(job.id, "job_ids"), _is_prunable(job, named))
+            .where(within(job.id, self._these(_is_prunable, named=named)))
             .returning(job.id, job.status)
             for named in (False, True)
         }
